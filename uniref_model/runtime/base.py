@@ -1,0 +1,219 @@
+"""What a runtime is: five functions on numpy arrays, and the plain values they exchange.
+
+The tracker knows only this file. It imports neither torch nor an inference library, so that a robot needs
+just the one runtime it uses. Shapes: H, W model size; C hidden width; L `max_words`; T_l tokens of reference
+level l; N objects.
+"""
+
+from __future__ import annotations
+
+import json
+from abc import ABC, abstractmethod
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from types import MappingProxyType
+from typing import Any
+
+import numpy as np
+
+from ..errors import ModelFileError
+
+NUM_LEVELS = 4
+"""Feature levels of the network: strides 8, 16, 32, 64."""
+
+DEFAULT_BUCKETS = (1, 2, 4, 8)
+"""Batch sizes with a static graph each; a batch is padded up to the next one, so rows up to there cost
+nothing more."""
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """What model.json says about an exported model.
+
+    sizes: (height, width) pairs with graphs; the first is the default. resize: "stretch" (no padding mask in
+        the graphs).
+    mask_upsample: how quarter-size logits become model-size ones, "aligned" or "bilinear" (the authors' VOS
+        and RVOS paths).
+    mask_threshold, language_threshold: scores an object must exceed to count as seen. interactive: whether
+    the model was trained to answer a click or a box given as a soft mask. sha256: file name -> hex digest,
+    verified on load.
+    """
+
+    name: str
+    hidden: int
+    max_words: int
+    sizes: tuple[tuple[int, int], ...]
+    mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
+    std: tuple[float, float, float] = (58.395, 57.12, 57.375)
+    resize: str = "stretch"
+    mask_upsample: str = "aligned"
+    mask_threshold: float = 0.4
+    language_threshold: float = 0.3
+    interactive: bool = False
+    text: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+    sha256: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    extra: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
+
+    def __post_init__(self) -> None:
+        if self.resize != "stretch":
+            raise ModelFileError(
+                f"model {self.name!r}: resize is {self.resize!r}, this version knows 'stretch' only"
+            )
+        if self.mask_upsample not in ("aligned", "bilinear"):
+            raise ModelFileError(
+                f"model {self.name!r}: mask_upsample is {self.mask_upsample!r}, "
+                "expected 'aligned' or 'bilinear'"
+            )
+        if not self.sizes:
+            raise ModelFileError(f"model {self.name!r} lists no sizes")
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> ModelSpec:
+        """Build from model.json's content. Raises ModelFileError naming the first key that is missing or
+        malformed."""
+        known = dict(values)
+        try:
+            thresholds = known.pop("score_thresholds", {})
+            return cls(
+                name=str(known.pop("name")),
+                hidden=int(known.pop("hidden")),
+                max_words=int(known.pop("max_words")),
+                sizes=tuple((int(h), int(w)) for h, w in known.pop("sizes")),
+                mean=tuple(float(v) for v in known.pop("mean", cls.mean)),
+                std=tuple(float(v) for v in known.pop("std", cls.std)),
+                resize=str(known.pop("resize", cls.resize)),
+                mask_upsample=str(known.pop("mask_upsample", cls.mask_upsample)),
+                mask_threshold=float(thresholds.get("mask", cls.mask_threshold)),
+                language_threshold=float(thresholds.get("language", cls.language_threshold)),
+                interactive=bool(known.pop("interactive", cls.interactive)),
+                text=MappingProxyType(dict(known.pop("text", {}))),
+                sha256=MappingProxyType(dict(known.pop("sha256", {}))),
+                extra=MappingProxyType(known),
+            )
+        except KeyError as missing:
+            raise ModelFileError(f"model.json lacks the key {missing}") from missing
+        except (TypeError, ValueError) as error:
+            raise ModelFileError(f"model.json is malformed: {error}") from error
+
+    @classmethod
+    def from_file(cls, path: Path) -> ModelSpec:
+        """Read model.json. Raises ModelFileError when it is absent or is not JSON."""
+        try:
+            values = json.loads(path.read_text(encoding="utf-8"))
+        except FileNotFoundError as error:
+            raise ModelFileError(f"no model.json at {path}") from error
+        except (UnicodeDecodeError, json.JSONDecodeError) as error:
+            raise ModelFileError(f"{path} is not valid JSON: {error}") from error
+        if not isinstance(values, dict):
+            raise ModelFileError(f"{path} holds a {type(values).__name__}, expected an object")
+        return cls.from_dict(values)
+
+
+@dataclass(frozen=True, eq=False)
+class LanguageReference:
+    """An encoded prompt: words f32 [L,C], word_mask f32 [L] (1 = word, 0 = padding), sentence f32 [C].
+
+    truncated: the prompt had more tokens than `max_words`, and the rest was dropped.
+    """
+
+    words: np.ndarray
+    word_mask: np.ndarray
+    sentence: np.ndarray
+    truncated: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class FrameFeatures:
+    """One encoded frame: image uint8 [H,W,3] RGB at model size, lateral [1,8,H/4,W/4], levels 4 x
+    [1,C,Hl,Wl].
+
+    The arrays belong to the runtime that made them (another runtime may keep device handles there): only pass
+    them back.
+    """
+
+    image: np.ndarray
+    lateral: Any
+    levels: tuple[Any, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class MaskReference:
+    """An object in one frame: 4 levels of keys [T_l,C], values [T_l,C] and embeds [C].
+
+    Keys and embeds depend on the frame alone, so references made from one frame share those arrays. Treat as
+    read-only.
+    """
+
+    keys: tuple[Any, ...]
+    values: tuple[Any, ...]
+    embeds: tuple[Any, ...]
+
+
+@dataclass(frozen=True, eq=False)
+class ObjectReferences:
+    """What to look for: any of words, first-frame reference and previous-frame reference, at least one of
+    them."""
+
+    language: LanguageReference | None = None
+    first: MaskReference | None = None
+    previous: MaskReference | None = None
+
+    def __post_init__(self) -> None:
+        if self.language is None and self.first is None and self.previous is None:
+            raise ValueError("ObjectReferences needs words or at least one mask reference")
+
+
+@dataclass(frozen=True, eq=False)
+class Prediction:
+    """The network's answer for one object: score 0..1, box f32 [4] cxcywh 0..1, mask_logits f32 [H/4,W/4]."""
+
+    score: float
+    box: np.ndarray
+    mask_logits: np.ndarray
+
+
+class Runtime(ABC):
+    """The network, behind numpy. Methods may be called from several threads; one call runs at a time where
+    state is shared."""
+
+    name: str
+    """"onnxruntime", "tensorrt", … as given to `load_runtime`."""
+    spec: ModelSpec
+    size: tuple[int, int]
+    """Model size (H, W): every image and mask passed in has it."""
+    buckets: tuple[int, ...] = DEFAULT_BUCKETS
+
+    @abstractmethod
+    def encode_text(self, text: str) -> LanguageReference:
+        """Encode a prompt (any case, any punctuation). Raises PromptError when it holds no word."""
+
+    @abstractmethod
+    def encode_image(self, image: np.ndarray) -> FrameFeatures:
+        """Encode a frame, uint8 [H,W,3] RGB at model size."""
+
+    @abstractmethod
+    def encode_reference(self, frame: FrameFeatures, masks: np.ndarray) -> list[MaskReference]:
+        """Encode N objects of one frame from their masks, f32 [N,H,W] in 0..1."""
+
+    @abstractmethod
+    def segment(self, frame: FrameFeatures, objects: Sequence[ObjectReferences]) -> list[Prediction]:
+        """Look for every object in the frame; one prediction each, in order."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Release sessions and buffers. Further calls fail. Closing twice is allowed."""
+
+    def warm_up(self, buckets: Iterable[int] | None = None) -> None:
+        """Load and run what `segment` would otherwise load at first use of a batch size (all `buckets` by
+        default)."""
+
+    def describe(self) -> dict[str, str]:
+        """Facts for people and diagnostics: runtime, model, size, and what the runtime adds."""
+        return {"runtime": self.name, "model": self.spec.name, "size": f"{self.size[0]}x{self.size[1]}"}
+
+    def __enter__(self) -> Runtime:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()

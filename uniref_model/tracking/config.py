@@ -1,0 +1,51 @@
+"""The tracker's options, checked when made."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+REFERENCES = ("first", "previous", "first+previous")
+MAX_LABEL = 255
+"""Highest slot: label images are written as 8-bit PNGs."""
+
+
+@dataclass(frozen=True)
+class TrackerConfig:
+    """How objects live. Every field may change while tracking (`Tracker.configure`), `max_objects` only
+    upwards of use.
+
+    max_objects: one more is refused with CapacityError.
+    references: mask references used, "first", "previous" or "first+previous".
+    mask_threshold, language_threshold: a score must exceed it to count as seen; objects with words use the
+        second. None takes the model's own (model.json).
+    lost_after: frames unseen until TRACKED becomes LOST.
+    min_area: a mask of fewer pixels of the model-size frame is shown but never becomes a reference.
+    anchor_after: frames in a row in which words alone must see an object before the last of them becomes its
+        first reference.
+    reanchor_margin: how much surer words alone must be than they were at the anchor, while disagreeing with
+        the tracked mask.
+    reanchor_after: for how many such checks in a row, until the object is anchored anew. 0 never re-anchors.
+    """
+
+    max_objects: int = 8
+    references: str = "first+previous"
+    mask_threshold: float | None = None
+    language_threshold: float | None = None
+    lost_after: int = 5
+    min_area: int = 16
+    anchor_after: int = 1
+    reanchor_margin: float = 0.2
+    reanchor_after: int = 3
+
+    def __post_init__(self) -> None:
+        if self.references not in REFERENCES:
+            raise ValueError(f"references is {self.references!r}, expected one of {', '.join(REFERENCES)}")
+        if not 1 <= self.max_objects <= MAX_LABEL:
+            raise ValueError(f"max_objects is {self.max_objects}, expected 1 to {MAX_LABEL}")
+        for name, low in (("lost_after", 1), ("min_area", 1), ("anchor_after", 1), ("reanchor_after", 0)):
+            if getattr(self, name) < low:
+                raise ValueError(f"{name} is {getattr(self, name)}, expected at least {low}")
+        for name in ("mask_threshold", "language_threshold", "reanchor_margin"):
+            value = getattr(self, name)
+            if value is not None and not 0.0 <= value <= 1.0:
+                raise ValueError(f"{name} is {value}, expected 0 to 1")

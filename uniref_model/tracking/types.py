@@ -1,0 +1,86 @@
+"""What `Tracker.step` answers with: plain immutable values that a node, a file writer or a person can use."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from enum import Enum
+from types import MappingProxyType
+
+import numpy as np
+
+
+class TrackState(str, Enum):
+    """Where an object stands. The values are the words shown to people and used in JSON."""
+
+    SEARCHING = "searching"
+    """It has words (or a reference still to be applied) and has not been seen yet."""
+    TRACKED = "tracked"
+    """Seen in this frame, or not seen for fewer than `lost_after` frames."""
+    LOST = "lost"
+    """Not seen for `lost_after` frames; looked for in every frame."""
+
+
+EMPTY_MASK = np.zeros((0, 0), dtype=np.uint8)
+EMPTY_MASK.flags.writeable = False
+
+
+@dataclass(frozen=True, eq=False)
+class TrackedObject:
+    """One object in one frame.
+
+    id: caller-chosen or "1", "2", …; never reused in a Tracker's life. slot: 1..max_objects, its value in the
+    label image; slots are reused after a removal. label: short name for people. prompt: its words, "" when it
+    was given by mask only.
+    score: 0..1, this frame's answer, also when under the threshold (1.0 for a given mask). box: (x, y, width,
+    height) in frame pixels, None when nothing is seen in this frame. area: pixels. mask: uint8 [height,width]
+    of the box, 0 or 255, read-only, shape (0, 0) without a box. frames_tracked: frames it was seen in.
+    frames_since_seen: 0 when seen now.
+    """
+
+    id: str
+    slot: int
+    label: str
+    prompt: str
+    state: TrackState
+    score: float = 0.0
+    box: tuple[int, int, int, int] | None = None
+    area: int = 0
+    mask: np.ndarray = field(default_factory=lambda: EMPTY_MASK, repr=False)
+    frames_tracked: int = 0
+    frames_since_seen: int = 0
+
+
+@dataclass(frozen=True)
+class FrameNote:
+    """Something a person should know, said once: a prompt that was cut, a reference that could not be used.
+
+    level: "warning" (it works, but not quite as asked) or "error" (the request was dropped). object_id: ""
+        for the frame.
+    """
+
+    object_id: str
+    level: str
+    message: str
+
+
+@dataclass(frozen=True, eq=False)
+class TrackedFrame:
+    """One stepped frame: index counts from 0, size (h, w) in pixels, objects in order of slot.
+
+    label_image: uint16 [h,w], 0 background, else an object's slot; every pixel has one label. timings:
+    milliseconds by stage ("prepare", "encode_image", "segment", "merge", "encode_reference", "total"; a stage
+    that did not run is 0).
+    notes: what went wrong or was changed, each said in one frame only.
+    """
+
+    index: int
+    size: tuple[int, int]
+    objects: tuple[TrackedObject, ...]
+    label_image: np.ndarray = field(repr=False)
+    timings: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
+    notes: tuple[FrameNote, ...] = ()
+
+    def object(self, object_id: str) -> TrackedObject | None:
+        """The object with this id, or None."""
+        return next((item for item in self.objects if item.id == object_id), None)
