@@ -205,8 +205,8 @@ class Runtime(ABC):
         """Release sessions and buffers. Further calls fail. Closing twice is allowed."""
 
     def warm_up(self, buckets: Iterable[int] | None = None) -> None:
-        """Load and run what `segment` would otherwise load at first use of a batch size (all `buckets` by
-        default)."""
+        """Load and run what `segment` would otherwise load at first use of a batch size (all by default)."""
+        return None
 
     def describe(self) -> dict[str, str]:
         """Facts for people and diagnostics: runtime, model, size, and what the runtime adds."""

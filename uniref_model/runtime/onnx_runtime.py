@@ -1,0 +1,284 @@
+"""ONNX Runtime: the network on any CPU (or, with onnxruntime-gpu, on CUDA).
+
+Every batch size of `buckets` has a session of its own in which all shapes are constants, so the memory
+planner works once and a frame allocates nothing that the frame before did not. Inputs of objects are copied
+into arrays made once.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Lock
+from typing import Any
+
+import numpy as np
+
+from ..errors import ModelFileError, RuntimeUnavailable
+from .base import (
+    DEFAULT_BUCKETS,
+    NUM_LEVELS,
+    FrameFeatures,
+    LanguageReference,
+    MaskReference,
+    ModelSpec,
+    ObjectReferences,
+    Prediction,
+    Runtime,
+)
+from .files import choose_size, find_model, verify_files
+from .text import PromptCache, PromptTokenizer
+
+MAX_DEFAULT_THREADS = 4
+"""More threads gain little on graphs this small and take cores from whatever feeds the frames."""
+
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
+_DTYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8, "tensor(int64)": np.int64}
+_LEVELS = range(NUM_LEVELS)
+
+
+def default_threads() -> int:
+    """Physical cores this process may use, at most `MAX_DEFAULT_THREADS`."""
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return max(1, min(usable, _physical_cores() or usable, MAX_DEFAULT_THREADS))
+
+
+def _physical_cores() -> int | None:
+    """Distinct cores in Linux's topology; None where it cannot be read."""
+    folder = Path("/sys/devices/system/cpu")
+    siblings = {path.read_text().strip() for path in folder.glob("cpu[0-9]*/topology/thread_siblings_list")}
+    return len(siblings) or None
+
+
+@dataclass(frozen=True)
+class _Batch:
+    """A session with constant shapes and the inputs made for it, keyed by input name."""
+
+    session: Any
+    inputs: dict[str, np.ndarray]
+
+    def run(self, shared: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        names = [output.name for output in self.session.get_outputs()]
+        return dict(zip(names, self.session.run(names, {**self.inputs, **shared}), strict=True))
+
+
+class OnnxRuntime(Runtime):
+    """Runs the four graphs of an exported model.
+
+    Args:
+        model: a shipped model's name, or a folder with model.json.
+        size: "256x448" (height x width) or a pair; None takes the model's first.
+        threads: for one operator; None takes `default_threads()`.
+        device: "cpu" or "cuda".
+    Raises ModelFileError for missing or damaged files, RuntimeUnavailable when the library or the device is
+    absent.
+    """
+
+    name = "onnxruntime"
+
+    def __init__(
+        self,
+        model: str | Path = "uniref_nano",
+        *,
+        size: str | tuple[int, int] | None = None,
+        threads: int | None = None,
+        device: str = "cpu",
+        buckets: Sequence[int] = DEFAULT_BUCKETS,
+    ) -> None:
+        if threads is not None and threads < 1:
+            raise ValueError(f"threads is {threads}, expected at least 1")
+        self._ort = _import_onnxruntime()
+        self._providers = _providers(self._ort, device)
+        self._folder = find_model(model)
+        self.spec = ModelSpec.from_file(self._folder / "model.json")
+        self.size = choose_size(self.spec, size)
+        self.buckets = tuple(sorted(buckets))
+        self.threads = threads or default_threads()
+        self.device = device
+        suffix = f"_{self.size[0]}x{self.size[1]}.onnx"
+        self._files = {
+            name: f"{name}{suffix}" for name in ("encode_image", "encode_reference", "segment")
+        } | {"encode_text": "encode_text.onnx"}
+        verify_files(self._folder, self.spec, [*self._files.values(), "tokenizer.json"])
+        self._batches: dict[tuple[str, int], _Batch] = {}
+        self._lock = Lock()
+        self._text_lock = Lock()
+        self._tokenizer = PromptTokenizer(self._folder / "tokenizer.json", self.spec.max_words)
+        self.encode_prompt = PromptCache(self._encode_text)
+        with self._lock:
+            self._batch("encode_image", 1)
+            self._batch("segment", self.buckets[0])
+            self._batch("encode_reference", self.buckets[0])
+
+    def describe(self) -> dict[str, str]:
+        version = self._ort.__version__
+        return super().describe() | {"device": self.device, "threads": str(self.threads), "version": version}
+
+    def encode_text(self, text: str) -> LanguageReference:
+        return self.encode_prompt(text)
+
+    def encode_image(self, image: np.ndarray) -> FrameFeatures:
+        if image.shape != (*self.size, 3) or image.dtype != np.uint8:
+            raise ValueError(
+                f"image is {image.dtype} {image.shape}, expected uint8 {(*self.size, 3)}: resize "
+                "before encoding"
+            )
+        image = np.ascontiguousarray(image)
+        with self._lock:
+            out = self._batch("encode_image", 1).run({"image": image[None]})
+        return FrameFeatures(image, out["lateral"], tuple(out[f"src{level}"] for level in _LEVELS))
+
+    def encode_reference(self, frame: FrameFeatures, masks: np.ndarray) -> list[MaskReference]:
+        if masks.ndim != 3 or masks.shape[1:] != self.size:
+            raise ValueError(f"masks have shape {masks.shape}, expected (objects, *{self.size})")
+        shared = {"image": frame.image[None], **_sources(frame)}
+        references: list[MaskReference] = []
+        with self._lock:
+            for start, bucket in self._chunks(len(masks)):
+                references += self._encode_chunk(shared, masks[start : start + bucket], bucket)
+        return references
+
+    def segment(self, frame: FrameFeatures, objects: Sequence[ObjectReferences]) -> list[Prediction]:
+        shared = {"lateral": frame.lateral, **_sources(frame)}
+        predictions: list[Prediction] = []
+        with self._lock:
+            for start, bucket in self._chunks(len(objects)):
+                predictions += self._segment_chunk(shared, objects[start : start + bucket], bucket)
+        return predictions
+
+    def warm_up(self, buckets: Iterable[int] | None = None) -> None:
+        """Make and run the sessions of these batch sizes, so that no later frame waits for one."""
+        frame = self.encode_image(np.zeros((*self.size, 3), np.uint8))
+        for bucket in buckets or self.buckets:
+            masks = np.zeros((bucket, *self.size), np.float32)
+            masks[:, : self.size[0] // 2] = 1
+            references = self.encode_reference(frame, masks)
+            self.segment(frame, [ObjectReferences(first=reference) for reference in references])
+
+    def close(self) -> None:
+        with self._lock:
+            self._batches.clear()
+            self._files = {}
+
+    def _chunks(self, count: int) -> Iterable[tuple[int, int]]:
+        """(start, batch size) pieces that cover `count` rows; only the last is padded."""
+        start = 0
+        while start < count:
+            left = count - start
+            bucket = next((size for size in self.buckets if size >= left), self.buckets[-1])
+            yield start, bucket
+            start += bucket
+
+    def _encode_chunk(self, shared: dict, masks: np.ndarray, bucket: int) -> list[MaskReference]:
+        batch = self._batch("encode_reference", bucket)
+        batch.inputs["masks"][: len(masks), 0] = masks
+        batch.inputs["masks"][len(masks) :] = 0
+        out = batch.run(shared)
+        keys = tuple(out[f"key{level}"][0] for level in _LEVELS)
+        embeds = tuple(out[f"embed{level}"][0] for level in _LEVELS)
+        # Copied: a row that is a view would keep the whole batch alive for as long as one object keeps its
+        # reference.
+        return [
+            MaskReference(keys, tuple(out[f"value{level}"][row].copy() for level in _LEVELS), embeds)
+            for row in range(len(masks))
+        ]
+
+    def _segment_chunk(
+        self, shared: dict, objects: Sequence[ObjectReferences], bucket: int
+    ) -> list[Prediction]:
+        batch = self._batch("segment", bucket)
+        for row in range(bucket):
+            # Padding repeats the first object: real numbers, so no NaN or denormal slows the batch down.
+            _write_object(batch.inputs, row, objects[row] if row < len(objects) else objects[0])
+        out = batch.run(shared)
+        return [
+            Prediction(float(out["score"][row]), out["box"][row], out["mask_logits"][row])
+            for row in range(len(objects))
+        ]
+
+    def _encode_text(self, text: str) -> LanguageReference:
+        ids, attention, truncated = self._tokenizer(text)
+        # A lock of its own: a prompt never waits for a frame, nor a frame for a prompt.
+        with self._text_lock:
+            out = self._batch("encode_text", 1).run({"input_ids": ids, "attention_mask": attention})
+        return LanguageReference(
+            out["words"][0], attention[0].astype(np.float32), out["sentence"][0], truncated=truncated
+        )
+
+    def _batch(self, graph: str, bucket: int) -> _Batch:
+        known = self._batches.get((graph, bucket))
+        if known is None:
+            if graph not in self._files:
+                raise RuntimeUnavailable(f"the runtime of model {self.spec.name!r} is closed")
+            session = self._session(self._folder / self._files[graph], bucket)
+            known = self._batches[graph, bucket] = _Batch(session, _object_inputs(session))
+        return known
+
+    def _session(self, path: Path, bucket: int) -> Any:
+        options = self._ort.SessionOptions()
+        options.intra_op_num_threads = self.threads
+        options.inter_op_num_threads = 1
+        options.execution_mode = self._ort.ExecutionMode.ORT_SEQUENTIAL
+        options.log_severity_level = 3
+        options.add_free_dimension_override_by_name("objects", bucket)
+        # Several sessions whose threads spin while waiting take the cores from the one that works.
+        options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+        try:
+            return self._ort.InferenceSession(str(path), options, providers=self._providers)
+        except Exception as error:  # the library's exceptions share no base of their own
+            raise ModelFileError(f"ONNX Runtime cannot load {path}: {error}") from error
+
+
+def _object_inputs(session: Any) -> dict[str, np.ndarray]:
+    """Zeroed arrays for the inputs that depend on objects; the frame's are passed as they are."""
+    return {
+        node.name: np.zeros([int(v) for v in node.shape], _DTYPES[node.type])
+        for node in session.get_inputs()
+        if node.name.startswith(("masks", "word", "sentence", "use_", "key", "value", "embed"))
+    }
+
+
+def _write_object(inputs: dict[str, np.ndarray], row: int, item: ObjectReferences) -> None:
+    """Copy one object into its row of a segment batch; absent references are switched off, their numbers left
+    alone."""
+    language = item.language
+    inputs["use_language"][row] = language is not None
+    # Attention over no word at all would be 0/0; one word stays open, and use_language removes its effect.
+    inputs["word_mask"][row] = 1.0 if language is None else language.word_mask
+    if language is not None:
+        inputs["words"][row] = language.words
+        inputs["sentence"][row] = language.sentence
+    for place, reference in enumerate((item.first, item.previous)):
+        inputs["use_reference"][row, place] = reference is not None
+        if reference is None:
+            continue
+        for level in _LEVELS:
+            inputs[f"key{level}"][row, place] = reference.keys[level]
+            inputs[f"value{level}"][row, place] = reference.values[level]
+            inputs[f"embed{level}"][row, place] = reference.embeds[level]
+
+
+def _sources(frame: FrameFeatures) -> dict[str, np.ndarray]:
+    return {f"src{level}": array for level, array in enumerate(frame.levels)}
+
+
+def _import_onnxruntime() -> Any:
+    try:
+        import onnxruntime
+    except ImportError as error:
+        raise RuntimeUnavailable("ONNX Runtime is not installed: pip install onnxruntime") from error
+    return onnxruntime
+
+
+def _providers(onnxruntime: Any, device: str) -> list[str]:
+    if device not in _PROVIDERS:
+        known = ", ".join(_PROVIDERS)
+        raise RuntimeUnavailable(f"ONNX Runtime has no device {device!r}, expected one of {known}")
+    if _PROVIDERS[device] not in onnxruntime.get_available_providers():
+        raise RuntimeUnavailable(
+            f"this ONNX Runtime was built without {_PROVIDERS[device]}: install onnxruntime-gpu, or use "
+            "device 'cpu'"
+        )
+    return list(dict.fromkeys([_PROVIDERS[device], "CPUExecutionProvider"]))
