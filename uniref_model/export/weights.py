@@ -1,0 +1,119 @@
+"""Storage formats of exported weights: half precision for the network, int8 for the text encoder.
+
+Both only change how a weight is *stored*. The graph turns it back into float32 with constant operators
+(`Cast`, `Mul`) that ONNX Runtime and TensorRT fold when they load the model, so the arithmetic stays float32.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+LARGE_WEIGHT = 65536  # elements; below this int8 saves nothing worth its rounding
+
+
+def store_half(model: onnx.ModelProto, minimum: int = 256) -> None:
+    """Store float32 initializers of at least `minimum` elements as float16 followed by a Cast (in place)."""
+    casts = []
+    for tensor in _float_initializers(model, minimum):
+        values = numpy_helper.to_array(tensor)
+        casts.append(_rename_and_cast(tensor, values.astype(np.float16), "half"))
+    _prepend(model, casts)
+
+
+def store_int8(model: onnx.ModelProto, minimum: int = LARGE_WEIGHT) -> None:
+    """Store large 2-D float32 initializers as int8 with one scale per row or column (in place).
+
+    A table read by `Gather` is scaled per row after the gather, so that its rows alone are ever converted. A
+    matrix read by `MatMul` ([in, out]) is scaled per output column, one read by `Gemm` with transB per output row.
+    """
+    users = _users(model)
+    added: list[onnx.NodeProto] = []
+    for tensor in _float_initializers(model, minimum):
+        values = numpy_helper.to_array(tensor)
+        consumers = users.get(tensor.name, [])
+        if values.ndim != 2 or not consumers:
+            continue
+        if all(node.op_type == "Gather" for node in consumers):
+            for node in consumers:
+                _gather_then_scale(model, node, tensor, values)
+            continue
+        per_row = all(_reads_transposed(node) for node in consumers)
+        added += _cast_and_scale(model, tensor, values, axis=0 if per_row else 1)
+    _prepend(model, added)
+
+
+def save_with_weights(model: onnx.ModelProto, path: Path, weights_name: str) -> None:
+    """Write `model`, all its larger initializers in one external file `weights_name` beside it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    (path.parent / weights_name).unlink(missing_ok=True)  # onnx appends to an existing file
+    onnx.save_model(
+        model, path, save_as_external_data=True, all_tensors_to_one_file=True, location=weights_name,
+        size_threshold=1024, convert_attribute=False,
+    )
+
+
+def _float_initializers(model: onnx.ModelProto, minimum: int) -> list[TensorProto]:
+    return [
+        tensor for tensor in model.graph.initializer
+        if tensor.data_type == TensorProto.FLOAT and int(np.prod(tensor.dims)) >= minimum
+    ]
+
+
+def _users(model: onnx.ModelProto) -> dict[str, list[onnx.NodeProto]]:
+    users: dict[str, list[onnx.NodeProto]] = {}
+    for node in model.graph.node:
+        for name in node.input:
+            users.setdefault(name, []).append(node)
+    return users
+
+
+def _reads_transposed(node: onnx.NodeProto) -> bool:
+    return node.op_type == "Gemm" and any(a.name == "transB" and a.i == 1 for a in node.attribute)
+
+
+def _rename_and_cast(tensor: TensorProto, stored: np.ndarray, suffix: str) -> onnx.NodeProto:
+    """Replace `tensor` by `stored` under a new name; the Cast node restores the old name and type."""
+    name = tensor.name
+    tensor.CopyFrom(numpy_helper.from_array(stored, f"{name}.{suffix}"))
+    return helper.make_node("Cast", [f"{name}.{suffix}"], [name], name=f"restore/{name}", to=TensorProto.FLOAT)
+
+
+def _quantise(values: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
+    """Symmetric int8 with one float32 scale per index of `axis`; scales keep the other axis as length one."""
+    scale = np.abs(values).max(axis=1 - axis, keepdims=True) / 127.0
+    scale = np.maximum(scale, np.finfo(np.float32).tiny).astype(np.float32)
+    return np.clip(np.rint(values / scale), -127, 127).astype(np.int8), scale
+
+
+def _cast_and_scale(model: onnx.ModelProto, tensor: TensorProto, values: np.ndarray, axis: int) -> list:
+    name = tensor.name
+    stored, scale = _quantise(values, axis)
+    cast = _rename_and_cast(tensor, stored, "int8")
+    cast.output[0] = f"{name}.unscaled"
+    model.graph.initializer.append(numpy_helper.from_array(scale, f"{name}.scale"))
+    return [cast, helper.make_node("Mul", [f"{name}.unscaled", f"{name}.scale"], [name], name=f"scale/{name}")]
+
+
+def _gather_then_scale(model: onnx.ModelProto, node: onnx.NodeProto, tensor: TensorProto, values: np.ndarray) -> None:
+    name, output, ids = tensor.name, node.output[0], node.input[1]
+    stored, scale = _quantise(values, axis=0)
+    tensor.CopyFrom(numpy_helper.from_array(stored, f"{name}.int8"))
+    model.graph.initializer.append(numpy_helper.from_array(scale, f"{name}.scale"))
+    node.input[0], node.output[0] = f"{name}.int8", f"{output}.int8"
+    extra = [
+        helper.make_node("Cast", [f"{output}.int8"], [f"{output}.unscaled"], to=TensorProto.FLOAT),
+        helper.make_node("Gather", [f"{name}.scale", ids], [f"{output}.scale"], axis=0),
+        helper.make_node("Mul", [f"{output}.unscaled", f"{output}.scale"], [output]),
+    ]
+    position = list(model.graph.node).index(node) + 1
+    for offset, added in enumerate(extra):
+        model.graph.node.insert(position + offset, added)
+
+
+def _prepend(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> None:
+    for node in reversed(nodes):
+        model.graph.node.insert(0, node)

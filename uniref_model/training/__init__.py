@@ -1,0 +1,1 @@
+"""Training of UniRef on clips with masks and referring expressions (needs PyTorch)."""

@@ -1,0 +1,104 @@
+"""The training configuration: plain dataclasses read from a YAML file; unknown keys are refused by name."""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stretch of the run. `until` is the fraction of the run (0..1] at which it ends."""
+
+    until: float
+    height: int
+    width: int
+    clips: int  # clips per step and process
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Expected number of (frame, reference) pairs of each kind per clip."""
+
+    words: float = 2.0
+    mask: float = 2.0
+    both: float = 1.0
+    interactive: float = 1.0
+    absent: float = 0.6
+    gone: float = 0.4
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """Weights of the loss terms; class, box and mask weights as in Deformable DETR and the paper's supplement."""
+
+    classification: float = 2.0
+    l1: float = 5.0
+    giou: float = 2.0
+    mask: float = 2.0
+    dice: float = 5.0
+    dense: float = 2.0  # the training-only dense head
+    proposals: float = 1.0  # factor on the two-stage terms
+    auxiliary: float = 1.0  # factor on every decoder layer but the last
+
+
+@dataclass(frozen=True)
+class TrainingConfig:
+    """All of a run. Rates are per optimiser step at the given batch size."""
+
+    model: str = "uniref_nano"
+    stages: tuple[Stage, ...] = (Stage(1.0, 128, 224, 2),)
+    pairs: Pairs = field(default_factory=Pairs)
+    weights: LossWeights = field(default_factory=LossWeights)
+    positives: int = 4  # most queries a target may claim (dynamic-k); 1 = Hungarian
+    learning_rate: float = 5e-4
+    backbone_factor: float = 0.2
+    frozen: tuple[str, ...] = ()  # backbone parameters (by prefix) that get no gradient
+    weight_decay: float = 1e-4
+    warmup_steps: int = 150
+    final_rate: float = 0.02  # cosine ends at this fraction of learning_rate
+    gradient_clip: float = 1.0
+    ema_decay: float = 0.998
+    feedback_probability: float = 0.3  # steps whose previous masks are the model's own
+    feedback_after: float = 0.35  # fraction of the run before which that never happens
+    minimum_area: float = 4e-4  # smaller visible parts (fraction of the frame) are nobody's target
+    checkpoint_minutes: float = 5.0
+    validation_minutes: float = 8.0
+    validation_clips: int = 40
+    seed: int = 1
+
+    @staticmethod
+    def from_yaml(path: str | Path) -> TrainingConfig:
+        """Read a YAML file; ValueError names an unknown key or a stage list that does not end at 1."""
+        data = yaml.safe_load(Path(path).read_text()) or {}
+        config = _build(TrainingConfig, data, str(path))
+        ends = [stage.until for stage in config.stages]
+        if not ends or ends != sorted(ends) or ends[-1] != 1.0:
+            raise ValueError(f"{path}: stages' `until` must rise and end at 1.0, got {ends}")
+        return config
+
+    def stage_at(self, progress: float) -> Stage:
+        """The stage for `progress` in 0..1 of the run."""
+        return next((stage for stage in self.stages if progress < stage.until), self.stages[-1])
+
+
+def _build(kind: type, data: Any, where: str) -> Any:
+    if not isinstance(data, dict):
+        raise ValueError(f"{where}: expected keys and values for {kind.__name__}, got {data!r}")
+    known = {f.name: f for f in dataclasses.fields(kind)}
+    for key in data:
+        if key not in known:
+            raise ValueError(f"{where}: unknown key {key!r} for {kind.__name__}; known: {', '.join(sorted(known))}")
+    values = dict(data)
+    for key, nested in {"pairs": Pairs, "weights": LossWeights}.items():
+        if kind is TrainingConfig and key in values:
+            values[key] = _build(nested, values[key], f"{where}: {key}")
+    if kind is TrainingConfig and "stages" in values:
+        values["stages"] = tuple(_build(Stage, item, f"{where}: stages") for item in values["stages"])
+    if kind is TrainingConfig and "frozen" in values:
+        values["frozen"] = tuple(values["frozen"])
+    return kind(**values)

@@ -1,0 +1,55 @@
+"""Clips to batches in worker processes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+
+from uniref_model.training.config import Stage, TrainingConfig
+from uniref_model.training.pairs import Batch, Example, PairSampler
+
+ExampleMaker = Callable[[tuple[int, int], int], Iterator[Example]]  # (height, width), seed -> endless examples
+
+
+class BatchStream(IterableDataset):
+    """Endless batches of one stage; every worker of every process draws its own clips."""
+
+    def __init__(self, make: ExampleMaker, config: TrainingConfig, stage: Stage, seed: int) -> None:
+        super().__init__()
+        self._make, self._config, self._stage, self._seed = make, config, stage, seed
+
+    def __iter__(self) -> Iterator[Batch]:
+        worker = get_worker_info()
+        seed = 1009 * self._seed + (0 if worker is None else worker.id)
+        stage = self._stage
+        sampler = pair_sampler(self._config, stage, seed)
+        examples = self._make((stage.height, stage.width), seed)
+        while True:
+            batch = sampler.batch([next(examples) for _ in range(stage.clips)])
+            if batch.frame:
+                yield batch
+
+
+def pair_sampler(config: TrainingConfig, stage: Stage, seed: int) -> PairSampler:
+    """The stage's sampler of pairs."""
+    minimum = max(int(config.minimum_area * stage.height * stage.width), 8)
+    return PairSampler(config.pairs, minimum, np.random.default_rng(seed))
+
+
+def loader(stream: BatchStream, workers: int) -> DataLoader:
+    """Batches as they are made; workers keep to one thread and step back before the training itself."""
+    return DataLoader(stream, batch_size=None, num_workers=workers, prefetch_factor=3 if workers else None,
+                      worker_init_fn=_polite, multiprocessing_context="fork" if workers else None)
+
+
+def _polite(_: int) -> None:
+    import os
+
+    import cv2
+
+    torch.set_num_threads(1)
+    cv2.setNumThreads(1)
+    os.nice(5)

@@ -1,0 +1,176 @@
+"""One training step's forward pass: a batch of clips to a loss."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from uniref_model.training.auxiliary import DenseHead
+from uniref_model.training.boxes import boxes_of_masks
+from uniref_model.training.config import TrainingConfig
+from uniref_model.training.losses import area_mean, box_losses, class_loss, mask_losses
+from uniref_model.training.matcher import match
+from uniref_model.training.pairs import Batch, Kind
+from uniref_model.training.words import WordCache
+
+MASK_QUERIES = 2  # claimed queries whose masks are trained; more costs memory traffic and teaches little
+
+
+@dataclass
+class Tensors:
+    """A batch on the device. F frames, R references, N pairs; -1 = none."""
+
+    images: Tensor  # uint8 [F,H,W,3]
+    reference_frame: Tensor  # [R]
+    reference_mask: Tensor  # float [R,1,H,W]
+    frame: Tensor  # [N]
+    target: Tensor  # bool [N,H,W]
+    has_target: Tensor  # bool [N]
+    text: Tensor  # [N]
+    first: Tensor  # [N]
+    previous: Tensor  # [N]
+    kind: Tensor  # [N]
+    hidden: Tensor  # [T,L,D]
+    attention: Tensor  # [T,L]
+
+    @staticmethod
+    def of(batch: Batch, words: WordCache, device: torch.device) -> Tensors:
+        """Move a batch to the device; a dummy text or reference stands in where the batch has none."""
+        def index(values: list[int]) -> Tensor:
+            return torch.tensor(values, device=device)
+
+        hidden, attention = words(batch.texts or [""])
+        frame, value = index(batch.frame), index(batch.target)
+        labels = torch.from_numpy(batch.labels).to(device)
+        masks = np.stack(batch.reference_mask or [np.zeros(batch.labels.shape[1:], np.uint8)])
+        return Tensors(
+            images=torch.from_numpy(batch.images).to(device), reference_frame=index(batch.reference_frame or [0]),
+            reference_mask=torch.from_numpy(masks).to(device)[:, None].float() / 255, frame=frame,
+            target=(labels[frame] == value[:, None, None]) & (value > 0)[:, None, None], has_target=value > 0,
+            text=index(batch.text), first=index(batch.first), previous=index(batch.previous),
+            kind=index(batch.kind), hidden=hidden.to(device), attention=attention.to(device),
+        )
+
+
+class TrainingModel(nn.Module):
+    """The network with its training-only dense head; `forward` gives the loss and figures for the log."""
+
+    def __init__(self, network: nn.Module, config: TrainingConfig) -> None:
+        super().__init__()
+        self.network = network
+        hidden = network.config.hidden
+        self.dense = DenseHead([hidden, hidden, hidden, 8])
+        self.config = config
+        mean, std = network.config.input.mean, network.config.input.std
+        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+
+    def normalise(self, images: Tensor) -> Tensor:
+        """uint8 [F,H,W,3] RGB -> float [F,3,H,W] (channels last in memory)."""
+        return (images.permute(0, 3, 1, 2).float() - self.mean) / self.std
+
+    def respond(self, data: Tensors, masks: str | None = None) -> object:
+        """Run the network on all pairs of a batch; the network's SegmentOutput."""
+        features = self.network.encode_image(self.normalise(data.images))
+        return self._segment(data, features, masks)
+
+    def _segment(self, data: Tensors, features: object, masks: str | None) -> object:
+        reference = self.network.encode_reference(features.select(data.reference_frame), data.reference_mask)
+        weights = torch.stack([data.first >= 0, data.previous >= 0], 1).float()
+        use_mask = weights.amax(1)
+        weights[:, 0] = torch.where(use_mask == 0, 1.0, weights[:, 0])  # never an empty softmax
+        joined = type(reference).join(
+            [reference.select(data.first.clamp(min=0)), reference.select(data.previous.clamp(min=0))], weights
+        )
+        language = self.network.embed_words(data.hidden, data.attention).select(data.text.clamp(min=0))
+        return self.network.segment(
+            features.select(data.frame), language, joined, use_language=(data.text >= 0).float(), use_mask=use_mask,
+            masks=masks,
+        )
+
+    def forward(self, data: Tensors, feedback: bool = False) -> tuple[Tensor, dict[str, float]]:
+        """Loss and a dict of its terms, plus `iou/<kind>` of the best query's mask.
+
+        feedback: replace the previous masks by what the network itself answers there from the first reference.
+        """
+        features = self.network.encode_image(self.normalise(data.images))
+        if feedback:
+            self._own_previous(data, features)
+        output = self._segment(data, features, None)
+        return self._losses(data, output)
+
+    @torch.no_grad()
+    def _own_previous(self, data: Tensors, features: object) -> None:
+        chosen = ((data.first >= 0) & (data.previous >= 0) & data.has_target).nonzero()[:, 0]
+        if not len(chosen):
+            return
+        reference = data.previous[chosen]
+        asked = Tensors(**{**vars(data), "frame": data.reference_frame[reference], "text": data.text[chosen] * 0 - 1,
+                           "first": data.first[chosen], "previous": data.previous[chosen] * 0 - 1})
+        output = self._segment(asked, features, "best")
+        answer = upsample(output.mask_logits, data.target.shape[-2:]) > 0
+        good = answer.flatten(1).any(1) & (output.logits.amax(1) > -1.0)
+        data.reference_mask[reference[good], 0] = answer[good].float()
+
+    def _losses(self, data: Tensors, output: object) -> tuple[Tensor, dict[str, float]]:
+        weights = self.config.weights
+        boxes = boxes_of_masks(data.target)
+        terms: dict[str, Tensor] = {}
+        total = self._proposal_loss(output, boxes, data) * weights.proposals
+        terms["proposals"] = total.detach()
+        layers = list(output.aux)
+        for layer, (logits, predicted) in enumerate(layers):
+            found = match(logits, predicted, boxes, data.has_target, self.config.positives)
+            l1, giou = box_losses(predicted, boxes, found)
+            masks = self.network.masks_for(output, found.index[:, :MASK_QUERIES], layer=layer)
+            entropy, dice = mask_losses(masks, area_mean(data.target, masks.shape[-2:]),
+                                        found.valid[:, :MASK_QUERIES].float())
+            named = {"class": weights.classification * class_loss(logits, found), "l1": weights.l1 * l1,
+                     "giou": weights.giou * giou, "mask": weights.mask * entropy, "dice": weights.dice * dice}
+            factor = 1.0 if layer == len(layers) - 1 else weights.auxiliary
+            total = total + factor * sum(named.values())
+            terms.update({name: value.detach() for name, value in named.items()})
+        maps = [*output.memory[:3], output.mask_features]
+        dense = self.dense(maps, data.target, data.has_target) * weights.dense
+        terms["dense"] = dense.detach()
+        total = total + dense
+        figures = {name: float(value) for name, value in terms.items()}
+        figures["loss"] = float(total.detach())
+        return total, figures | self._overlap(data, output)
+
+    def _proposal_loss(self, output: object, boxes: Tensor, data: Tensors) -> Tensor:
+        logits, predicted = output.proposals.logits, output.proposals.boxes
+        weights = self.config.weights
+        found = match(logits, predicted, boxes, data.has_target, self.config.positives)
+        l1, giou = box_losses(predicted, boxes, found)
+        return weights.classification * class_loss(logits, found) + weights.l1 * l1 + weights.giou * giou
+
+    @torch.no_grad()
+    def _overlap(self, data: Tensors, output: object) -> dict[str, float]:
+        best = output.logits.argmax(1, keepdim=True)
+        logits = self.network.masks_for(output, best)[:, 0]
+        iou = mask_iou(upsample(logits, data.target.shape[-2:]) > 0, data.target)
+        score = output.logits.amax(1).sigmoid()
+        figures = {}
+        for kind in Kind:
+            rows = data.kind == int(kind)
+            if rows.any():
+                negative = kind in (Kind.ABSENT, Kind.GONE)
+                name = f"{'score' if negative else 'iou'}/{kind.name.lower()}"
+                figures[name] = float((score if negative else iou)[rows].mean())
+        return figures
+
+
+def upsample(logits: Tensor, size: tuple[int, int]) -> Tensor:
+    """Mask logits [N,h,w] -> [N,H,W], bilinear between pixel centres."""
+    return F.interpolate(logits[:, None], size=size, mode="bilinear", align_corners=False)[:, 0]
+
+
+def mask_iou(a: Tensor, b: Tensor) -> Tensor:
+    """IoU of boolean masks [N,H,W] -> [N]; two empty masks give 1."""
+    inside, union = (a & b).flatten(1).sum(1), (a | b).flatten(1).sum(1)
+    return torch.where(union == 0, torch.ones_like(union, dtype=torch.float32), inside / union.clamp(min=1))

@@ -1,0 +1,36 @@
+"""Scores on held-out clips: how well words, masks and clicks find their object, and how often absence is noticed."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+
+from uniref_model.training.pairs import Kind
+from uniref_model.training.step import Tensors, TrainingModel, mask_iou, upsample
+
+THRESHOLDS = {Kind.WORDS: 0.3, Kind.ABSENT: 0.3}  # all other kinds: 0.4, as at run time
+
+
+@torch.no_grad()
+def validate(model: TrainingModel, batches: Sequence[Tensors]) -> dict[str, float]:
+    """Mean figures over the batches' pairs.
+
+    iou/KIND: IoU of the best query's mask. found/KIND: share with a score above the threshold and IoU > 0.5.
+    false/absent, false/gone: share of pairs without target that nevertheless pass the threshold.
+    """
+    model.eval()
+    rows: dict[str, list[float]] = {}
+    for data in batches:
+        output = model.respond(data, "best")
+        iou = mask_iou(upsample(output.mask_logits, data.target.shape[-2:]) > 0, data.target)
+        scores = output.logits.amax(1).sigmoid()
+        for kind, overlap, score in zip(data.kind.tolist(), iou.tolist(), scores.tolist(), strict=True):
+            name, passed = Kind(kind).name.lower(), score > THRESHOLDS.get(Kind(kind), 0.4)
+            if kind in (Kind.ABSENT, Kind.GONE):
+                rows.setdefault(f"false/{name}", []).append(float(passed))
+            else:
+                rows.setdefault(f"iou/{name}", []).append(overlap)
+                rows.setdefault(f"found/{name}", []).append(float(passed and overlap > 0.5))
+    model.train()
+    return {name: sum(values) / len(values) for name, values in sorted(rows.items())}
