@@ -105,4 +105,4 @@ def load_backbone_weights(backbone: Backbone, weights: dict[str, Tensor]) -> lis
         if key in weights and weights[key].shape != value.shape:
             raise ValueError(f"{key}: expected shape {tuple(value.shape)}, found {tuple(weights[key].shape)}")
     backbone.body.load_state_dict({key: value for key, value in weights.items() if key in own}, strict=False)
-    return sorted(key for key in weights if key not in own)
+    return sorted(key for key in weights if key not in own and not key.endswith("num_batches_tracked"))

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from uniref_model.network.config import TextConfig
+from uniref_model.network.torchvision_shim import prepare_torchvision
 
 RESIZER_EPS = 1e-12  # the authors' FeatureResizer takes BERT's eps; all other norms of the model have 1e-5
 
@@ -48,6 +49,7 @@ class LanguageReference:
 
 def build_text_encoder(config: TextConfig) -> nn.Module:
     """A transformers BertModel or RobertaModel without pooler and with made-up weights."""
+    prepare_torchvision()
     from transformers import BertConfig, BertModel, RobertaConfig, RobertaModel
 
     roberta = config.encoder == "roberta-base"

@@ -1,4 +1,4 @@
-"""Importing timm and transformers beside a torchvision whose compiled part does not load."""
+"""Makes torchvision importable, for timm and transformers, which both import it and need nothing that is compiled."""
 
 from __future__ import annotations
 
@@ -7,32 +7,30 @@ from types import ModuleType
 
 import torch
 
-_libraries: list[torch.library.Library] = []  # keeps the declarations below alive
+_library = None  # keeps the registration below alive
 
 
-def declare_torchvision_operators() -> None:
-    """Let `import torchvision` pass, as timm and transformers do it; call before importing those.
+def prepare_torchvision() -> None:
+    """Call before the first import of timm or transformers.
 
     torchvision's compiled operators are built against one exact build of torch. With another (typically a CPU-only
     torch beside the default torchvision wheel) they do not load, and torchvision then fails at import, because it
-    registers shape functions for operators that do not exist: "operator torchvision::nms does not exist". Nothing
-    here calls those operators, so defining their schemas, without an implementation, is enough. Where torchvision
-    works, or is absent, this changes nothing.
+    registers a shape function for an operator that does not exist: "operator torchvision::nms does not exist".
+    Nothing here calls that operator, so defining its schema, without an implementation, is enough to let the import
+    pass. Where the real operator is there, this changes nothing.
     """
+    global _library
     try:
         importlib.import_module("torchvision")
     except ImportError:
-        return
+        return  # timm says itself that it needs it; transformers does without
     except RuntimeError as error:
-        if "torchvision::" not in str(error) or _libraries:
+        if "torchvision::nms" not in str(error) or _library is not None:
             raise
-        library = torch.library.Library("torchvision", "FRAGMENT")
-        for name in ("nms", "qnms"):
-            library.define(f"{name}(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
-        _libraries.append(library)
+        _library = torch.library.Library("torchvision", "FRAGMENT")
+        _library.define("nms(Tensor dets, Tensor scores, float iou_threshold) -> Tensor")
 
 
 def import_timm() -> ModuleType:
-    """Import timm, torchvision permitting."""
-    declare_torchvision_operators()
+    prepare_torchvision()
     return importlib.import_module("timm")

@@ -1,0 +1,76 @@
+"""Model files: safetensors with the model's config in the header."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from uniref_model.errors import ModelFileError
+from uniref_model.network.config import ModelConfig
+from uniref_model.network.model import UniRef
+
+CONFIG_KEY = "uniref_config"  # in the safetensors header: ModelConfig as JSON
+
+
+def save_weights(weights: Mapping[str, Tensor], config: ModelConfig, path: str | Path) -> None:
+    """Write a state dict. The file appears whole or not at all."""
+    from safetensors.torch import save_file
+
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(path.name + ".part")
+    # clones: safetensors refuses tensors that share storage, as the authors' files have them
+    tensors = {key: value.detach().clone().contiguous() for key, value in weights.items()}
+    try:
+        save_file(tensors, str(part), metadata={"format": "pt", CONFIG_KEY: json.dumps(config.to_dict())})
+        os.replace(part, path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def read_config(path: str | Path) -> ModelConfig:
+    """The config in a model file's header. Raises ModelFileError."""
+    from safetensors import SafetensorError, safe_open
+
+    path = Path(path)
+    if not path.is_file():
+        raise ModelFileError(f"{path}: no such file")
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            metadata = file.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise ModelFileError(f"{path}: truncated or not a safetensors file ({error})") from error
+    if CONFIG_KEY not in metadata:
+        raise ModelFileError(f"{path}: has no UniRef config in its header; was it written by `uniref convert`?")
+    try:
+        return ModelConfig.from_dict(json.loads(metadata[CONFIG_KEY]))
+    except ValueError as error:
+        raise ModelFileError(f"{path}: {error}") from error
+
+
+def load_model(path: str | Path, with_text: bool = True) -> UniRef:
+    """A model file as a UniRef in eval mode, float32 on the CPU. Raises ModelFileError."""
+    from safetensors.torch import load_file
+
+    model = UniRef(read_config(path), with_text=with_text)
+    load_weights(model, load_file(str(path)), str(path))
+    return model.eval()
+
+
+def load_weights(model: UniRef, weights: Mapping[str, Tensor], source: str = "weights") -> None:
+    """Load a state dict; every key must fit, but for BatchNorm's counters and an unused text encoder."""
+    weights = dict(weights)
+    if model.text_encoder is None:
+        weights = {key: value for key, value in weights.items() if not key.startswith("text_encoder.")}
+    for key, value in model.state_dict().items():
+        if key.endswith("num_batches_tracked"):
+            weights.setdefault(key, torch.zeros_like(value))
+    try:
+        model.load_state_dict(weights, strict=True)
+    except RuntimeError as error:
+        raise ModelFileError(f"{source}: {error}") from error
