@@ -1,0 +1,290 @@
+"""Clips of named things in motion, with a mask for each thing and phrases that are true of it.
+
+A clip is three frames: first (the reference frame), previous and current. Between first and current lie a random number of
+seconds of motion, between previous and current a frame or two. All phrases are about the current frame.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+
+import cv2
+import numpy as np
+import yaml
+
+from .backgrounds import make_background
+from .colours import COLOURS, ColourNames, name_colours
+from .expressions import Expression, Seen, absent_for, expressions_for
+from .hands import draw_hand
+from .library import Library, Thing
+from .motion import Pose, camera_path, plan_motion
+from .photometry import Camera, Canvas, Finish, lay
+from .shapes import Cutout, View
+from .sprites import SpritePack
+
+FRAMES = 3
+_CLUTTER = 100  # working numbers of unlabelled things start here
+_PLANTS = {"flower", "plant", "tree", "person", "boat", "bird", "insect", "planet", "food"}
+
+
+@dataclass(frozen=True)
+class ClipConfig:
+    """What clips look like; see config/training/data.yaml for the meaning of each value."""
+
+    height: int = 192
+    width: int = 320
+    objects: tuple[int, int] = (1, 5)
+    clutter: tuple[int, int] = (0, 6)
+    aspect: tuple[float, float] = (0.75, 1.35)
+    size: tuple[float, float] = (0.07, 0.7)
+    large_share: float = 0.3
+    gap: tuple[float, float] = (0.3, 8.0)
+    step: tuple[float, float] = (0.03, 0.25)
+    twin_share: float = 0.55
+    held_share: float = 0.25
+    away_share: float = 0.08
+    occluder_share: float = 0.25
+    expressions: int = 4
+    absent: int = 4
+    min_pixels: int = 24
+    sources: dict[str, float] = field(
+        default_factory=lambda: {"procedural": 0.5, "tuxpaint": 0.2, "furniture": 0.25, "gcompris": 0.05, "emoji": 0.04}
+    )
+
+    @classmethod
+    def from_yaml(cls, path: Path | str) -> ClipConfig:
+        """Read a file like config/training/data.yaml. Raises ValueError for a key that does not exist."""
+        data = yaml.safe_load(Path(path).read_text()) or {}
+        known = {f.name for f in fields(cls)}
+        unknown = sorted(set(data) - known)
+        if unknown:
+            raise ValueError(f"{path}: unknown keys {unknown}, expected some of {sorted(known)}")
+        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+
+
+@dataclass(frozen=True)
+class ObjectInfo:
+    """One labelled object of a clip. Sequences have one entry a frame (first, previous, current).
+
+    index: value in labels; area: visible pixels; visible: share of the object inside the frame and not covered, 0..1;
+    size_rank: 1 for the biggest in the current frame.
+    """
+
+    index: int
+    name: str
+    names: tuple[str, ...]
+    colours: tuple[str, ...]
+    size_rank: int
+    area: tuple[int, ...]
+    visible: tuple[float, ...]
+    held: bool
+    source: str
+
+
+@dataclass
+class Clip:
+    """images uint8 [3,H,W,3] RGB; labels uint8 [3,H,W] (0 background, i = objects[i - 1]); phrases for each object; `absent`
+    phrases mean nothing in any frame."""
+
+    images: np.ndarray
+    labels: np.ndarray
+    objects: list[ObjectInfo]
+    expressions: list[list[Expression]]
+    absent: list[str]
+
+
+@dataclass
+class _Actor:
+    thing: Thing
+    poses: list[Pose]
+    number: int
+    finish: Finish
+    hand: tuple[np.ndarray, float, float, bool] | None = None
+    colours: list[ColourNames] = field(default_factory=list)
+    full: list[int] = field(default_factory=list)
+
+
+class ClipGenerator:
+    """Makes clips. `clip(index)` depends on seed and index only, so any worker may make any clip.
+
+    pack: sprites and backgrounds (SpritePack.empty() gives procedural objects in drawn rooms).
+    """
+
+    def __init__(self, pack: SpritePack, config: ClipConfig | None = None, seed: int = 0):
+        self.config = config or ClipConfig()
+        self.library = Library(pack, self.config.sources)
+        self.seed = seed
+
+    def clip(self, index: int) -> Clip:
+        """Clip number `index`."""
+        rng = np.random.default_rng((self.seed, index))
+        config = self.config
+        aspect = float(rng.uniform(*config.aspect))
+        gap = float(np.exp(rng.uniform(*np.log(config.gap))))
+        step = float(rng.uniform(*config.step))
+        actors = self._cast(rng, gap, step)
+        path = camera_path(rng, gap, step)
+        background = self._background(rng)
+        ambient = background.mean((0, 1)) / max(float(background.mean()), 1.0)
+        self._finish(rng, actors, ambient)
+        camera = Camera.random(rng)
+        images, labels = [], []
+        for t in range(FRAMES):
+            canvas = self._paint(rng, actors, t, path[t], background, aspect)
+            shot = camera.changed(rng, 0.15 if t == 0 else 0.02).shoot(rng, canvas.image)
+            images.append(shot)
+            labels.append(canvas.ids)
+        return self._describe(rng, actors, np.stack(images), np.stack(labels), background)
+
+    # -- who is in it -------------------------------------------------------------------------------------------
+
+    def _cast(self, rng: np.random.Generator, gap: float, step: float) -> list[_Actor]:
+        config = self.config
+        count = 1 + int(rng.binomial(config.objects[1] - 1, 0.4)) if config.objects[0] <= 1 else int(rng.integers(config.objects[0], config.objects[1] + 1))
+        clutter = int(rng.integers(config.clutter[0], config.clutter[1] + 1))
+        things: list[Thing] = []
+        for i in range(count + clutter):
+            if 0 < i < count and rng.random() < config.twin_share:
+                things.append(self._twin(rng, things[int(rng.integers(i))]))
+            else:
+                things.append(self.library.thing(rng))
+        poses = plan_motion(rng, [t.upright for t in things], count, gap, step, config)
+        actors = []
+        for i, thing in enumerate(things):
+            number = i + 1 if i < count else _CLUTTER + i
+            actors.append(_Actor(thing, poses[i], number, Finish()))
+        if rng.random() < config.held_share:
+            held = actors[int(rng.integers(count))]
+            whole, back = draw_hand(rng)
+            in_front = rng.random() < 0.7
+            held.hand = (whole if in_front else whole, float(rng.uniform(-0.3, np.pi + 0.3)), float(rng.uniform(0.5, 0.85)), in_front)
+        return actors
+
+    def _twin(self, rng: np.random.Generator, other: Thing) -> Thing:
+        """Something easily taken for `other`: the same kind in another colour, or another kind in the same colour."""
+        if rng.random() < 0.55 and other.names.usual in self.library.nouns:
+            return self.library.thing(rng, noun=other.names.usual, colour=str(rng.choice(COLOURS)))
+        view = other.shape.view(0.3, 0.2, 32)
+        main = sorted(name_colours(view.rgba[..., :3], view.rgba[..., 3]).main)
+        return self.library.thing(rng, colour=main[0] if main else None)
+
+    def _background(self, rng: np.random.Generator) -> np.ndarray:
+        photo = self.library.photo(rng)
+        other = self.library.photo(rng)
+        photos = [p for p in (photo, other) if p is not None]
+        return make_background(rng, int(self.config.height * 1.35), int(self.config.width * 1.35), photos)
+
+    def _finish(self, rng: np.random.Generator, actors: Sequence[_Actor], ambient: np.ndarray) -> None:
+        tint = 1 + rng.uniform(0, 0.35) * (np.clip(ambient, 0.6, 1.5) - 1)
+        soft = rng.uniform(0.35, 0.8)
+        for actor in actors:
+            gain = rng.uniform(0.8, 1.12) * tint
+            blur = soft + (rng.uniform(0, 1.0) if rng.random() < 0.25 else 0)
+            shadow = float(rng.uniform(0.15, 0.65)) if rng.random() < 0.6 else 0.0
+            actor.finish = Finish(tuple(float(g) for g in gain), float(blur), (0.0, 0.0), shadow)
+
+    # -- painting -----------------------------------------------------------------------------------------------
+
+    def _paint(
+        self, rng: np.random.Generator, actors: Sequence[_Actor], t: int, view: np.ndarray, background: np.ndarray, aspect: float
+    ) -> Canvas:
+        height, width = self.config.height, self.config.width
+        image = _shift_background(background, view, height, width)
+        canvas = Canvas(image, np.zeros((height, width), np.uint8))
+        for actor in sorted(actors, key=lambda a: a.poses[t].depth):
+            self._paint_actor(rng, canvas, actor, t, view, aspect)
+        return canvas
+
+    def _paint_actor(self, rng: np.random.Generator, canvas: Canvas, actor: _Actor, t: int, view: np.ndarray, aspect: float) -> None:
+        height, width = self.config.height, self.config.width
+        pose = actor.poses[t]
+        scale = pose.size * height
+        look = actor.thing.shape.view(pose.yaw, pose.pitch, int(scale * max(1.0, aspect)))
+        actor.colours.append(name_colours(look.rgba[..., :3], look.rgba[..., 3]))
+        to_frame = _placement(pose, view, height, width, aspect)
+        speed = (actor.poses[2].x - actor.poses[1].x) * width, (actor.poses[2].y - actor.poses[1].y) * height
+        shutter = rng.uniform(0, 0.6)
+        motion = (float(np.clip(speed[0] * shutter, -9, 9)), float(np.clip(speed[1] * shutter, -9, 9)))
+        finish = Finish(actor.finish.gain, actor.finish.blur, motion, actor.finish.shadow)
+        if actor.hand is not None and not actor.hand[3]:
+            self._paint_hand(canvas, actor, to_frame, finish)
+        actor.full.append(lay(canvas, look, to_frame, actor.number, finish))
+        if actor.hand is not None and actor.hand[3]:
+            self._paint_hand(canvas, actor, to_frame, finish)
+
+    def _paint_hand(self, canvas: Canvas, actor: _Actor, to_frame: np.ndarray, finish: Finish) -> None:
+        """Lay the hand against the object's side; it turns and grows with the object."""
+        picture, side, size, _ = actor.hand
+        h, w = picture.shape[:2]
+        unit = size / h
+        cosine, sine = np.cos(side), np.sin(side)
+        # The finger tips (1.55 h, h/2) go to a point inside the rim on the side the arm comes from.
+        grip = 0.12
+        turn = np.array([[-cosine, sine], [-sine, -cosine]]) * unit
+        offset = np.array([cosine, sine]) * grip - turn @ np.array([1.55 * h, h / 2])
+        matrix = np.eye(3)
+        matrix[:2, :2], matrix[:2, 2] = turn, offset
+        lay(canvas, View(picture, matrix), to_frame, 0, Finish(finish.gain, finish.blur, finish.motion, 0.0))
+
+    # -- words --------------------------------------------------------------------------------------------------
+
+    def _describe(
+        self, rng: np.random.Generator, actors: Sequence[_Actor], images: np.ndarray, labels: np.ndarray, background: np.ndarray
+    ) -> Clip:
+        config = self.config
+        frames: list[list[Seen]] = []
+        for t in range(FRAMES):
+            frames.append([_seen(actor, labels[t], t, config.min_pixels) for actor in actors])
+        count = sum(actor.number < _CLUTTER for actor in actors)
+        labels[labels > count] = 0
+        areas = np.array([[frames[t][i].area for t in range(FRAMES)] for i in range(count)])
+        rank = np.argsort(np.argsort(-areas[:, -1])) + 1
+        objects, phrases = [], []
+        for i in range(count):
+            actor = actors[i]
+            raw = tuple(int((labels[t] == i + 1).sum()) for t in range(FRAMES))
+            visible = tuple(min(1.0, raw[t] / actor.full[t]) if actor.full[t] else 0.0 for t in range(FRAMES))
+            objects.append(
+                ObjectInfo(i + 1, actor.thing.names.usual, tuple(sorted(actor.thing.names.own)), tuple(sorted(actor.colours[-1].main)),
+                           int(rank[i]), raw, visible, actor.hand is not None, actor.thing.source)
+            )  # fmt: skip
+            enough = frames[-1][i].area > 0 and visible[-1] > 0.25
+            phrases.append(expressions_for(rng, frames, i, config.expressions) if enough else [])
+        nouns = [n for n in self.library.nouns if n not in _PLANTS]
+        seen_behind = name_colours(background).possible
+        absent = absent_for(rng, frames, nouns, seen_behind, config.absent)
+        return Clip(images, labels, objects, phrases, absent)
+
+
+def _seen(actor: _Actor, ids: np.ndarray, t: int, least: int) -> Seen:
+    """Where and how much of an actor is seen in a frame, from the final labels. Slivers count as not seen only if labelled none."""
+    mask = (ids == actor.number).astype(np.uint8)
+    moments = cv2.moments(mask, binaryImage=True)
+    area = int(moments["m00"])
+    height, width = ids.shape
+    centre = (moments["m10"] / area / width, moments["m01"] / area / height) if area else (0.5, 0.5)
+    return Seen(actor.thing.names, actor.colours[t], area if area >= min(least, 6) else 0, centre, actor.hand is not None)
+
+
+def _placement(pose: Pose, view: np.ndarray, height: int, width: int, aspect: float) -> np.ndarray:
+    """Object units -> frame pixels, 3x3. view = (dx, dy, zoom, roll) of the camera, in fractions of the frame."""
+    dx, dy, zoom, roll = view
+    near = 0.7 + 0.6 * pose.depth
+    x, y = pose.x - 0.5, pose.y - 0.5
+    x, y = zoom * (np.cos(roll) * x - np.sin(roll) * y) + dx * near + 0.5, zoom * (np.sin(roll) * x + np.cos(roll) * y) + dy * near + 0.5
+    angle = pose.roll + roll
+    scale = pose.size * height * zoom
+    cosine, sine = np.cos(angle) * scale, np.sin(angle) * scale
+    stretch = np.sqrt(aspect)
+    return np.array([[cosine * stretch, -sine * stretch, x * width], [sine / stretch, cosine / stretch, y * height], [0, 0, 1.0]])
+
+
+def _shift_background(background: np.ndarray, view: np.ndarray, height: int, width: int) -> np.ndarray:
+    """The part of the background the camera sees, uint8 [height,width,3]."""
+    dx, dy, zoom, roll = view
+    bh, bw = background.shape[:2]
+    matrix = cv2.getRotationMatrix2D((bw / 2, bh / 2), -np.degrees(roll), zoom)
+    matrix[:, 2] += np.array([width / 2 - bw / 2 + dx * 0.6 * width, height / 2 - bh / 2 + dy * 0.6 * height])
+    return cv2.warpAffine(background, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)

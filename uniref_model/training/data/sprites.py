@@ -1,0 +1,170 @@
+"""The packed cut-outs: pictures with alpha, their names, and the photographs used as backgrounds, in one file.
+
+The file is an npz: `blob` (all pictures as WebP/JPEG bytes, one after the other), `spans` int64 [n,2] and `index` (JSON).
+It opens in well under a second; pictures are decoded when first used and kept. It holds third-party pictures under their own
+licences (see sources.py) and is therefore built on the user's machine and never shipped.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections import OrderedDict
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+FORMAT = 1
+_CACHE_BYTES = 300 << 20
+HELD_OUT_SHARE = 0.1
+
+
+@dataclass(frozen=True)
+class Sprite:
+    """One named thing: its pictures (indices into the pack; several are equal steps of a turntable), and where it is from.
+
+    natural: whether repainting it would make a lie of it (a tiger, a banana) more often than not.
+    """
+
+    noun: str
+    kinds: tuple[str, ...]
+    source: str
+    pictures: tuple[int, ...]
+    natural: bool = False
+    upright: bool = True
+    title: str = ""
+
+
+def held_out(key: str) -> bool:
+    """Whether a sprite or background with this key belongs to the validation set (a tenth, by hash, for ever)."""
+    return int(hashlib.sha256(key.encode()).hexdigest()[:8], 16) / 0xFFFFFFFF < HELD_OUT_SHARE
+
+
+class SpritePack:
+    """Sprites and backgrounds, decoded on demand. Picklable: workers share the bytes and decode for themselves."""
+
+    def __init__(self, blob: np.ndarray, spans: np.ndarray, sprites: Sequence[Sprite], backgrounds: Sequence[dict]):
+        self.blob, self.spans = blob, spans
+        self.sprites = tuple(sprites)
+        self.backgrounds = tuple(backgrounds)
+        self._cache: OrderedDict[int, np.ndarray] = OrderedDict()
+        self._bytes = 0
+
+    def __getstate__(self) -> dict:
+        return {**self.__dict__, "_cache": OrderedDict(), "_bytes": 0}
+
+    def picture(self, index: int) -> np.ndarray:
+        """Picture `index`: uint8 [h,w,4] RGBA of a sprite or [h,w,3] RGB of a background. Do not write into it."""
+        if index in self._cache:
+            self._cache.move_to_end(index)
+            return self._cache[index]
+        start, stop = self.spans[index]
+        image = cv2.imdecode(self.blob[start:stop], cv2.IMREAD_UNCHANGED)
+        if image is None:
+            raise ValueError(f"picture {index} of the sprite pack cannot be decoded; build the pack again")
+        image = cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA if image.shape[2] == 4 else cv2.COLOR_BGR2RGB)
+        self._cache[index] = image
+        self._bytes += image.nbytes
+        while self._bytes > _CACHE_BYTES and len(self._cache) > 1:
+            self._bytes -= self._cache.popitem(last=False)[1].nbytes
+        return image
+
+    def split(self, validation: bool) -> SpritePack:
+        """The training part, or the tenth that is held out (sharing the same bytes)."""
+        sprites = [s for s in self.sprites if held_out(f"{s.source}/{s.title or s.noun}") == validation]
+        backgrounds = [b for b in self.backgrounds if held_out(b["key"]) == validation]
+        return SpritePack(self.blob, self.spans, sprites, backgrounds)
+
+    @classmethod
+    def empty(cls) -> SpritePack:
+        """No pictures at all: a generator then works with procedural objects only."""
+        return cls(np.zeros(0, np.uint8), np.zeros((0, 2), np.int64), (), ())
+
+    @classmethod
+    def load(cls, path: Path | str) -> SpritePack:
+        """Open a pack. Raises FileNotFoundError or ValueError with what to do."""
+        path = Path(path)
+        if not path.is_file():
+            raise FileNotFoundError(f"no sprite pack at {path}: build it with `uniref data fetch` and `uniref data build`")
+        with np.load(path) as data:
+            index = json.loads(bytes(data["index"]).decode())
+            if index.get("format") != FORMAT:
+                raise ValueError(f"{path}: sprite pack format {index.get('format')}, expected {FORMAT}; build it again")
+            blob, spans = data["blob"], data["spans"]
+        sprites = [Sprite(**{**s, "kinds": tuple(s["kinds"]), "pictures": tuple(s["pictures"])}) for s in index["sprites"]]
+        return cls(blob, spans, sprites, index["backgrounds"])
+
+
+class PackWriter:
+    """Collects pictures and writes the pack in one go."""
+
+    def __init__(self) -> None:
+        self._chunks: list[np.ndarray] = []
+        self.sprites: list[Sprite] = []
+        self.backgrounds: list[dict] = []
+
+    def add_picture(self, image: np.ndarray, quality: int = 92) -> int:
+        """Store uint8 [h,w,4] RGBA (WebP) or [h,w,3] RGB (JPEG). Returns its index."""
+        if image.ndim != 3 or image.shape[2] not in (3, 4) or image.dtype != np.uint8:
+            raise ValueError(f"picture must be uint8 [h,w,3 or 4], got {image.dtype} {image.shape}")
+        if image.shape[2] == 4:
+            ok, data = cv2.imencode(".webp", cv2.cvtColor(image, cv2.COLOR_RGBA2BGRA), [cv2.IMWRITE_WEBP_QUALITY, quality])
+        else:
+            ok, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+        if not ok:
+            raise ValueError(f"picture of shape {image.shape} could not be encoded")
+        self._chunks.append(data.reshape(-1))
+        return len(self._chunks) - 1
+
+    def add_sprite(self, noun: str, pictures: Iterable[np.ndarray], source: str, kinds: tuple[str, ...] = (), **more: object) -> None:
+        """Store a named thing with one picture, or with the equal steps of a turntable."""
+        indices = tuple(self.add_picture(p) for p in pictures)
+        self.sprites.append(Sprite(noun, kinds, source, indices, **more))
+
+    def add_background(self, image: np.ndarray, key: str, source: str) -> None:
+        """Store a background photograph RGB uint8 [h,w,3]."""
+        self.backgrounds.append({"picture": self.add_picture(image, 90), "key": key, "source": source})
+
+    def pack(self) -> SpritePack:
+        """What was collected so far, in memory."""
+        ends = np.cumsum([0] + [len(c) for c in self._chunks])
+        blob = np.concatenate(self._chunks) if self._chunks else np.zeros(0, np.uint8)
+        return SpritePack(blob, np.stack([ends[:-1], ends[1:]], 1).astype(np.int64), self.sprites, self.backgrounds)
+
+    def save(self, path: Path | str) -> None:
+        """Write the pack, atomically."""
+        path = Path(path)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        pack = self.pack()
+        index = {"format": FORMAT, "sprites": [asdict(s) for s in self.sprites], "backgrounds": self.backgrounds}
+        partial = path.with_name(path.name + ".partial.npz")
+        np.savez(partial, blob=pack.blob, spans=pack.spans, index=np.frombuffer(json.dumps(index).encode(), np.uint8))
+        partial.replace(path)
+
+
+def bleed_edges(rgba: np.ndarray) -> np.ndarray:
+    """Give transparent pixels the colour of the nearest opaque ones, so that resizing brings no fringe. uint8 [h,w,4]."""
+    opaque = rgba[..., 3] > 200
+    if not opaque.any() or opaque.all():
+        return rgba
+    _, nearest = cv2.distanceTransformWithLabels((~opaque).astype(np.uint8), cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL)
+    lookup = np.zeros((nearest.max() + 1, 3), np.uint8)
+    lookup[nearest[opaque]] = rgba[opaque][:, :3]
+    out = rgba.copy()
+    out[..., :3] = np.where(opaque[..., None], rgba[..., :3], lookup[nearest])
+    return out
+
+
+def trim(rgba: np.ndarray, longest: int) -> np.ndarray | None:
+    """Crop to the opaque part and shrink so that the longest side is at most `longest`; None if nearly nothing is left."""
+    x, y, w, h = cv2.boundingRect((rgba[..., 3] > 24).astype(np.uint8))
+    if w < 12 or h < 12:
+        return None
+    rgba = rgba[y : y + h, x : x + w]
+    scale = longest / max(w, h)
+    if scale < 1:
+        rgba = cv2.resize(rgba, (max(2, round(w * scale)), max(2, round(h * scale))), interpolation=cv2.INTER_AREA)
+    return np.ascontiguousarray(rgba)
