@@ -25,6 +25,7 @@ class TrackerConfig:
     reanchor_margin: how much surer words alone must be than they were at the anchor, while disagreeing with
         the tracked mask.
     reanchor_after: for how many such checks in a row, until the object is anchored anew. 0 never re-anchors.
+    recheck_every: frames between checks that are made even when they cost an extra row. 0: only free ones.
     """
 
     max_objects: int = 8
@@ -36,13 +37,20 @@ class TrackerConfig:
     anchor_after: int = 1
     reanchor_margin: float = 0.2
     reanchor_after: int = 3
+    recheck_every: int = 15
 
     def __post_init__(self) -> None:
         if self.references not in REFERENCES:
             raise ValueError(f"references is {self.references!r}, expected one of {', '.join(REFERENCES)}")
         if not 1 <= self.max_objects <= MAX_LABEL:
             raise ValueError(f"max_objects is {self.max_objects}, expected 1 to {MAX_LABEL}")
-        for name, low in (("lost_after", 1), ("min_area", 1), ("anchor_after", 1), ("reanchor_after", 0)):
+        for name, low in (
+            ("lost_after", 1),
+            ("min_area", 1),
+            ("anchor_after", 1),
+            ("reanchor_after", 0),
+            ("recheck_every", 0),
+        ):
             if getattr(self, name) < low:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least {low}")
         for name in ("mask_threshold", "language_threshold", "reanchor_margin"):

@@ -2,49 +2,84 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Sequence
+from dataclasses import fields, replace
+from threading import Lock
+from time import perf_counter
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
+from ..errors import CapacityError, ObjectIdError
 from ..runtime.base import Runtime
+from .aggregate import Aggregator, Share
 from .config import TrackerConfig
-from .types import TrackedFrame, TrackedObject
+from .frame_pass import FramePass
+from .objects import GIVEN_ANCHOR, Target
+from .references import Given, check_image, check_mask, make_box, make_points
+from .types import FrameNote, TrackedFrame, TrackedObject
 
 
 class Tracker:
     """Follows up to `max_objects` objects through frames, in constant memory.
 
     Requests (`add_*`, `remove`, `clear`, `reanchor`) may come from any thread and take effect with the next
-    `step`; they never wait for a frame being computed. `step` itself must be called from one thread at a
-    time.
+    `step`; they never wait for a frame being computed. Frames are stepped one at a time. An id is never
+    reused in a Tracker's life.
+
+    An object known by words is anchored where the words first saw it, which may have been the wrong thing. So
+    words alone are asked again now and then (`objects.plan_rows`): where they are much surer than at the
+    anchor and mean what is tracked, the anchor is renewed; where they keep meaning something else, the object
+    moves there.
     """
 
     def __init__(self, runtime: Runtime, config: TrackerConfig | None = None) -> None:
-        raise NotImplementedError
+        self._runtime = runtime
+        self._config = self._resolve(config or TrackerConfig())
+        self._targets: dict[str, Target] = {}
+        self._used_ids: set[str] = set()
+        self._next_id = 1
+        self._next_index = 0
+        self._frame_size: tuple[int, int] | None = None
+        self._notes: deque[FrameNote] = deque(maxlen=64)
+        self._aggregator = Aggregator()
+        self._lock = Lock()  # held for moments only, never while the network runs
+        self._step_lock = Lock()
 
     @property
     def config(self) -> TrackerConfig:
-        raise NotImplementedError
+        """The options in force, with the model's thresholds where none were given."""
+        return self._config
 
     def configure(self, **changes: Any) -> TrackerConfig:
         """Change options between frames. Raises ValueError naming the bad one; nothing changes then."""
-        raise NotImplementedError
+        unknown = sorted(set(changes) - {field.name for field in fields(TrackerConfig)})
+        if unknown:
+            raise ValueError(f"no tracker option {', '.join(unknown)}")
+        with self._lock:
+            config = self._resolve(replace(self._config, **changes))
+            highest = max((target.slot for target in self._targets.values()), default=0)
+            if config.max_objects < highest:
+                raise ValueError(f"max_objects is {config.max_objects}, but slot {highest} is in use")
+            self._config = config
+        return config
 
     @property
     def frame_size(self) -> tuple[int, int] | None:
         """(height, width) of the last stepped frame; masks, clicks and boxes are checked against it at
         once."""
-        raise NotImplementedError
+        return self._frame_size
 
     @property
     def objects(self) -> tuple[TrackedObject, ...]:
-        """Every object known now, as of the last frame; those just added are SEARCHING."""
-        raise NotImplementedError
+        """Every object known now, as of the last frame, by slot; those just added are SEARCHING."""
+        return tuple(target.last or target.public(None) for target in self._snapshot())
 
     def add_text(self, prompt: str, *, object_id: str | None = None, label: str | None = None) -> str:
         """Look for words. Returns the id. Raises PromptError, CapacityError, ObjectIdError."""
-        raise NotImplementedError
+        return self._add(None, prompt, object_id, label)
 
     def add_mask(
         self,
@@ -59,10 +94,11 @@ class Tracker:
 
         image: the frame the mask belongs to, when that is an earlier one (uint8 RGB [h,w,3]); the object is
         then looked for in the next frame like any other. prompt: words for the same object, used together
-        with the mask. Returns the id. Raises MaskError, ImageError, PromptError, CapacityError,
-        ObjectIdError.
+        with the mask.
+        Returns the id. Raises MaskError, ImageError, PromptError, CapacityError, ObjectIdError.
         """
-        raise NotImplementedError
+        check_mask(mask)
+        return self._add(Given(mask=mask != 0), prompt, object_id, label, image)
 
     def add_points(
         self,
@@ -79,7 +115,7 @@ class Tracker:
 
         Answered in that same frame. Options, return value and errors as in `add_mask`.
         """
-        raise NotImplementedError
+        return self._add(make_points(points, labels), prompt, object_id, label, image)
 
     def add_box(
         self,
@@ -92,21 +128,132 @@ class Tracker:
     ) -> str:
         """Follow what a box (x, y, width, height) in pixels holds in the next stepped frame. Otherwise as
         `add_points`."""
-        raise NotImplementedError
+        return self._add(make_box(box), prompt, object_id, label, image)
 
     def reanchor(self, object_id: str) -> None:
         """Make the next frame in which the object is seen well its first reference. Raises ObjectIdError."""
-        raise NotImplementedError
+        with self._lock:
+            self._find(object_id).reanchor = GIVEN_ANCHOR
 
     def remove(self, object_id: str) -> None:
         """Forget one object. Raises ObjectIdError when there is none with this id."""
-        raise NotImplementedError
+        with self._lock:
+            del self._targets[self._find(object_id).id]
 
     def clear(self) -> list[str]:
         """Forget all objects; returns their ids in order of slot."""
-        raise NotImplementedError
+        with self._lock:
+            ids = [target.id for target in sorted(self._targets.values(), key=lambda target: target.slot)]
+            self._targets.clear()
+        return ids
 
     def step(self, image: np.ndarray) -> TrackedFrame:
-        """Follow all objects into the next frame, uint8 [h,w,3] RGB. Raises ImageError; objects are then as
-        before."""
-        raise NotImplementedError
+        """Follow all objects into the next frame, uint8 [h,w,3] RGB.
+
+        Raises ImageError for what is no such image. An error of the runtime passes through; every object and
+        every reference given so far is then as before, and the next frame may be stepped.
+        """
+        check_image(image)
+        with self._step_lock:
+            start = perf_counter()
+            self._frame_size = image.shape[:2]
+            with self._lock:
+                config = self._config
+            targets = self._snapshot()
+            work = FramePass(self._runtime, config, self._aggregator, self._next_index)
+            labels, shares = np.zeros(image.shape[:2], np.uint16), {}
+            if targets:
+                labels, shares = work.run(image, targets)
+            return self._finish(work, targets, labels, shares, start)
+
+    def _finish(
+        self,
+        work: FramePass,
+        targets: list[Target],
+        labels: np.ndarray,
+        shares: dict[str, Share],
+        start: float,
+    ) -> TrackedFrame:
+        with self._lock:
+            for target in work.dropped:
+                self._targets.pop(target.id, None)
+            notes = (*self._notes, *work.notes)
+            self._notes.clear()
+        kept = [target for target in targets if target not in work.dropped]
+        for target in kept:
+            target.last = target.public(shares.get(target.id))
+        self._next_index += 1
+        return TrackedFrame(
+            index=work.index,
+            size=labels.shape,
+            objects=tuple(target.last for target in kept),
+            label_image=labels,
+            timings=MappingProxyType(work.timings | {"total": 1000 * (perf_counter() - start)}),
+            notes=notes,
+        )
+
+    def _add(
+        self,
+        given: Given | None,
+        prompt: str | None,
+        object_id: str | None,
+        label: str | None,
+        image: np.ndarray | None = None,
+    ) -> str:
+        if image is not None:
+            check_image(image)
+            given = replace(given, image=image.copy())
+        size = image.shape[:2] if image is not None else self._frame_size
+        if given is not None and size is not None:
+            given.check(size)
+        language = None if prompt is None else self._runtime.encode_text(prompt)
+        with self._lock:
+            slot = self._free_slot()
+            name = self._claim_id(object_id)
+            self._targets[name] = Target(name, slot, label or prompt or name, prompt or "", language, given)
+            if language is not None and language.truncated:
+                words = self._runtime.spec.max_words
+                self._notes.append(
+                    FrameNote(name, "warning", f"the prompt {prompt!r} was cut after {words} word pieces")
+                )
+        return name
+
+    def _free_slot(self) -> int:
+        used = {target.slot for target in self._targets.values()}
+        limit = self._config.max_objects
+        if len(used) >= limit:
+            raise CapacityError(
+                f"{limit} objects are tracked, the most allowed (max_objects); remove one first"
+            )
+        return next(slot for slot in range(1, limit + 1) if slot not in used)
+
+    def _claim_id(self, wanted: str | None) -> str:
+        if wanted is None:
+            while str(self._next_id) in self._used_ids:
+                self._next_id += 1
+            wanted = str(self._next_id)
+        if not isinstance(wanted, str) or not wanted.strip():
+            raise ObjectIdError(f"an object id must be a non-empty string, found {wanted!r}")
+        if wanted in self._used_ids:
+            raise ObjectIdError(f"the object id {wanted!r} was used before; ids are never reused")
+        self._used_ids.add(wanted)
+        return wanted
+
+    def _find(self, object_id: str) -> Target:
+        if object_id not in self._targets:
+            known = ", ".join(self._targets) or "none"
+            raise ObjectIdError(f"no object {object_id!r}; there is {known}")
+        return self._targets[object_id]
+
+    def _snapshot(self) -> list[Target]:
+        with self._lock:
+            return sorted(self._targets.values(), key=lambda target: target.slot)
+
+    def _resolve(self, config: TrackerConfig) -> TrackerConfig:
+        spec = self._runtime.spec
+        mask, language = config.mask_threshold, config.language_threshold
+        return replace(
+            config,
+            mask_threshold=spec.mask_threshold if mask is None else mask,
+            language_threshold=spec.language_threshold if language is None else language,
+        )

@@ -1,0 +1,113 @@
+"""Between a frame of any size and the model's one size.
+
+A frame is stretched to the model size, as in training. Where that would distort it by more than
+`MAX_DISTORTION`, it is stretched only so far, centred, and the rest is filled with the mean colour (zero to
+the network).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import cv2
+import numpy as np
+
+MAX_DISTORTION = 1.7
+"""Highest ratio between the frame's aspect and its aspect at model size; a 4:3 frame in 16:9 has 1.31."""
+
+
+@dataclass(frozen=True)
+class FrameGeometry:
+    """frame (h, w) and model (H, W) in pixels; the frame fills top, left, height, width of the model's
+    image."""
+
+    frame: tuple[int, int]
+    model: tuple[int, int]
+    top: int
+    left: int
+    height: int
+    width: int
+
+    @classmethod
+    def fit(cls, frame: tuple[int, int], model: tuple[int, int]) -> FrameGeometry:
+        aspect = frame[1] / frame[0]
+        wanted = min(max(model[1] / model[0], aspect / MAX_DISTORTION), aspect * MAX_DISTORTION)
+        height = min(model[0], max(1, round(model[1] / wanted)))
+        width = min(model[1], max(1, round(model[0] * wanted)))
+        return cls(frame, model, (model[0] - height) // 2, (model[1] - width) // 2, height, width)
+
+    @property
+    def inside(self) -> tuple[slice, slice]:
+        """Rows and columns of the model's image that show the frame."""
+        return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
+
+    def image_to_model(self, image: np.ndarray, fill: Sequence[float]) -> np.ndarray:
+        """uint8 [h,w,3] -> uint8 [H,W,3]. Shrinking averages (as the antialiased resize of training), growing
+        is bilinear."""
+        shrinks = self.frame[0] >= self.height and self.frame[1] >= self.width
+        method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
+        resized = cv2.resize(image, (self.width, self.height), interpolation=method)
+        if (self.height, self.width) == self.model:
+            return resized
+        canvas = np.empty((*self.model, 3), np.uint8)
+        canvas[:] = np.round(fill).astype(np.uint8)
+        canvas[self.inside] = resized
+        return canvas
+
+    def mask_to_model(self, mask: np.ndarray) -> np.ndarray:
+        """bool or uint8 [h,w] -> f32 [H,W] of 0 and 1: nearest pixel (as the authors' code), nothing in the
+        border.
+
+        An object too thin for that keeps every pixel it touches.
+        """
+        binary = (mask != 0).astype(np.uint8)
+        small = cv2.resize(binary, (self.width, self.height), interpolation=cv2.INTER_NEAREST_EXACT)
+        if not small.any():
+            area = cv2.resize(binary * 255.0, (self.width, self.height), interpolation=cv2.INTER_AREA)
+            small = area > 0
+        canvas = np.zeros(self.model, np.float32)
+        canvas[self.inside] = small
+        return canvas
+
+    def probability_to_frame(self, probability: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+        """f32 [H,W] -> f32 [h,w], bilinear, pixel centres aligned (align_corners=False)."""
+        part = np.ascontiguousarray(probability[self.inside])
+        return cv2.resize(part, (self.frame[1], self.frame[0]), dst=out, interpolation=cv2.INTER_LINEAR)
+
+    def point_to_model(self, x: float, y: float) -> tuple[float, float]:
+        """Frame pixels to model pixels."""
+        return self.left + x * self.width / self.frame[1], self.top + y * self.height / self.frame[0]
+
+    def region_to_frame(self, rows: slice, columns: slice) -> tuple[slice, slice]:
+        """Frame pixels that can be touched by model pixels of these rows and columns, one model pixel of
+        margin included."""
+        return (
+            _scale(rows, self.top, self.frame[0] / self.height, self.frame[0]),
+            _scale(columns, self.left, self.frame[1] / self.width, self.frame[1]),
+        )
+
+
+def _scale(span: slice, offset: int, factor: float, limit: int) -> slice:
+    start = int(np.floor((span.start - offset - 1) * factor))
+    stop = int(np.ceil((span.stop - offset + 1) * factor))
+    return slice(min(max(start, 0), limit), min(max(stop, 0), limit))
+
+
+def upsample_logits(logits: np.ndarray, size: tuple[int, int], method: str) -> np.ndarray:
+    """Quarter-size logits f32 [H/4,W/4] -> [H,W].
+
+    "aligned" is the authors' `aligned_bilinear` (VOS): value i sits at pixel 4i + 2, edges repeated.
+    "bilinear" is the plain align_corners=False form (RVOS): value i sits at 4i + 1.5.
+    """
+    if method == "bilinear":
+        return cv2.resize(logits, (size[1], size[0]), interpolation=cv2.INTER_LINEAR)
+    step_y, step_x = logits.shape[0] / size[0], logits.shape[1] / size[1]
+    matrix = np.array([[step_x, 0, -0.5], [0, step_y, -0.5]], np.float32)
+    flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+    return cv2.warpAffine(logits, matrix, (size[1], size[0]), flags=flags, borderMode=cv2.BORDER_REPLICATE)
+
+
+def sigmoid(logits: np.ndarray) -> np.ndarray:
+    """Elementwise, without overflow."""
+    return 1.0 / (1.0 + np.exp(-np.clip(logits, -30.0, 30.0)))

@@ -1,0 +1,209 @@
+"""One object's life: what it is looked for with, and how a frame's answer moves it between SEARCHING, TRACKED
+and LOST.
+
+    SEARCHING --seen--> TRACKED --`lost_after` frames unseen--> LOST --seen--> TRACKED
+
+Seen means: score over the threshold and at least one pixel left after merging. Unseen frames show no mask,
+whatever the state. `first` is set once, where the object was anchored; `previous` moves to every frame in
+which it is seen well, and no empty, tiny or mostly overlapped mask ever replaces it. Both live at model size,
+so a frame of another size changes nothing.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..runtime.base import LanguageReference, MaskReference, ObjectReferences
+from .aggregate import Share
+from .config import TrackerConfig
+from .references import Given
+from .types import TrackedObject, TrackState
+
+MIN_SHARE = 0.5
+"""Part of its own pixels an object must keep in the merge for the mask to become its reference: an object
+that another one covers would otherwise learn to look like the other."""
+
+GIVEN_ANCHOR = 2.0
+"""Anchor score of a reference a person gave: words never come to be surer than that."""
+
+
+@dataclass(eq=False)
+class Target:
+    """An object's working state. Requests from other threads set only `reanchor`."""
+
+    id: str
+    slot: int
+    label: str
+    prompt: str
+    language: LanguageReference | None = None
+    given: Given | None = None
+    reanchor: float | None = None
+    """Anchor score to note when the next well seen frame becomes the first reference; None: no such
+    request."""
+    first: MaskReference | None = None
+    previous: MaskReference | None = None
+    anchor_score: float = 0.0
+    state: TrackState = TrackState.SEARCHING
+    score: float = 0.0
+    frames_tracked: int = 0
+    frames_since_seen: int = 0
+    sightings: int = 0
+    """Frames in a row seen by words alone, before the anchor."""
+    surer_checks: int = 0
+    """Checks in a row in which words alone were much surer, and of something else."""
+    last: TrackedObject | None = None
+
+    def threshold(self, config: TrackerConfig, *, with_words: bool) -> float:
+        """Score to exceed; the tracker has filled in the model's thresholds where the config had none."""
+        return config.language_threshold if with_words else config.mask_threshold
+
+    def mask_references(self, config: TrackerConfig) -> tuple[MaskReference | None, MaskReference | None]:
+        """(first, previous) as configured. While both are the same frame only one is given: the result is
+        equal."""
+        first, previous = self.first, self.previous
+        if previous is None or previous is first:
+            return first, None
+        if config.references == "first":
+            return first, None
+        return (None if config.references == "previous" else first), previous
+
+    def is_well_seen(self, share: Share, model_area: int, config: TrackerConfig) -> bool:
+        """Whether this frame's mask may become a reference."""
+        return model_area >= config.min_area and share.area >= MIN_SHARE * share.claimed
+
+    def see(
+        self, score: float, reference: MaskReference | None, *, anchor_score: float, config: TrackerConfig
+    ) -> None:
+        """Take in a frame in which the object is seen; reference: this frame's, if it is good enough to
+        keep."""
+        self.state, self.score = TrackState.TRACKED, score
+        self.frames_tracked += 1
+        self.frames_since_seen = 0
+        if reference is None:
+            self.sightings = 0
+            return
+        if self.first is None:
+            self.sightings += 1
+            if self.sightings < config.anchor_after and anchor_score < GIVEN_ANCHOR:
+                return
+        if self.first is None or self.reanchor is not None:
+            self.anchor_score = anchor_score if self.reanchor is None else self.reanchor
+            self.first, self.reanchor, self.surer_checks = reference, None, 0
+        self.previous = reference
+
+    def miss(self, score: float, config: TrackerConfig) -> None:
+        """Take in a frame in which the object is not seen."""
+        self.score = score
+        self.sightings = 0
+        self.frames_since_seen += 1
+        if self.state is TrackState.TRACKED and self.frames_since_seen >= config.lost_after:
+            self.state = TrackState.LOST
+
+    def anchor(self, reference: MaskReference) -> None:
+        """Take a reference given by a person."""
+        self.given = None
+        self.first = self.previous = reference
+        self.anchor_score = GIVEN_ANCHOR
+
+    def needs_reference(self, config: TrackerConfig) -> bool:
+        """Whether a reference made from this frame would be used."""
+        return self.first is None or self.reanchor is not None or config.references != "first"
+
+    def forget_anchor(self) -> None:
+        """Drop both references, so that this frame becomes the anchor."""
+        self.first = self.previous = None
+        self.sightings = self.surer_checks = 0
+
+    def public(self, share: Share | None) -> TrackedObject:
+        """The frame's answer about this object; share: what it got of the frame, None when it was not
+        seen."""
+        shown = {} if share is None else {"box": share.box, "area": share.area, "mask": share.mask}
+        return TrackedObject(
+            id=self.id,
+            slot=self.slot,
+            label=self.label,
+            prompt=self.prompt,
+            state=self.state,
+            score=self.score,
+            frames_tracked=self.frames_tracked,
+            frames_since_seen=self.frames_since_seen,
+            **shown,
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One row of a segment batch: which object, looked for with what. check: words alone, beside the tracked
+    answer."""
+
+    target: Target
+    references: ObjectReferences
+    check: bool = False
+
+
+def plan_rows(
+    targets: list[Target], frame_index: int, buckets: tuple[int, ...], config: TrackerConfig
+) -> list[Row]:
+    """What to ask the network in this frame, at least one row for each object.
+
+    Tracked objects: words (if any) and references together. Lost objects take turns, so that one row finds
+    them either
+    way: with words, words alone in even frames (a stale mask must not veto what the words see) and words with
+    the first reference in odd ones; without words, the first reference alone, then all references. A batch is
+    padded to the next bucket anyway; the spare rows go to the other turn of lost objects, then to `check`
+    rows of objects anchored by words (see `Tracker`), which are asked for every `recheck_every` frames even
+    when no row is spare.
+    """
+    rows = [Row(target, _main(target, frame_index, config)) for target in targets]
+    due = config.recheck_every > 0 and frame_index % config.recheck_every == 0
+    checkable = [target for target in targets if _checkable(target, config)]
+    if due and checkable:
+        rows.append(_check(checkable[frame_index // config.recheck_every % len(checkable)]))
+        checkable = [target for target in checkable if target is not rows[-1].target]
+    spare = _padded(len(rows), buckets) - len(rows)
+    extra = [
+        Row(target, _main(target, frame_index + 1, config))
+        for target in targets
+        if target.state is TrackState.LOST and _has_other_turn(target, config)
+    ]
+    turn = frame_index % len(checkable) if checkable else 0
+    extra += [_check(target) for target in checkable[turn:] + checkable[:turn]]
+    return rows + extra[:spare]
+
+
+def _main(target: Target, turn: int, config: TrackerConfig) -> ObjectReferences:
+    first, previous = target.mask_references(config)
+    if target.state is TrackState.LOST and target.language is not None:
+        if turn % 2 == 0:
+            return ObjectReferences(language=target.language)
+        return ObjectReferences(target.language, first or previous)
+    if target.state is TrackState.LOST and turn % 2 == 0:
+        return ObjectReferences(first=first or previous)
+    return ObjectReferences(target.language, first, previous)
+
+
+def _has_other_turn(target: Target, config: TrackerConfig) -> bool:
+    first, previous = target.mask_references(config)
+    if target.language is not None:
+        return first is not None or previous is not None
+    return first is not None and previous is not None
+
+
+def _checkable(target: Target, config: TrackerConfig) -> bool:
+    return (
+        config.reanchor_after > 0
+        and target.language is not None
+        and target.state is TrackState.TRACKED
+        and target.first is not None
+        and target.anchor_score + config.reanchor_margin < 1.0
+    )
+
+
+def _check(target: Target) -> Row:
+    return Row(target, ObjectReferences(language=target.language), check=True)
+
+
+def _padded(count: int, buckets: tuple[int, ...]) -> int:
+    """Rows the runtime will compute for `count` asked."""
+    whole, rest = divmod(count, buckets[-1])
+    return whole * buckets[-1] + (next(size for size in buckets if size >= rest) if rest else 0)
