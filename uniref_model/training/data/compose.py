@@ -38,8 +38,8 @@ class ClipConfig:
     objects: tuple[int, int] = (1, 5)
     clutter: tuple[int, int] = (0, 6)
     aspect: tuple[float, float] = (0.75, 1.35)
-    size: tuple[float, float] = (0.07, 0.7)
-    large_share: float = 0.3
+    size: tuple[float, float] = (0.12, 0.75)
+    large_share: float = 0.35
     gap: tuple[float, float] = (0.3, 8.0)
     step: tuple[float, float] = (0.03, 0.25)
     twin_share: float = 0.55
