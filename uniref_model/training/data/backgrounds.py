@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import cv2
 import numpy as np
 
-from .colours import COLOURS, paint_colour
+from .colours import any_colour, paint_colour
 from .procedural import plain, print_on
 
 
@@ -29,7 +29,7 @@ def muted(rng: np.random.Generator) -> np.ndarray:
         return np.float32(rng.uniform(90, 240)) + rng.normal(0, 12, 3).astype(np.float32)
     if roll < 0.7:
         return paint_colour(rng, "brown") * np.float32(rng.uniform(0.8, 1.7))
-    colour = paint_colour(rng, str(rng.choice(COLOURS)))
+    colour = paint_colour(rng, any_colour(rng))
     return colour * np.float32(0.5) + np.float32(rng.uniform(20, 110))
 
 

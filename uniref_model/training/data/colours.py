@@ -7,6 +7,7 @@ used when it is true with `main` for one object and false with `possible` for al
 
 from __future__ import annotations
 
+import colorsys
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -82,17 +83,18 @@ def _codes(rgb: np.ndarray) -> np.ndarray:
 
 def name_colours(rgb: np.ndarray, alpha: np.ndarray | None = None) -> ColourNames:
     """Colour words of a picture. rgb uint8 [h,w,3]; alpha uint8 [h,w] (pixels under 128 do not count)."""
-    if rgb.shape[0] * rgb.shape[1] > 4096:
-        step = max(1, int(np.sqrt(rgb.shape[0] * rgb.shape[1] / 4096)))
+    if rgb.shape[0] * rgb.shape[1] > 2048:
+        step = max(1, int(np.sqrt(rgb.shape[0] * rgb.shape[1] / 2048) + 0.5))
         rgb = rgb[::step, ::step]
         alpha = None if alpha is None else alpha[::step, ::step]
     pixels = rgb.reshape(-1, 3) if alpha is None else rgb[alpha >= 128]
     if len(pixels) == 0:
         return ColourNames(frozenset(), frozenset(COLOURS))
-    codes = _codes(pixels)
     tables = _tables()
-    share = np.bincount(tables[0, codes], minlength=len(COLOURS)) / len(codes)
-    loose = np.max([np.bincount(t[codes], minlength=len(COLOURS)) / len(codes) for t in tables], axis=0)
+    count = len(COLOURS)
+    found = tables[:, _codes(pixels)] + (np.arange(len(tables), dtype=np.uint8) * count)[:, None]
+    shares = np.bincount(found.ravel(), minlength=count * len(tables)).reshape(-1, count) / len(pixels)
+    share, loose = shares[0], shares.max(0)
     order = np.argsort(-share)
     main = set()
     if share[order[0]] >= 0.4 and share[order[0]] >= 1.35 * share[order[1]]:
@@ -101,11 +103,17 @@ def name_colours(rgb: np.ndarray, alpha: np.ndarray | None = None) -> ColourName
     return ColourNames(frozenset(main), frozenset(possible))
 
 
+def any_colour(rng: np.random.Generator) -> str:
+    """One of the colour words, all equally likely."""
+    return COLOURS[int(rng.integers(len(COLOURS)))]
+
+
 def paint_colour(rng: np.random.Generator, name: str) -> np.ndarray:
     """A random RGB (float32 [3], 0..255) that deserves the colour word `name`."""
     (h0, h1), (s0, s1), (v0, v1) = _PAINT[name]
-    hsv = np.float32([[[rng.uniform(h0, h1) % 360, rng.uniform(s0, s1), rng.uniform(v0, v1)]]])
-    return cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB)[0, 0] * 255
+    a, b, c = rng.random(3)
+    rgb = colorsys.hsv_to_rgb(((h0 + (h1 - h0) * a) % 360) / 360, s0 + (s1 - s0) * b, v0 + (v1 - v0) * c)
+    return np.float32(rgb) * np.float32(255)
 
 
 def recolour(rgb: np.ndarray, alpha: np.ndarray, target: np.ndarray, strength: float = 0.9) -> np.ndarray:

@@ -15,7 +15,7 @@ import numpy as np
 import yaml
 
 from .backgrounds import make_background
-from .colours import COLOURS, ColourNames, name_colours
+from .colours import ColourNames, any_colour, name_colours
 from .expressions import Expression, Seen, absent_for, expressions_for
 from .hands import draw_hand
 from .library import Library, Thing
@@ -25,7 +25,8 @@ from .shapes import Cutout, View
 from .sprites import SpritePack
 
 FRAMES = 3
-_CLUTTER = 100  # working numbers of unlabelled things start here
+_CLUTTER = 16  # working numbers of unlabelled things start here
+_NUMBERS = 32
 _PLANTS = {"flower", "plant", "tree", "person", "boat", "bird", "insect", "planet", "food"}
 
 
@@ -48,7 +49,7 @@ class ClipConfig:
     occluder_share: float = 0.25
     expressions: int = 4
     absent: int = 4
-    min_pixels: int = 24
+    least_pixels: int = 6
     sources: dict[str, float] = field(
         default_factory=lambda: {"procedural": 0.5, "tuxpaint": 0.2, "furniture": 0.25, "gcompris": 0.05, "emoji": 0.04}
     )
@@ -102,7 +103,7 @@ class _Actor:
     number: int
     finish: Finish
     hand: tuple[np.ndarray, float, float, bool] | None = None
-    colours: list[ColourNames] = field(default_factory=list)
+    colours: dict[int, ColourNames] = field(default_factory=dict)
     full: list[int] = field(default_factory=list)
 
 
@@ -114,6 +115,8 @@ class ClipGenerator:
 
     def __init__(self, pack: SpritePack, config: ClipConfig | None = None, seed: int = 0):
         self.config = config or ClipConfig()
+        if self.config.objects[1] >= _CLUTTER or self.config.objects[1] + self.config.clutter[1] > _NUMBERS - _CLUTTER:
+            raise ValueError(f"objects {self.config.objects} and clutter {self.config.clutter}: at most {_NUMBERS - _CLUTTER} things in all")
         self.library = Library(pack, self.config.sources)
         self.seed = seed
 
@@ -153,7 +156,7 @@ class ClipGenerator:
         poses = plan_motion(rng, [t.upright for t in things], count, gap, step, config)
         actors = []
         for i, thing in enumerate(things):
-            number = i + 1 if i < count else _CLUTTER + i
+            number = i + 1 if i < count else _CLUTTER + i - count
             actors.append(_Actor(thing, poses[i], number, Finish()))
         if rng.random() < config.held_share:
             held = actors[int(rng.integers(count))]
@@ -165,7 +168,7 @@ class ClipGenerator:
     def _twin(self, rng: np.random.Generator, other: Thing) -> Thing:
         """Something easily taken for `other`: the same kind in another colour, or another kind in the same colour."""
         if rng.random() < 0.55 and other.names.usual in self.library.nouns:
-            return self.library.thing(rng, noun=other.names.usual, colour=str(rng.choice(COLOURS)))
+            return self.library.thing(rng, noun=other.names.usual, colour=any_colour(rng))
         view = other.shape.view(0.3, 0.2, 32)
         main = sorted(name_colours(view.rgba[..., :3], view.rgba[..., 3]).main)
         return self.library.thing(rng, colour=main[0] if main else None)
@@ -202,7 +205,8 @@ class ClipGenerator:
         pose = actor.poses[t]
         scale = pose.size * height
         look = actor.thing.shape.view(pose.yaw, pose.pitch, int(scale * max(1.0, aspect)))
-        actor.colours.append(name_colours(look.rgba[..., :3], look.rgba[..., 3]))
+        if t != 1:  # a frame or two make no difference
+            actor.colours[t] = name_colours(look.rgba[..., :3], look.rgba[..., 3])
         to_frame = _placement(pose, view, height, width, aspect)
         speed = (actor.poses[2].x - actor.poses[1].x) * width, (actor.poses[2].y - actor.poses[1].y) * height
         shutter = rng.uniform(0, 0.6)
@@ -236,7 +240,7 @@ class ClipGenerator:
         config = self.config
         frames: list[list[Seen]] = []
         for t in range(FRAMES):
-            frames.append([_seen(actor, labels[t], t, config.min_pixels) for actor in actors])
+            frames.append(_look_over(actors, labels[t], t, config.least_pixels))
         count = sum(actor.number < _CLUTTER for actor in actors)
         labels[labels > count] = 0
         areas = np.array([[frames[t][i].area for t in range(FRAMES)] for i in range(count)])
@@ -247,7 +251,7 @@ class ClipGenerator:
             raw = tuple(int((labels[t] == i + 1).sum()) for t in range(FRAMES))
             visible = tuple(min(1.0, raw[t] / actor.full[t]) if actor.full[t] else 0.0 for t in range(FRAMES))
             objects.append(
-                ObjectInfo(i + 1, actor.thing.names.usual, tuple(sorted(actor.thing.names.own)), tuple(sorted(actor.colours[-1].main)),
+                ObjectInfo(i + 1, actor.thing.names.usual, tuple(sorted(actor.thing.names.own)), tuple(sorted(actor.colours[2].main)),
                            int(rank[i]), raw, visible, actor.hand is not None, actor.thing.source)
             )  # fmt: skip
             enough = frames[-1][i].area > 0 and visible[-1] > 0.25
@@ -258,14 +262,24 @@ class ClipGenerator:
         return Clip(images, labels, objects, phrases, absent)
 
 
-def _seen(actor: _Actor, ids: np.ndarray, t: int, least: int) -> Seen:
-    """Where and how much of an actor is seen in a frame, from the final labels. Slivers count as not seen only if labelled none."""
-    mask = (ids == actor.number).astype(np.uint8)
-    moments = cv2.moments(mask, binaryImage=True)
-    area = int(moments["m00"])
+def _look_over(actors: Sequence[_Actor], ids: np.ndarray, t: int, least: int) -> list[Seen]:
+    """Where and how much of each actor is seen in a frame, from the final working numbers uint8 [H,W]."""
     height, width = ids.shape
-    centre = (moments["m10"] / area / width, moments["m01"] / area / height) if area else (0.5, 0.5)
-    return Seen(actor.thing.names, actor.colours[t], area if area >= min(least, 6) else 0, centre, actor.hand is not None)
+    rows, cols = np.indices(ids.shape, dtype=np.int32)
+    flat = ids.ravel().astype(np.int32)
+    counts = np.bincount(flat + _NUMBERS * rows.ravel(), minlength=_NUMBERS * height).reshape(height, _NUMBERS)
+    columns = np.bincount(flat + _NUMBERS * cols.ravel(), minlength=_NUMBERS * width).reshape(width, _NUMBERS)
+    area = counts.sum(0)
+    safe = np.maximum(area, 1)
+    y = (counts * np.arange(height)[:, None]).sum(0) / safe / height
+    x = (columns * np.arange(width)[:, None]).sum(0) / safe / width
+    seen = []
+    for actor in actors:
+        n = actor.number
+        colours = actor.colours[0 if t == 0 else 2]
+        visible = int(area[n]) if area[n] >= least else 0
+        seen.append(Seen(actor.thing.names, colours, visible, (float(x[n]), float(y[n])), actor.hand is not None))
+    return seen
 
 
 def _placement(pose: Pose, view: np.ndarray, height: int, width: int, aspect: float) -> np.ndarray:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .colours import COLOURS, SPELLINGS, ColourNames
+from .colours import SPELLINGS, ColourNames, any_colour
 from .names import Names, display_noun
 
 LEFT, RIGHT, TOP, BOTTOM, MIDDLE = "left", "right", "top", "bottom", "middle"
@@ -198,7 +198,7 @@ def absent_for(
         if things and attempt % 3 != 2:
             thing = things[int(rng.integers(len(things)))]
             noun = thing.names.usual if rng.random() < 0.75 else ""
-            claim = Claim(noun, colour=str(rng.choice(COLOURS)))
+            claim = Claim(noun, colour=any_colour(rng))
             if not noun and claim.colour in behind:
                 continue
         else:

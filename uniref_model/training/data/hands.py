@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from .colours import COLOURS, paint_colour
+from .colours import any_colour, paint_colour
 
 
 def skin(rng: np.random.Generator) -> np.ndarray:
@@ -40,7 +40,7 @@ def draw_hand(rng: np.random.Generator, size: int = 128) -> tuple[np.ndarray, np
     Returns (whole hand with arm, the arm and palm only: what may lie behind the object).
     """
     tone = skin(rng)
-    sleeve = None if rng.random() < 0.4 else paint_colour(rng, str(rng.choice(COLOURS)))
+    sleeve = None if rng.random() < 0.4 else paint_colour(rng, any_colour(rng))
     back = np.zeros((size, 2 * size, 4), np.uint8)
     mid = size / 2
     wrist = np.array([0.75 * size, mid])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from . import procedural
-from .colours import COLOURS, paint_colour, recolour
+from .colours import any_colour, paint_colour, recolour
 from .names import Names, name_object
 from .shapes import Cutout, Shape, Turntable
 from .sprites import Sprite, SpritePack
@@ -75,7 +75,7 @@ class Library:
     def _sprite(self, rng: np.random.Generator, sprite: Sprite, colour: str | None) -> Thing:
         paint = None
         if colour is not None or rng.random() < (0.12 if sprite.natural else 0.55):
-            target = paint_colour(rng, colour or str(rng.choice(COLOURS)))
+            target = paint_colour(rng, colour or any_colour(rng))
             strength = float(rng.uniform(0.8, 1.0))
             paint = (target, strength)
         mirrored = rng.random() < 0.5

@@ -26,7 +26,6 @@ class Finish:
     blur: float = 0.0
     motion: tuple[float, float] = (0.0, 0.0)
     shadow: float = 0.0
-    opacity: float = 1.0
 
 
 def motion_kernel(motion: tuple[float, float]) -> np.ndarray | None:
@@ -60,21 +59,21 @@ def lay(canvas: Canvas, view: View, to_frame: np.ndarray, thing: int | None, fin
     if x1 - x0 < 2 or y1 - y0 < 2:
         return 0
     shift = np.array([[1, 0, -x0], [0, 1, -y0], [0, 0, 1.0]])
-    premultiplied = view.rgba.copy()
-    premultiplied[..., :3] = cv2.multiply(view.rgba[..., :3], cv2.merge([view.rgba[..., 3]] * 3), scale=1 / 255)
-    warped = cv2.warpPerspective(premultiplied, shift @ matrix, (x1 - x0, y1 - y0), flags=cv2.INTER_LINEAR)
+    cover = view.rgba[..., 3]
+    premultiplied = cv2.multiply(view.rgba, cv2.merge([cover, cover, cover, np.full_like(cover, 255)]), scale=1 / 255)
+    warped = cv2.warpPerspective(premultiplied, shift @ matrix, (int(x1 - x0), int(y1 - y0)), flags=cv2.INTER_LINEAR)
     if finish.blur > 0.3:
         warped = cv2.GaussianBlur(warped, (0, 0), finish.blur)
     kernel = motion_kernel(finish.motion)
     if kernel is not None:
         warped = cv2.filter2D(warped, -1, kernel)
-    cover = warped[..., 3]
+    cover = cv2.extractChannel(warped, 3)
     if finish.shadow > 0:
         _shadow(canvas, cover, (x0, y0, x1, y1), finish.shadow)
-    alpha = cover.astype(np.float32)[..., None] * np.float32(finish.opacity / 255)
     region = canvas.image[y0:y1, x0:x1]
-    colour = warped[..., :3] * (np.float32(finish.gain) * np.float32(finish.opacity))
-    np.clip(region * (1 - alpha) + colour, 0, 255, out=colour)
+    clear = cv2.bitwise_not(cover)
+    colour = cv2.multiply(cv2.cvtColor(warped, cv2.COLOR_RGBA2RGB), (*finish.gain, 0.0))
+    cv2.add(cv2.multiply(region, cv2.merge([clear, clear, clear]), scale=1 / 255), colour, dst=colour)
     region[...] = colour
     solid = cover > 127
     if thing is not None:
@@ -86,13 +85,16 @@ def lay(canvas: Canvas, view: View, to_frame: np.ndarray, thing: int | None, fin
 def _shadow(canvas: Canvas, cover: np.ndarray, at: tuple[int, int, int, int], strength: float) -> None:
     """A soft dark copy of the cover, lower and wider, on what is already painted."""
     x0, y0, x1, y1 = at
-    size = max(3, int(0.16 * max(cover.shape))) | 1
-    soft = cv2.blur(cv2.blur(cover, (size, size)), (size, max(3, size // 2) | 1))
-    dy, dx = int(0.05 * cover.shape[0]), int(0.03 * cover.shape[1])
-    soft = np.roll(soft, (dy, dx), (0, 1))
-    soft[:dy] = 0
+    small = cv2.resize(cover, (cover.shape[1] // 4 + 1, cover.shape[0] // 4 + 1), interpolation=cv2.INTER_AREA)
+    size = max(3, int(0.16 * max(small.shape))) | 1
+    small = cv2.blur(cv2.blur(small, (size, size)), (size, max(3, size // 2) | 1))
+    dy, dx = int(0.05 * small.shape[0]) + 1, int(0.03 * small.shape[1])
+    small = np.roll(small, (dy, dx), (0, 1))
+    small[:dy] = 0
+    light = cv2.resize(cv2.convertScaleAbs(small, alpha=strength), (cover.shape[1], cover.shape[0]))
+    light = cv2.bitwise_not(light)
     region = canvas.image[y0:y1, x0:x1]
-    region[...] = region * (1 - soft[..., None] * np.float32(strength / 255))
+    region[...] = cv2.multiply(region, cv2.merge([light, light, light]), scale=1 / 255)
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,12 @@ They are the largest share of the training set, because they are the only ones w
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 
 import cv2
 import numpy as np
 
-from .colours import COLOURS, paint_colour
+from .colours import any_colour, paint_colour
 from .shapes import Ball, Cuboid, Revolution, Shape
 
 _LETTERS = "ABCDEFGHIKLMNOPRSTUVWXYZ"
@@ -21,28 +22,40 @@ Picture = Callable[[], np.ndarray]
 
 
 def _rgb(colour: np.ndarray) -> tuple[float, float, float]:
-    return tuple(float(c) for c in np.clip(colour, 0, 255))
+    return tuple(min(max(float(c), 0.0), 255.0) for c in colour)
+
+
+@lru_cache(maxsize=1)
+def _grain_bank() -> np.ndarray:
+    """Grain to cut pieces from, float32 [500,500], standard deviation about 1."""
+    fine = np.random.default_rng(7).standard_normal((167, 167), np.float32)
+    return cv2.resize(fine, (500, 500), interpolation=cv2.INTER_LINEAR)
 
 
 def plain(rng: np.random.Generator, height: int, width: int, colour: np.ndarray) -> np.ndarray:
     """A nearly plain surface: a gradient and some grain. Returns uint8 [height,width,3]."""
-    ys, xs = np.linspace(-1, 1, height, dtype=np.float32)[:, None], np.linspace(-1, 1, width, dtype=np.float32)[None]
-    ramp = 1 + rng.uniform(0, 0.14) * (ys * rng.uniform(-1, 1) + xs * rng.uniform(-1, 1))
-    grain = cv2.resize(rng.normal(0, rng.uniform(0, 7), (max(2, height // 3), max(2, width // 3))).astype(np.float32), (width, height))
-    return np.clip(colour[None, None].astype(np.float32) * ramp[..., None] + grain[..., None], 0, 255).astype(np.uint8)
+    bank = _grain_bank()
+    y0, x0 = rng.integers(0, 200, 2)
+    tall, wide = np.arange(height) % 300 + y0, np.arange(width) % 300 + x0
+    grain = bank[tall[0] : tall[0] + height, x0 : x0 + width] if height <= 300 and width <= 300 else bank[tall[:, None], wide]
+    strength, slope = rng.random(2) * (7, 18)
+    shade = grain * np.float32(strength)
+    shade += np.linspace(-slope, slope, height, dtype=np.float32)[:, None] * np.float32(rng.uniform(-1, 1))
+    shade += np.linspace(-slope, slope, width, dtype=np.float32)[None] * np.float32(rng.uniform(-1, 1))
+    return cv2.merge([cv2.add(shade, float(c), dtype=cv2.CV_8U) for c in colour])
 
 
 def _word(rng: np.random.Generator, low: int = 2, high: int = 8) -> str:
-    word = "".join(rng.choice(list(_LETTERS), int(rng.integers(low, high))))
+    word = "".join(_LETTERS[i] for i in rng.integers(0, len(_LETTERS), int(rng.integers(low, high))))
     return word if rng.random() < 0.5 else word.capitalize()
 
 
 def _contrast(rng: np.random.Generator, base: np.ndarray) -> np.ndarray:
     for _ in range(4):
-        colour = paint_colour(rng, str(rng.choice(COLOURS)))
-        if abs(float(colour.mean() - base.mean())) > 60:
+        colour = paint_colour(rng, any_colour(rng))
+        if abs(sum(colour.tolist()) - sum(base.tolist())) > 180:
             return colour
-    return np.float32([245, 245, 245]) if base.mean() < 128 else np.float32([20, 20, 20])
+    return np.float32([245, 245, 245]) if sum(base.tolist()) < 384 else np.float32([20, 20, 20])
 
 
 def print_on(rng: np.random.Generator, face: np.ndarray, base: np.ndarray, picture: Picture | None, amount: int) -> None:
@@ -54,7 +67,7 @@ def print_on(rng: np.random.Generator, face: np.ndarray, base: np.ndarray, pictu
         if kind <= 2:
             scale = rng.uniform(0.02, 0.055) * w / 5
             at = (int(rng.uniform(0, 0.4) * w), int(rng.uniform(0.2, 0.95) * h))
-            cv2.putText(face, _word(rng), at, int(rng.choice(_FONTS)), scale, ink, max(1, int(scale * rng.uniform(1, 3))), cv2.LINE_AA)
+            cv2.putText(face, _word(rng), at, _FONTS[int(rng.integers(len(_FONTS)))], scale, ink, max(1, int(scale * rng.uniform(1, 3))), cv2.LINE_AA)
         elif kind == 3:
             if rng.random() < 0.5:
                 y = int(rng.uniform(0, 1) * h)
@@ -192,7 +205,7 @@ def make_bottle(rng: np.random.Generator, base: np.ndarray, picture: Picture | N
     profile = _profile([(-0.5, neck), (cap, neck), (cap + 0.01, neck * 0.85), (shoulder - rng.uniform(0.06, 0.2), neck), (shoulder, 0.97),
                         (shoulder + 0.08, 1), (0.44, 1), (0.5, 0.92)], rng.uniform(0.12, 0.2))  # fmt: skip
     texture = _wrap(rng, base, picture, 0.6)
-    lid = base * 0.8 if rng.random() < 0.4 else paint_colour(rng, str(rng.choice(COLOURS)))
+    lid = base * 0.8 if rng.random() < 0.4 else paint_colour(rng, any_colour(rng))
     texture[: int((cap + 0.5) * 110) + 1] = np.clip(lid, 0, 255)
     return "bottle", Revolution(profile, texture, np.float32(lid), gloss=rng.uniform(0.1, 0.9))
 
@@ -223,7 +236,7 @@ def make_mug(rng: np.random.Generator, base: np.ndarray, picture: Picture | None
 def make_jar(rng: np.random.Generator, base: np.ndarray, picture: Picture | None) -> tuple[str, Shape]:
     """A jar with a lid."""
     profile = _profile([(-0.5, 0.82), (-0.36, 0.82), (-0.35, 0.76), (-0.26, 1), (0.44, 1), (0.5, 0.93)], rng.uniform(0.3, 0.42))
-    lid = paint_colour(rng, str(rng.choice(COLOURS))) if rng.random() < 0.6 else base
+    lid = paint_colour(rng, any_colour(rng)) if rng.random() < 0.6 else base
     texture = _wrap(rng, base, picture, 0.6)
     texture[:16] = np.clip(lid, 0, 255)
     return "jar", Revolution(profile, texture, np.float32(lid), gloss=rng.uniform(0.2, 0.8))
@@ -260,7 +273,7 @@ def make_object(
     rng: np.random.Generator, picture: Picture | None = None, noun: str | None = None, colour: str | None = None
 ) -> tuple[str, Shape]:
     """A random object, or one with a given noun and base colour word. Returns (noun, shape)."""
-    base = paint_colour(rng, colour or str(rng.choice(COLOURS)))
+    base = paint_colour(rng, colour or any_colour(rng))
     if noun is None:
         weights = np.array([weight for _, weight in MAKERS])
         maker = MAKERS[int(rng.choice(len(MAKERS), p=weights / weights.sum()))][0]

@@ -102,7 +102,10 @@ class Cuboid:
             if normal @ (centre + np.array([0, 0, _CAMERA_DISTANCE])) >= 0:
                 continue  # faces away from the camera
             self._draw(rgba, self.faces[side], flat[list(indices)], 0.72 + 0.34 * max(0.0, float(normal @ self.light)))
-        return View(rgba, to_units)
+        low = np.maximum(np.floor(flat.min(0)).astype(int) - 2, 0)
+        high = np.ceil(flat.max(0)).astype(int) + 3
+        to_units = to_units @ np.array([[1, 0, low[0]], [0, 1, low[1]], [0, 0, 1.0]])
+        return View(rgba[low[1] : high[1], low[0] : high[0]], to_units)
 
     @staticmethod
     def _draw(rgba: np.ndarray, face: np.ndarray, quad: np.ndarray, shade: float) -> None:
