@@ -39,8 +39,8 @@ def draw_box(box: tuple[float, float, float, float], size: tuple[int, int]) -> n
     height, width = size
     x, y, w, h = box
     mask = np.zeros(size, np.float32)
-    left, top = max(int(round(x)), 0), max(int(round(y)), 0)
-    right, bottom = min(int(round(x + w)), width), min(int(round(y + h)), height)
+    left, top = max(round(x), 0), max(round(y), 0)
+    right, bottom = min(round(x + w), width), min(round(y + h), height)
     mask[top : max(bottom, top + 1), left : max(right, left + 1)] = BOX_VALUE
     return mask
 

@@ -125,7 +125,7 @@ def _window(
 ) -> tuple[slice, slice]:
     """Rows and columns of a box held inside the image, at least one pixel each."""
     y0, x0 = min(max(int(top), 0), shape[0] - 1), min(max(int(left), 0), shape[1] - 1)
-    y1, x1 = min(max(int(round(bottom)), y0 + 1), shape[0]), min(max(int(round(right)), x0 + 1), shape[1])
+    y1, x1 = min(max(round(bottom), y0 + 1), shape[0]), min(max(round(right), x0 + 1), shape[1])
     return slice(y0, y1), slice(x0, x1)
 
 

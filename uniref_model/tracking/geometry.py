@@ -13,8 +13,9 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-MAX_DISTORTION = 1.7
-"""Highest ratio between the frame's aspect and its aspect at model size; a 4:3 frame in 16:9 has 1.31."""
+MAX_DISTORTION = 1.75
+"""Highest ratio between the frame's aspect and its aspect at model size; a square frame in 7:4 has 1.75, a
+4:3 one 1.31."""
 
 
 @dataclass(frozen=True)
