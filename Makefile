@@ -1,0 +1,32 @@
+# `make help` says what there is.
+SHELL := /bin/bash
+PYTHON ?= python3
+VIDEO ?= media/box.mp4
+PROMPT ?= the yellow box
+export PYTHON
+
+.PHONY: help demo test lint clean
+.DEFAULT_GOAL := help
+
+help:
+	@echo 'make demo [VIDEO=file] [PROMPT="the yellow box"]   the real node on a video over ROS topics; results in demo_output/'
+	@echo 'make test [TESTS=test/...]                         style check and all tests'
+	@echo 'make lint                                          style check only'
+	@echo 'make clean                                         remove environments, builds and demo_output/'
+	@echo
+	@echo 'Needs python3 (3.10 to 3.12) with headers, g++ and make; anything missing is named with its cure.'
+	@echo 'Choose another Python with PYTHON=python3.11. On a robot with ROS 2: colcon build, see README.md.'
+
+demo:
+	@VIDEO='$(VIDEO)' PROMPT='$(PROMPT)' scripts/demo
+
+test:
+	@scripts/test $(TESTS)
+
+lint:
+	@scripts/bootstrap test 3
+	@.venv-test/bin/ruff check .
+
+clean:
+	rm -rf .venv-demo .venv-test .ros demo_output .pytest_cache .ruff_cache build *.egg-info
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,12 @@
+# Sourced by bash, from the repository root: `. scripts/environment.sh demo|test`. Enters the environment that
+# scripts/bootstrap made: Python, ROS 2, this package, and DDS set up for large images on this machine only.
+unset LD_LIBRARY_PATH _ROS_WHEELS_BOOTSTRAP_COMPLETE PYTHONPATH COLCON_PREFIX_PATH
+export VIRTUAL_ENV=$PWD/.venv-$1
+export PATH=$VIRTUAL_ENV/bin:$PATH AMENT_PREFIX_PATH=$VIRTUAL_ENV
+# shellcheck disable=SC1090
+. "$PWD/.ros/$1/install/local_setup.sh"
+# Stay on this machine, and out of the way of other ROS programs on it (domains 0 to 101 are free to use).
+export ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST ROS_DOMAIN_ID=${UNIREF_DOMAIN_ID:-$((40 + $$ % 60))}
+# See ros_env/README.md, "Large images".
+export FASTDDS_DEFAULT_PROFILES_FILE=$PWD/ros_env/fastdds_shm.xml
+export MALLOC_MMAP_THRESHOLD_=268435456 MALLOC_TRIM_THRESHOLD_=1073741824 MALLOC_TOP_PAD_=67108864

@@ -1,0 +1,195 @@
+"""sensor_msgs images to and from numpy, without cv_bridge (which not every ROS installation can import).
+
+Only the attributes of the messages are used, so this module imports no ROS package at load time.
+"""
+
+from __future__ import annotations
+
+import array
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import cv2
+import numpy as np
+
+from uniref_model.errors import ImageError, MaskError
+
+
+@dataclass(frozen=True)
+class _Encoding:
+    """How one encoding is stored. channels: samples a pixel, of `dtype`. code: OpenCV conversion to RGB, or
+    None.
+
+    rows: rows of data for 2 rows of image (planar 4:2:0 has 3). even: width (and, planar, height) must be
+    even.
+    """
+
+    channels: int
+    code: int | None
+    dtype: str = "u1"
+    rows: int = 2
+    even: bool = False
+
+
+def _encodings() -> dict[str, _Encoding]:
+    table = {
+        "rgb8": _Encoding(3, None),
+        "bgr8": _Encoding(3, cv2.COLOR_BGR2RGB),
+        "rgba8": _Encoding(4, cv2.COLOR_RGBA2RGB),
+        "bgra8": _Encoding(4, cv2.COLOR_BGRA2RGB),
+        "mono8": _Encoding(1, cv2.COLOR_GRAY2RGB),
+        "rgb16": _Encoding(3, None, "u2"),
+        "bgr16": _Encoding(3, cv2.COLOR_BGR2RGB, "u2"),
+        "rgba16": _Encoding(4, cv2.COLOR_RGBA2RGB, "u2"),
+        "bgra16": _Encoding(4, cv2.COLOR_BGRA2RGB, "u2"),
+        "mono16": _Encoding(1, cv2.COLOR_GRAY2RGB, "u2"),
+        # Type names without colour: OpenCV's own order is meant, as in cv_bridge.
+        "8UC1": _Encoding(1, cv2.COLOR_GRAY2RGB),
+        "8UC3": _Encoding(3, cv2.COLOR_BGR2RGB),
+        "8UC4": _Encoding(4, cv2.COLOR_BGRA2RGB),
+        "16UC1": _Encoding(1, cv2.COLOR_GRAY2RGB, "u2"),
+        "yuv422": _Encoding(2, cv2.COLOR_YUV2RGB_UYVY, even=True),
+        "uyvy": _Encoding(2, cv2.COLOR_YUV2RGB_UYVY, even=True),
+        "yuv422_yuy2": _Encoding(2, cv2.COLOR_YUV2RGB_YUY2, even=True),
+        "yuyv": _Encoding(2, cv2.COLOR_YUV2RGB_YUY2, even=True),
+        "nv12": _Encoding(1, cv2.COLOR_YUV2RGB_NV12, rows=3, even=True),
+        "nv21": _Encoding(1, cv2.COLOR_YUV2RGB_NV21, rows=3, even=True),
+    }
+    # OpenCV names a Bayer pattern by its second row, ROS by its first.
+    for pattern, code in (
+        ("rggb", cv2.COLOR_BayerBG2RGB),
+        ("bggr", cv2.COLOR_BayerRG2RGB),
+        ("gbrg", cv2.COLOR_BayerGR2RGB),
+        ("grbg", cv2.COLOR_BayerGB2RGB),
+    ):
+        table[f"bayer_{pattern}8"] = _Encoding(1, code)
+        table[f"bayer_{pattern}16"] = _Encoding(1, code, "u2")
+    return table
+
+
+_ENCODINGS = _encodings()
+
+IMAGE_ENCODINGS: tuple[str, ...] = tuple(_ENCODINGS)
+"""Encodings `to_rgb` accepts."""
+
+MASK_ENCODINGS: tuple[str, ...] = ("mono8", "8UC1", "mono16", "16UC1")
+"""Encodings `to_mask` accepts."""
+
+
+def to_rgb(message: Any) -> np.ndarray:
+    """The pixels of a sensor_msgs/Image, uint8 [height,width,3] RGB.
+
+    16-bit samples keep their high byte. The result may share memory with the message. Raises ImageError
+    saying what was wrong and what is accepted.
+    """
+    encoding = _ENCODINGS.get(message.encoding)
+    if encoding is None:
+        raise ImageError(
+            f"image encoding {message.encoding!r} is not supported, "
+            f"expected one of {', '.join(IMAGE_ENCODINGS)}"
+        )
+    if encoding.even and (message.width % 2 or (encoding.rows == 3 and message.height % 2)):
+        raise ImageError(
+            f"a {message.encoding} image of {message.width}x{message.height} pixels: expected even sizes"
+        )
+    pixels = _pixels(message, encoding, ImageError)
+    if encoding.dtype == "u2":
+        pixels = (pixels >> 8).astype(np.uint8)
+    if encoding.code is not None:
+        pixels = cv2.cvtColor(pixels, encoding.code)
+    return np.ascontiguousarray(pixels)
+
+
+def compressed_to_rgb(message: Any) -> np.ndarray:
+    """The pixels of a sensor_msgs/CompressedImage (JPEG, PNG, whatever OpenCV reads), uint8 [height,width,3]
+    RGB.
+
+    EXIF rotation is ignored: masks must lie on the pixel grid the camera sent. Raises ImageError.
+    """
+    data = np.frombuffer(message.data, dtype=np.uint8)
+    if data.size == 0:
+        raise ImageError(f"a compressed image (format {message.format!r}) without data")
+    try:
+        bgr = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+    except cv2.error as error:
+        raise ImageError(
+            f"a compressed image (format {message.format!r}) could not be decoded: {error.err}"
+        ) from error
+    if bgr is None:
+        raise ImageError(
+            f"{data.size} bytes of a compressed image (format {message.format!r}) could not be decoded, "
+            "expected JPEG or PNG"
+        )
+    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+
+
+def to_mask(message: Any) -> np.ndarray:
+    """The values of a mask image, uint8 or uint16 [height,width]. Raises MaskError."""
+    if message.encoding not in MASK_ENCODINGS:
+        raise MaskError(
+            f"mask encoding {message.encoding!r} is not supported, expected {' or '.join(MASK_ENCODINGS)}"
+        )
+    return _pixels(message, _ENCODINGS[message.encoding], MaskError)
+
+
+def _pixels(message: Any, encoding: _Encoding, error: Callable[[str], Exception]) -> np.ndarray:
+    """A view [rows,width(,channels)] of the message's samples in this machine's byte order, padding left
+    out."""
+    width, height, name = message.width, message.height, message.encoding
+    if width == 0 or height == 0:
+        raise error(f"an image of {width}x{height} pixels: expected at least 1x1")
+    order = ">" if message.is_bigendian else "<"
+    dtype = np.dtype(encoding.dtype).newbyteorder(order)
+    row = width * encoding.channels * dtype.itemsize
+    step = message.step or row  # some drivers leave it 0 when rows are not padded
+    rows = height * encoding.rows // 2
+    if step < row:
+        raise error(f"image step is {step}, expected at least {row} for {width} pixels of {name}")
+    if len(message.data) < rows * step:
+        raise error(
+            f"{len(message.data)} bytes of image data, expected {rows * step} for {width}x{height} {name} "
+            f"with step {step}"
+        )
+    data = np.frombuffer(message.data, dtype=np.uint8, count=rows * step).reshape(rows, step)[:, :row]
+    if dtype.itemsize > 1:
+        data = np.ascontiguousarray(data).view(dtype).astype(dtype.newbyteorder("="), copy=False)
+    return (
+        data.reshape(rows, width) if encoding.channels == 1 else data.reshape(rows, width, encoding.channels)
+    )
+
+
+def fill_image(message: Any, pixels: np.ndarray, encoding: str, header: Any) -> Any:
+    """Put uint8 or uint16 pixels [h,w] or [h,w,c] into a sensor_msgs/Image and return it.
+
+    `encoding` must fit dtype and channels. Through array.array: assigning an ndarray or bytes to `data` makes
+    rclpy check every element, which takes most of a second at 1080p.
+    """
+    pixels = np.ascontiguousarray(pixels)
+    message.header = header
+    message.height, message.width = pixels.shape[:2]
+    message.encoding = encoding
+    message.is_bigendian = int(sys.byteorder == "big")
+    message.step = pixels.strides[0] if pixels.shape[0] else 0
+    message.data = _bytes(pixels)
+    return message
+
+
+def fill_jpeg(message: Any, rgb: np.ndarray, quality: int, header: Any) -> Any:
+    """Compress RGB pixels uint8 [h,w,3] into a sensor_msgs/CompressedImage and return it. quality: 1 to
+    100."""
+    ok, data = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+    if not ok:
+        raise ImageError(f"an image of shape {rgb.shape} could not be compressed as JPEG")
+    message.header = header
+    message.format = "rgb8; jpeg compressed bgr8"
+    message.data = _bytes(data)
+    return message
+
+
+def _bytes(values: np.ndarray) -> array.array:
+    data = array.array("B")
+    if values.size:  # an empty memoryview cannot be cast
+        data.frombytes(memoryview(values).cast("B"))
+    return data

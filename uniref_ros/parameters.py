@@ -1,0 +1,212 @@
+"""Every parameter of the tracker node: default, description, range, and when a change takes effect."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Any
+
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+from rclpy.node import Node
+from rclpy.parameter import Parameter
+
+from uniref_model.tracking import TrackerConfig
+
+_DEFAULTS = TrackerConfig()
+MODELS_OWN = -1.0
+"""Value of a threshold parameter that means: what the model's own model.json says."""
+
+
+@dataclass(frozen=True)
+class Option:
+    """One parameter. limits: (lowest, highest). choices: accepted strings. when: "running" (a change takes
+    effect at once), "configure" (read when the node is configured, refused while it is) or "start"
+    (read-only)."""
+
+    name: str
+    default: Any
+    description: str
+    limits: tuple[float, float] | None = None
+    choices: tuple[str, ...] = ()
+    when: str = "running"
+
+
+_WHEN = {
+    "running": "Can be changed at any time.",
+    "configure": "Read when the node is configured.",
+    "start": "Read at start.",
+}
+
+OPTIONS: tuple[Option, ...] = (
+    Option("autostart", True, "Configure and activate the node by itself.", when="start"),
+    Option(
+        "cameras",
+        [""],
+        "Names of the cameras. A name is put before the topics image, camera_info and depth; the empty name "
+        "leaves them as they are.",
+        when="configure",
+    ),
+    Option(
+        "image_transport",
+        "raw",
+        "Subscribe to image (raw) or to image/compressed (compressed).",
+        choices=("raw", "compressed"),
+        when="configure",
+    ),
+    Option(
+        "image_reliability",
+        "best_effort",
+        "Quality of service of the image subscription; best_effort hears every publisher.",
+        choices=("best_effort", "reliable"),
+        when="configure",
+    ),
+    Option(
+        "model",
+        "uniref_nano",
+        "A shipped model's name, or the folder of an exported model.",
+        when="configure",
+    ),
+    Option(
+        "size", "", "Model size HEIGHTxWIDTH, such as 192x320; empty: the model's first.", when="configure"
+    ),
+    Option(
+        "runtime",
+        "auto",
+        "auto, onnxruntime, tensorrt or torch; auto takes the fastest that works here.",
+        when="configure",
+    ),
+    Option("threads", 0, "CPU threads of the runtime; 0: its own choice.", (0, 256), when="configure"),
+    Option(
+        "prompts",
+        [""],
+        "Objects to look for from the start, one prompt each; empty ones are skipped.",
+        when="configure",
+    ),
+    Option("max_objects", _DEFAULTS.max_objects, "Objects a camera; one more is refused.", (1, 255)),
+    Option(
+        "references",
+        _DEFAULTS.references,
+        "Mask references the network sees.",
+        choices=("first", "previous", "first+previous"),
+    ),
+    Option(
+        "mask_threshold",
+        MODELS_OWN,
+        "Score above which an object given by mask, click or box counts as seen; below 0: the model's own.",
+        (MODELS_OWN, 1.0),
+    ),
+    Option(
+        "language_threshold",
+        MODELS_OWN,
+        "Score above which an object with words counts as seen; below 0: the model's own.",
+        (MODELS_OWN, 1.0),
+    ),
+    Option(
+        "lost_after",
+        _DEFAULTS.lost_after,
+        "Images without the object until TRACKED becomes LOST.",
+        (1, 100000),
+    ),
+    Option(
+        "min_area",
+        _DEFAULTS.min_area,
+        "A mask of fewer pixels of the model-size image never becomes a reference.",
+        (1, 100000),
+    ),
+    Option(
+        "anchor_after",
+        _DEFAULTS.anchor_after,
+        "Images in a row in which words alone must find an object before it is anchored.",
+        (1, 1000),
+    ),
+    Option(
+        "reanchor_margin",
+        _DEFAULTS.reanchor_margin,
+        "How much surer words alone must be than at the anchor, while disagreeing with the mask, "
+        "to anchor anew.",
+        (0.0, 1.0),
+    ),
+    Option(
+        "reanchor_after",
+        _DEFAULTS.reanchor_after,
+        "For how many such checks in a row; 0 never anchors anew.",
+        (0, 1000),
+    ),
+    Option(
+        "max_rate",
+        0.0,
+        "Images processed a second and camera at most; 0: as many as possible.",
+        (0.0, 1000.0),
+    ),
+    Option(
+        "held_images",
+        8,
+        "Images of a camera kept, so that a mask or click stamped with one of them applies to it.",
+        (1, 120),
+        when="configure",
+    ),
+    Option("overlay_quality", 80, "JPEG quality of overlay/compressed.", (1, 100)),
+    Option("diagnostics_period", 1.0, "Seconds between diagnostics.", (0.1, 60.0), when="configure"),
+    Option("stale_after", 2.0, "Seconds without an image until diagnostics warn.", (0.1, 3600.0)),
+)
+
+_BY_NAME = {option.name: option for option in OPTIONS}
+_TRACKER_OPTIONS = tuple(name for name in TrackerConfig.__dataclass_fields__ if name in _BY_NAME)
+
+
+def declare(node: Node) -> None:
+    """Declare all parameters; values given at start are checked against the ranges."""
+    for option in OPTIONS:
+        node.declare_parameter(option.name, option.default, _descriptor(option))
+
+
+def _descriptor(option: Option) -> ParameterDescriptor:
+    descriptor = ParameterDescriptor(
+        description=f"{option.description} {_WHEN[option.when]}",
+        read_only=option.when == "start",
+        additional_constraints=f"One of: {', '.join(option.choices)}." if option.choices else "",
+    )
+    if option.limits:
+        low, high = option.limits
+        if isinstance(option.default, int):
+            descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high), step=0)]
+        else:
+            descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high, step=0.0)]
+    return descriptor
+
+
+def refusal(changes: Iterable[Parameter], *, configured: bool) -> str:
+    """Why these changes cannot be made, or "". Ranges and types are rclpy's to check.
+
+    configured: the node is, so what is read on configuring cannot change.
+    """
+    for parameter in changes:
+        option = _BY_NAME.get(parameter.name)
+        if option is None:
+            continue  # use_sim_time and quality-of-service overrides
+        if option.choices and parameter.value not in option.choices:
+            return f"{option.name} is {parameter.value!r}, expected one of {', '.join(option.choices)}"
+        if option.when == "configure" and configured:
+            return (
+                f"{option.name} is read when the node is configured: deactivate, clean up, set it, configure"
+            )
+    return ""
+
+
+def result(reason: str) -> SetParametersResult:
+    """The answer to a request to set parameters; an empty reason means success."""
+    return SetParametersResult(successful=not reason, reason=reason)
+
+
+def tracker_changes(values: Iterable[Parameter]) -> dict[str, Any]:
+    """The fields of TrackerConfig among these parameters, as `Tracker.configure` takes them."""
+    return {p.name: _tracker_value(p.name, p.value) for p in values if p.name in _TRACKER_OPTIONS}
+
+
+def tracker_config(node: Node) -> TrackerConfig:
+    """The TrackerConfig that the node's parameters describe. Raises ValueError."""
+    return TrackerConfig(**tracker_changes(node.get_parameters(list(_TRACKER_OPTIONS))))
+
+
+def _tracker_value(name: str, value: Any) -> Any:
+    return None if name.endswith("_threshold") and value < 0 else value

@@ -1,0 +1,118 @@
+"""What one camera's pipeline publishes. Everything but `objects` is made only while someone listens."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from rclpy.node import Node
+from rclpy.qos import QoSProfile, ReliabilityPolicy
+from sensor_msgs.msg import CompressedImage, Image, RegionOfInterest
+
+from uniref_model.tracking import TrackedFrame, TrackedObject, TrackState
+from uniref_model.tracking.overlay import draw_overlay
+from uniref_ros.conversion import fill_image, fill_jpeg
+from uniref_ros.msg import TrackedObject as TrackedObjectMsg
+from uniref_ros.msg import TrackedObjectArray
+
+# Reliable publishers serve both kinds of subscriber; a depth of one keeps nothing old.
+_RESULTS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
+_IMAGES = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+
+_STATES = {
+    TrackState.SEARCHING: TrackedObjectMsg.SEARCHING,
+    TrackState.TRACKED: TrackedObjectMsg.TRACKED,
+    TrackState.LOST: TrackedObjectMsg.LOST,
+}
+
+
+@dataclass(frozen=True)
+class Latency:
+    """Milliseconds, as in TrackedObjectArray; age is -1 when unknown."""
+
+    age_ms: float
+    total_ms: float
+    wait_ms: float
+    convert_ms: float
+    track_ms: float
+
+
+def object_message(item: TrackedObject, header: Any) -> TrackedObjectMsg:
+    """One TrackedObject message from the tracker's value; its mask carries the image's header."""
+    message = TrackedObjectMsg(
+        state=_STATES[item.state],
+        id=item.id,
+        slot=item.slot,
+        label=item.label,
+        prompt=item.prompt,
+        score=float(item.score),
+        area=int(item.area),
+        frames_tracked=item.frames_tracked,
+        frames_since_seen=item.frames_since_seen,
+    )
+    message.mask.header = header
+    if item.box is not None:
+        x, y, width, height = (int(value) for value in item.box)
+        message.box = RegionOfInterest(x_offset=x, y_offset=y, width=width, height=height)
+        fill_image(message.mask, item.mask, "mono8", header)
+    return message
+
+
+def objects_message(
+    frame: TrackedFrame, header: Any, *, camera: str, dropped: int, latency: Latency
+) -> TrackedObjectArray:
+    """The TrackedObjectArray message of one frame."""
+    height, width = frame.size
+    return TrackedObjectArray(
+        header=header,
+        camera=camera,
+        width=width,
+        height=height,
+        objects=[object_message(item, header) for item in frame.objects],
+        frame_index=frame.index,
+        frames_dropped=dropped,
+        age_ms=latency.age_ms,
+        total_ms=latency.total_ms,
+        wait_ms=latency.wait_ms,
+        convert_ms=latency.convert_ms,
+        track_ms=latency.track_ms,
+    )
+
+
+class Publishers:
+    """The output topics of one camera: `~/objects` and its siblings, or `~/<camera>/objects` for a named
+    camera."""
+
+    def __init__(self, node: Node, camera: str) -> None:
+        prefix = f"~/{camera}/" if camera else "~/"
+        self._node = node
+        self._objects = node.create_publisher(TrackedObjectArray, f"{prefix}objects", _RESULTS)
+        self._label_image = node.create_publisher(Image, f"{prefix}label_image", _IMAGES)
+        self._overlay = node.create_publisher(Image, f"{prefix}overlay", _IMAGES)
+        self._overlay_jpeg = node.create_publisher(CompressedImage, f"{prefix}overlay/compressed", _IMAGES)
+
+    def publish_objects(self, message: TrackedObjectArray) -> None:
+        """Publish the objects, listeners or not: that the node is alive should be visible."""
+        self._objects.publish(message)
+
+    def publish_pictures(self, frame: TrackedFrame, rgb: np.ndarray, header: Any, quality: int) -> None:
+        """Publish label image and overlays to those who listen. rgb: the frame, uint8 [h,w,3]."""
+        if _heard(self._label_image):
+            labels = frame.label_image.astype(np.uint16, copy=False)
+            self._label_image.publish(fill_image(Image(), labels, "mono16", header))
+        if _heard(self._overlay) or _heard(self._overlay_jpeg):
+            picture = draw_overlay(rgb, frame)
+            if _heard(self._overlay):
+                self._overlay.publish(fill_image(Image(), picture, "rgb8", header))
+            if _heard(self._overlay_jpeg):
+                self._overlay_jpeg.publish(fill_jpeg(CompressedImage(), picture, quality, header))
+
+    def destroy(self) -> None:
+        """Take the topics away."""
+        for publisher in (self._objects, self._label_image, self._overlay, self._overlay_jpeg):
+            self._node.destroy_publisher(publisher)
+
+
+def _heard(publisher: Any) -> bool:
+    return publisher.get_subscription_count() > 0

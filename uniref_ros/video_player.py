@@ -1,0 +1,159 @@
+"""The node `video_player`: publishes a video file or a camera device as `image`, for demos and tests."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+import rclpy
+from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import Image
+
+from uniref_model.errors import SourceError
+from uniref_ros.conversion import fill_image
+
+_FALLBACK_RATE = 30.0  # frames/s, for a file that does not say
+_POLL = 0.02  # s between looks for subscribers
+
+
+@dataclass
+class Video:
+    """An opened source. rate: frames/s it says it has, 0 for a device (which sets the pace itself)."""
+
+    capture: Any
+    rate: float
+    is_device: bool
+
+    def read(self) -> np.ndarray | None:
+        """The next frame, uint8 [h,w,3] BGR; None at the end."""
+        ok, frame = self.capture.read()
+        return frame if ok else None
+
+    def rewind(self) -> None:
+        """Back to the first frame."""
+        self.capture.set(cv2.CAP_PROP_POS_FRAMES, 0)
+
+
+def open_video(source: str) -> Video:
+    """Open a file, or a camera device given by its number. Raises SourceError."""
+    if not source:
+        raise SourceError("parameter source is empty, expected a video file or the number of a camera device")
+    if source.isdigit():
+        capture = cv2.VideoCapture(int(source))
+        if not capture.isOpened():
+            raise SourceError(f"camera device {source} cannot be opened")
+        return Video(capture, 0.0, True)
+    if not Path(source).is_file():
+        raise SourceError(f"there is no video file {source!r}")
+    capture = cv2.VideoCapture(source)
+    if not capture.isOpened() or not capture.read()[0]:
+        raise SourceError(f"{source!r} cannot be read as a video")
+    video = Video(capture, capture.get(cv2.CAP_PROP_FPS), False)
+    if not 0.1 <= video.rate <= 1000:
+        video.rate = _FALLBACK_RATE
+    video.rewind()
+    return video
+
+
+class VideoPlayer(Node):
+    """Reads the source at its own pace and publishes each frame, stamped with the time of its publication."""
+
+    def __init__(self) -> None:
+        super().__init__("video_player")
+        source = self._declare("source", "", "A video file, or the number of a camera device. Read at start.")
+        self._rate = self._declare(
+            "rate",
+            0.0,
+            "Frames a second; 0: the video's own, a camera's as it comes. Read at start.",
+            (0.0, 1000.0),
+        )
+        self._loop = self._declare("loop", False, "Begin again at the end of a file. Read at start.")
+        self._frame_id = self._declare("frame_id", "camera", "frame_id of the images. Read at start.")
+        self._wait_for = self._declare(
+            "wait_for_subscribers",
+            0,
+            "Subscribers to wait for before the first frame. Read at start.",
+            (0, 100),
+        )
+        self._video = open_video(source)
+        self._rate = self._rate or self._video.rate
+        self._publisher = self.create_publisher(Image, "image", QoSProfile(depth=1))
+        self.played = 0
+
+    def _declare(
+        self, name: str, default: Any, description: str, limits: tuple[float, float] | None = None
+    ) -> Any:
+        descriptor = ParameterDescriptor(description=description, read_only=True)
+        # The source 0 is a camera; without this, `-p source:=0` would be refused as an integer.
+        descriptor.dynamic_typing = name == "source"
+        if limits and isinstance(default, int):
+            descriptor.integer_range = [
+                IntegerRange(from_value=int(limits[0]), to_value=int(limits[1]), step=0)
+            ]
+        elif limits:
+            descriptor.floating_point_range = [
+                FloatingPointRange(from_value=limits[0], to_value=limits[1], step=0.0)
+            ]
+        value = self.declare_parameter(name, default, descriptor).value
+        return str(value) if name == "source" else value
+
+    def play(self) -> None:
+        """Publish until the end of the source or a signal."""
+        while self._publisher.get_subscription_count() < self._wait_for:
+            rclpy.spin_once(self, timeout_sec=_POLL)
+        due = time.monotonic()
+        while rclpy.ok():
+            frame = self._video.read()
+            if frame is None:
+                if not self._loop or self._video.is_device or self.played == 0:
+                    break
+                self._video.rewind()
+                continue
+            due = self._pace(due)
+            self._publish(frame)
+        self.get_logger().info(f"played {self.played} frames")
+
+    def _pace(self, due: float) -> float:
+        """Wait until a frame is due; returns when the next one is. A late frame does not make the next ones
+        hurry."""
+        if self._rate <= 0:
+            rclpy.spin_once(self, timeout_sec=0)
+            return due
+        while (left := due - time.monotonic()) > 0:
+            rclpy.spin_once(self, timeout_sec=left)
+        return max(due + 1.0 / self._rate, time.monotonic())
+
+    def _publish(self, frame: np.ndarray) -> None:
+        message = Image()
+        message.header.stamp = self.get_clock().now().to_msg()
+        message.header.frame_id = self._frame_id
+        self._publisher.publish(fill_image(message, frame, "bgr8", message.header))
+        self.played += 1
+
+
+def main(args: list[str] | None = None) -> int:
+    """Play; returns the exit status, 1 when the source cannot be read."""
+    rclpy.init(args=args)
+    try:
+        VideoPlayer().play()
+    except SourceError as error:
+        rclpy.logging.get_logger("video_player").error(str(error))
+        return 1
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        with contextlib.suppress(KeyboardInterrupt):
+            rclpy.try_shutdown()
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
