@@ -133,7 +133,7 @@ def evaluate_clip(
     video: Path | None = None,
     references: Sequence[str] = DEFAULT_REFERENCES,
     config: TrackerConfig | None = None,
-    on_step: Callable[[], None] | None = None,
+    on_run: Callable[[Reference], None] | None = None,
     on_scored: OnScored | None = None,
 ) -> dict[str, Any]:
     """Track every object of a clip from every kind of reference, each in a tracker of its own, and score it.
@@ -145,7 +145,7 @@ def evaluate_clip(
         object
             (innermost point, tight box); "mask" runs leave that frame out of the score, and need a second
             one.
-        on_step: called after each tracked frame. on_scored: called with (reference, stem, image, predicted
+        on_run: called after each run. on_scored: called with (reference, stem, image, predicted
         bool mask,
             label image, score) for each scored frame.
     Returns: {"clip", "model", "frames", "runs": [{"reference", "object", "expression", "J", "F", "J&F",
@@ -155,7 +155,7 @@ def evaluate_clip(
     """
     clip = load_clip(folder, video)
     result = evaluate_references(
-        clip, lambda: Tracker(runtime, config), references, on_step=on_step, on_scored=on_scored
+        clip, lambda: Tracker(runtime, config), references, on_run=on_run, on_scored=on_scored
     )
     return {"clip": clip.name, "model": runtime.describe(), **result}
 
@@ -165,13 +165,15 @@ def evaluate_references(
     make_tracker: Callable[[], ClipTracker],
     references: Sequence[str] = DEFAULT_REFERENCES,
     *,
-    on_step: Callable[[], None] | None = None,
+    on_run: Callable[[Reference], None] | None = None,
     on_scored: OnScored | None = None,
 ) -> dict[str, Any]:
     """`evaluate_clip` for any maker of trackers."""
-    runs = [
-        _run(clip, make_tracker(), reference, on_step, on_scored) for reference in list_runs(clip, references)
-    ]
+    runs = []
+    for reference in list_runs(clip, references):
+        runs.append(_run(clip, make_tracker(), reference, on_scored))
+        if on_run is not None:
+            on_run(reference)
     means = {}
     for kind in references:
         scores = [Score(run["J"], run["F"]) for run in runs if run["reference"] == kind]
@@ -211,11 +213,7 @@ def tight_box(mask: np.ndarray) -> tuple[int, int, int, int]:
 
 
 def _run(
-    clip: Clip,
-    tracker: ClipTracker,
-    reference: Reference,
-    on_step: Callable[[], None] | None,
-    on_scored: OnScored | None,
+    clip: Clip, tracker: ClipTracker, reference: Reference, on_scored: OnScored | None
 ) -> dict[str, Any]:
     """One object, one reference, the whole clip."""
     start = first_visible(clip, reference.object.id)
@@ -229,8 +227,6 @@ def _run(
             object_id = _point_at(tracker, reference, _truth(clip, stem, image) == reference.object.id)
         frame = tracker.step(image)
         times.append(frame.timings.get("total", 0.0))
-        if on_step is not None:
-            on_step()
         if stem not in expected:
             continue
         labels = _truth(clip, stem, image)

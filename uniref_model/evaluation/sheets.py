@@ -8,6 +8,7 @@ import cv2
 import numpy as np
 
 from ..errors import SourceError
+from .clips import Reference
 from .metrics import Score
 
 TILE_WIDTH = 240
@@ -65,6 +66,38 @@ class ContactSheet:
         path.parent.mkdir(parents=True, exist_ok=True)
         if not cv2.imwrite(str(path), cv2.cvtColor(self.image(), cv2.COLOR_RGB2BGR)):
             raise SourceError(f"cannot write {path}")
+
+
+class SheetWriter:
+    """One contact sheet for each run of a clip, written as <clip>-<run>.png. `add` fits `evaluate_clip`'s
+    on_scored."""
+
+    def __init__(self, folder: Path, clip: str) -> None:
+        self._folder, self._clip = folder, clip
+        self._sheets: dict[str, ContactSheet] = {}
+
+    def add(
+        self,
+        reference: Reference,
+        stem: str,
+        image: np.ndarray,
+        predicted: np.ndarray,
+        labels: np.ndarray,
+        score: Score,
+    ) -> None:
+        """Add one scored frame to its run's sheet."""
+        title = f"{self._clip}, {reference.kind}" + (
+            f' "{reference.expression}"' if reference.expression else ""
+        )
+        sheet = self._sheets.setdefault(reference.title, ContactSheet(title))
+        sheet.add(stem, image, predicted, labels == reference.object.id, score)
+
+    def save(self) -> list[Path]:
+        """Write all sheets; returns their paths."""
+        paths = [self._folder / f"{self._clip}-{title}.png" for title in self._sheets]
+        for path, sheet in zip(paths, self._sheets.values(), strict=True):
+            sheet.save(path)
+        return paths
 
 
 def _write(image: np.ndarray, text: str, at: tuple[int, int]) -> None:

@@ -1,0 +1,1 @@
+"""Sub-commands of `uniref`, one file each; every file has `register(app)`."""

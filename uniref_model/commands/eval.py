@@ -1,0 +1,221 @@
+"""`uniref eval`: score a model on your own clips or on a published benchmark."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+from ..errors import UniRefError
+
+if TYPE_CHECKING:
+    from ..evaluation.predictors import Predictor
+    from ..evaluation.presets import EvalPreset
+
+app = typer.Typer(no_args_is_help=True, help="Score a model on your own clips or on a published benchmark.")
+
+Model = Annotated[str, typer.Option(help="Exported model: a name, or a folder with model.json.")]
+Size = Annotated[
+    str | None, typer.Option(help="Model size, height x width; the model's default if left out.")
+]
+RuntimeName = Annotated[str, typer.Option(help="auto, onnxruntime, …")]
+Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads.")]
+Device = Annotated[str, typer.Option(help="cpu or cuda.")]
+
+
+def register(parent: typer.Typer) -> None:
+    """Add `eval` and its sub-commands to the program."""
+    parent.add_typer(app, name="eval")
+
+
+@app.command("folder")
+def folder_command(
+    path: Annotated[Path, typer.Argument(help="A clip (frames/, masks/, meta.json), or a folder of clips.")],
+    out: Annotated[Path, typer.Option(help="Folder for scores.json and contact sheets.")] = Path("eval"),
+    video: Annotated[
+        Path | None, typer.Option(help="Track this whole video; masks are named by 5-digit frame index.")
+    ] = None,
+    reference: Annotated[
+        list[str] | None,
+        typer.Option(help="words, mask, click, box, words+mask; repeatable. The first four if left out."),
+    ] = None,
+    model: Model = "uniref_nano",
+    size: Size = None,
+    runtime: RuntimeName = "auto",
+    threads: Threads = None,
+    device: Device = "cpu",
+) -> None:
+    """Score your own clips: by words, by first-frame mask, by click, by box."""
+    from ..evaluation.clips import DEFAULT_REFERENCES, evaluate_clip, find_clips, list_runs, load_clip
+    from ..evaluation.sheets import SheetWriter
+    from ..runtime import load_runtime
+
+    console = Console()
+    with _errors_told(console):
+        kinds = tuple(reference or DEFAULT_REFERENCES)
+        folders = find_clips(path)
+        total = sum(len(list_runs(load_clip(folder, video), kinds)) for folder in folders)
+        results = []
+        with load_runtime(model, size, runtime, threads, device) as loaded, _progress(console) as progress:
+            task = progress.add_task("tracking", total=total)
+            for folder in folders:
+                progress.update(task, description=folder.name)
+                sheets = SheetWriter(out / "sheets", folder.name)
+                results.append(
+                    evaluate_clip(
+                        loaded,
+                        folder,
+                        video=video,
+                        references=kinds,
+                        on_scored=sheets.add,
+                        on_run=lambda _: progress.advance(task),
+                    )
+                )
+                sheets.save()
+        _save(out / "scores.json", results)
+        console.print(_clip_table(results))
+        console.print(f"Scores: {out / 'scores.json'}; contact sheets: {out / 'sheets'}")
+
+
+@app.command("benchmark")
+def benchmark_command(
+    name: Annotated[
+        str, typer.Argument(help="A benchmark (see `uniref eval list`) or a preset's YAML file.")
+    ],
+    root: Annotated[Path, typer.Argument(help="The data set's folder, in its published layout.")],
+    out: Annotated[
+        Path, typer.Option(help="Folder for predictions and scores; a second run continues there.")
+    ],
+    split: Annotated[str | None, typer.Option(help="Split; the preset's if left out.")] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first videos or images.")] = None,
+    protocol: Annotated[
+        str,
+        typer.Option(
+            help="tracker: this package's, over a runtime. authors: the released code's, in PyTorch."
+        ),
+    ] = "tracker",
+    weights: Annotated[
+        Path | None, typer.Option(help="With --protocol authors: a .safetensors file of `uniref convert`.")
+    ] = None,
+    tokenizer: Annotated[
+        Path | None,
+        typer.Option(help="With --protocol authors: tokenizer.json; beside the weights if left out."),
+    ] = None,
+    model: Model = "uniref_nano",
+    size: Size = None,
+    runtime: RuntimeName = "auto",
+    threads: Threads = None,
+    device: Device = "cpu",
+) -> None:
+    """Predict a published benchmark, write its submission files, and score it where its masks are
+    published."""
+    from ..evaluation.presets import load_preset
+    from ..evaluation.runner import run_benchmark
+
+    console = Console()
+    with _errors_told(console):
+        preset = load_preset(name, split=split)
+        if protocol == "tracker":
+            predictor = _tracker_predictor(preset, model, size, runtime, threads, device)
+        elif protocol == "authors":
+            predictor = _authors_predictor(preset, weights, tokenizer, threads, device)
+        else:
+            raise ValueError(f"protocol is {protocol!r}, expected tracker or authors")
+        with _progress(console) as progress:
+            task = progress.add_task(preset.id, total=None)
+            result = run_benchmark(
+                preset,
+                root,
+                predictor,
+                out,
+                limit=limit,
+                on_progress=lambda done, total, title: progress.update(
+                    task, completed=done, total=total, description=title
+                ),
+            )
+        console.print(_benchmark_table(result))
+        if not result["scores"]:
+            console.print(f"The masks of this split are not published. To submit: zip {result['submission']}")
+        console.print(f"Scores: {out / 'scores.json'}")
+
+
+@app.command("list")
+def list_command() -> None:
+    """The benchmarks there are presets for."""
+    from ..evaluation.presets import load_preset, preset_names
+
+    table = Table("benchmark", "protocol", "split", "threshold", "short side / max")
+    for preset in map(load_preset, preset_names()):
+        sides = f"{preset.short_side} / {preset.max_side}"
+        table.add_row(preset.id, preset.protocol, preset.split, str(preset.threshold), sides)
+    Console().print(table)
+
+
+def _tracker_predictor(
+    preset: EvalPreset, model: str, size: str | None, runtime: str, threads: int | None, device: str
+) -> Predictor:
+    from ..evaluation.predictors import TrackerPredictor
+    from ..runtime import load_runtime
+
+    return TrackerPredictor(load_runtime(model, size, runtime, threads, device), preset)
+
+
+def _authors_predictor(
+    preset: EvalPreset, weights: Path | None, tokenizer: Path | None, threads: int | None, device: str
+) -> Predictor:
+    from ..evaluation.predictors import load_authors_predictor
+
+    if weights is None:
+        raise ValueError(
+            "--protocol authors needs --weights, a .safetensors file written by `uniref convert`"
+        )
+    return load_authors_predictor(preset, weights, tokenizer, device=device, threads=threads)
+
+
+def _clip_table(results: list[dict[str, Any]]) -> Table:
+    table = Table("clip", "reference", "object", "words", "J", "F", "J&F", "ms a frame")
+    for result in results:
+        for run in result["runs"]:
+            scores = [f"{100 * run[key]:.1f}" for key in ("J", "F", "J&F")]
+            words = [run["reference"], str(run["object"]), run["expression"]]
+            table.add_row(result["clip"], *words, *scores, f"{run['step_ms']:.0f}")
+        for kind, mean in result["means"].items():
+            scores = [f"{100 * mean[key]:.1f}" for key in ("J", "F", "J&F")]
+            table.add_row(result["clip"], kind, "mean", "", *scores, "", style="bold")
+    return table
+
+
+def _benchmark_table(result: dict[str, Any]) -> Table:
+    part = f", first {result['limit']} only" if result["limit"] else ""
+    table = Table("score", "value", title=f"{result['benchmark']} {result['split']}{part}")
+    for key, values in (("", result["scores"]), (" (by object)", result.get("scores_by_id", {}))):
+        for name, value in values.items():
+            table.add_row(name + key, "not measured" if value is None else f"{100 * value:.1f}")
+    return table
+
+
+def _progress(console: Console) -> Progress:
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
+    return Progress(*columns, console=console)
+
+
+def _save(path: Path, value: Any) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(value, indent=1), encoding="utf-8")
+
+
+@contextmanager
+def _errors_told(console: Console) -> Iterator[None]:
+    """Errors a person can act on become one line and exit code 1; anything else keeps its traceback."""
+    try:
+        yield
+    except (UniRefError, ValueError) as error:
+        console.print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
+        raise typer.Exit(1) from error

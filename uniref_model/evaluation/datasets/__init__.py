@@ -1,0 +1,25 @@
+"""Readers of the benchmarks' published folder layouts."""
+
+from __future__ import annotations
+
+from .base import Expression, ReferringImage, Video, VideoDataset, VideoObject
+from .davis import Davis
+from .lvos import Lvos
+from .refcoco import RefCoco, decode_segmentation
+from .referring import RefDavis, RefYoutubeVos
+from .youtube_vos import YoutubeVos
+
+__all__ = [
+    "Davis",
+    "Expression",
+    "Lvos",
+    "RefCoco",
+    "RefDavis",
+    "RefYoutubeVos",
+    "ReferringImage",
+    "Video",
+    "VideoDataset",
+    "VideoObject",
+    "YoutubeVos",
+    "decode_segmentation",
+]

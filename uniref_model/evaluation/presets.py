@@ -1,0 +1,90 @@
+"""What each benchmark asks for: reader, protocol, score threshold, image size. Values in config/eval/*.yaml.
+
+Thresholds and sizes are those of the released UniRef configs (video tasks 480/1333, image tasks 800/1333).
+They apply to the authors' protocol; the tracker resizes to its exported model's size and takes the threshold.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from dataclasses import dataclass
+from pathlib import Path
+
+from .errors import DatasetError
+
+PROTOCOLS = ("vos", "rvos", "refdavis", "ris")
+READERS = ("davis", "youtube_vos", "lvos", "ref_youtube_vos", "ref_davis", "refcoco")
+SCORINGS = ("davis", "youtube_vos", "lvos", "ref_youtube_vos", "ref_davis", "ris")
+
+
+@dataclass(frozen=True)
+class EvalPreset:
+    """One benchmark. short_side, max_side: pixels of the authors' resize. threshold: a score must exceed it
+    for its mask to count. meta: name of the meta file; name, split_by: REFER's data set and split;
+    seen_categories: YouTube-VOS's."""
+
+    id: str
+    reader: str
+    protocol: str
+    scoring: str
+    split: str
+    threshold: float
+    short_side: int = 480
+    max_side: int = 1333
+    meta: str = "meta.json"
+    name: str = ""
+    split_by: str = ""
+    seen_categories: tuple[str, ...] = ()
+    submission_folder: str = ""
+
+    def __post_init__(self) -> None:
+        for key, choices in (("reader", READERS), ("protocol", PROTOCOLS), ("scoring", SCORINGS)):
+            if getattr(self, key) not in choices:
+                raise ValueError(
+                    f"{self.id}: {key} is {getattr(self, key)!r}, expected one of {', '.join(choices)}"
+                )
+        if not 0 <= self.threshold < 1:
+            raise ValueError(f"{self.id}: threshold is {self.threshold}, expected 0 to 1")
+        if not 0 < self.short_side <= self.max_side:
+            raise ValueError(
+                f"{self.id}: short_side {self.short_side} and max_side {self.max_side} do not fit"
+            )
+
+
+def preset_names() -> list[str]:
+    """Benchmarks with a preset."""
+    return sorted(_files())
+
+
+def load_preset(name: str, **changes: object) -> EvalPreset:
+    """The preset `name`, or a YAML file's, with `changes` that are not None. Raises DatasetError for an
+    unknown name or key, ValueError for a value out of range."""
+    import yaml
+
+    path = Path(name) if name.endswith((".yaml", ".yml")) else _files().get(name)
+    if path is None or not path.is_file():
+        raise DatasetError(f"no benchmark {name!r}, expected one of {', '.join(preset_names()) or 'none'}")
+    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    known = {field.name for field in dataclasses.fields(EvalPreset)} - {"id"}
+    if not isinstance(values, dict) or not set(values) <= known:
+        unknown = sorted(set(values) - known)[0] if isinstance(values, dict) else type(values).__name__
+        raise DatasetError(f"{path}: unknown setting {unknown!r}, expected {', '.join(sorted(known))}")
+    values |= {key: value for key, value in changes.items() if value is not None}
+    values["seen_categories"] = tuple(values.get("seen_categories", ()))
+    try:
+        return EvalPreset(id=path.stem, **values)
+    except TypeError as error:
+        raise DatasetError(f"{path}: {error}") from error
+
+
+def _files() -> dict[str, Path]:
+    """Preset files by name: beside the package in a source tree, inside it or in share/ when installed."""
+    package = Path(__file__).resolve().parents[1]
+    folders = [package / "config" / "eval", package.parent / "config" / "eval"]
+    # ament installs the package to <prefix>/lib/python3.x/site-packages and the configs to <prefix>/share
+    folders += [parent / "share" / "uniref_ros" / "config" / "eval" for parent in package.parents[1:5]]
+    found: dict[str, Path] = {}
+    for folder in folders:
+        for path in sorted(folder.glob("*.yaml")):
+            found.setdefault(path.stem, path)
+    return found
