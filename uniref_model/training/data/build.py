@@ -2,21 +2,29 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import zipfile
+import zlib
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from . import turntable
 from .fetch import default_cache, unpacked
-from .sprites import PackWriter, bleed_edges, trim
+from .furniture_list import furniture_noun, is_natural
+from .names import KINDS, SYNONYMS
+from .sprites import PackWriter, bleed_edges, trim, trim_together
 from .stamp_list import stamps
 
 log = logging.getLogger(__name__)
 
 PACK_NAME = "sprites.npz"
 _LONGEST = 224
+_TURNTABLE_LONGEST = 176
+_BAD_EMOJI = {"earth", "moon", "box", "christmas tree"}
 _BACKGROUND_LONGEST = 900
 _WALLPAPERS = ("gnome-backgrounds", "mate-backgrounds", "lomiri-16.04", "lomiri-20.04", "ukui-wallpapers", "plasma-wallpapers")
 # Drawings, logos and near-empty pictures among the wallpapers; matched against the path.
@@ -73,6 +81,58 @@ def add_wallpapers(writer: PackWriter, folder: Path, source: str) -> int:
     return len(chosen)
 
 
+def add_furniture(writer: PackWriter, folder: Path) -> int:
+    """The 3-D models of the furniture package, rendered from all round. Returns how many (0 without OpenGL)."""
+    try:
+        renderer = turntable.Renderer()
+    except Exception as error:  # no moderngl, or whatever the OpenGL driver raises when there is none
+        log.warning("furniture is left out: cannot render (%s); it needs the package moderngl and an EGL driver", error)
+        return 0
+    before = len(writer.sprites)
+    credits: list[dict[str, str]] = []
+    for path in turntable.archives(folder):
+        with zipfile.ZipFile(path) as archive:
+            for entry in turntable.catalogue(archive):
+                noun = furniture_noun(entry.get("name", ""))
+                if noun is None or not turntable.usable(archive, entry):
+                    continue
+                title = f"{path.stem}{entry['model']}"
+                rng = np.random.default_rng(zlib.crc32(title.encode()))
+                try:
+                    pictures = list(renderer.turn(archive, turntable.load_model(archive, entry), rng))
+                except (ValueError, KeyError, IndexError) as error:
+                    log.debug("model %s cannot be read: %s", title, error)
+                    continue
+                pictures = trim_together(pictures, _TURNTABLE_LONGEST)
+                if pictures is None:
+                    continue
+                writer.add_sprite(noun, pictures, "furniture", natural=is_natural(noun), title=title)
+                credits.append({"model": entry["name"], "creator": entry.get("creator", ""), "catalogue": path.stem})
+    folder.joinpath("credits.json").write_text(json.dumps(credits, indent=1))
+    return len(writer.sprites) - before
+
+
+def add_emoji(writer: PackWriter, folder: Path) -> int:
+    """Icons of things whose noun is known here. Returns how many."""
+    names = next(iter(sorted(unpacked(folder.parent.parent, "emoji-names").rglob("emoji.json"))), None)
+    if names is None:
+        log.warning("emoji are left out: their names (emoji-names) were not fetched")
+        return 0
+    known = {word for members in KINDS.values() for word in members} | {group[0] for group in SYNONYMS} | set(KINDS)
+    pictures = {path.stem: path for path in folder.rglob("*.webp")}
+    before = len(writer.sprites)
+    for entry in json.loads(names.read_text()):
+        noun = entry["short_name"].replace("-", " ").replace("_", " ")
+        path = pictures.get(entry["unified"].lower())
+        if noun not in known or noun in _BAD_EMOJI or path is None:
+            continue
+        image = read_rgba(path)
+        image = None if image is None else trim(bleed_edges(image), 128)
+        if image is not None:
+            writer.add_sprite(noun, [image], "emoji", natural=True, title=entry["short_name"])
+    return len(writer.sprites) - before
+
+
 def build_pack(
     cache_dir: Path | str | None = None, path: Path | str | None = None, sources: Iterable[str] | None = None,
     progress: Callable[[str], None] = log.info,
@@ -82,7 +142,7 @@ def build_pack(
     sources: keys to use (default: all). A source that was not fetched is left out with a warning.
     """
     cache = Path(cache_dir) if cache_dir else default_cache()
-    adders: dict[str, Callable[[PackWriter, Path], int]] = {"tuxpaint": add_stamps}
+    adders: dict[str, Callable[[PackWriter, Path], int]] = {"tuxpaint": add_stamps, "furniture": add_furniture, "emoji": add_emoji}
     for key in _WALLPAPERS:
         adders[key] = lambda writer, folder, key=key: add_wallpapers(writer, folder, key)
     writer = PackWriter()

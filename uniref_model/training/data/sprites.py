@@ -168,3 +168,14 @@ def trim(rgba: np.ndarray, longest: int) -> np.ndarray | None:
     if scale < 1:
         rgba = cv2.resize(rgba, (max(2, round(w * scale)), max(2, round(h * scale))), interpolation=cv2.INTER_AREA)
     return np.ascontiguousarray(rgba)
+
+
+def trim_together(pictures: Sequence[np.ndarray], longest: int) -> list[np.ndarray] | None:
+    """Crop several looks at one thing to the box that holds them all, so that they keep one scale; shrink as `trim` does."""
+    union = np.max([p[..., 3] for p in pictures], axis=0)
+    x, y, w, h = cv2.boundingRect((union > 24).astype(np.uint8))
+    if w < 12 or h < 12:
+        return None
+    scale = min(1.0, longest / max(w, h))
+    size = (max(2, round(w * scale)), max(2, round(h * scale)))
+    return [cv2.resize(bleed_edges(p[y : y + h, x : x + w]), size, interpolation=cv2.INTER_AREA) for p in pictures]
