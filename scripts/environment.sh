@@ -3,8 +3,10 @@
 unset LD_LIBRARY_PATH _ROS_WHEELS_BOOTSTRAP_COMPLETE PYTHONPATH COLCON_PREFIX_PATH
 export VIRTUAL_ENV=$PWD/.venv-$1
 export PATH=$VIRTUAL_ENV/bin:$PATH AMENT_PREFIX_PATH=$VIRTUAL_ENV
+set +u # colcon's script reads variables that need not be set
 # shellcheck disable=SC1090
 . "$PWD/.ros/$1/install/local_setup.sh"
+set -u
 # Stay on this machine, and out of the way of other ROS programs on it (domains 0 to 101 are free to use).
 export ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST ROS_DOMAIN_ID=${UNIREF_DOMAIN_ID:-$((40 + $$ % 60))}
 # See ros_env/README.md, "Large images".
