@@ -1,1 +1,1 @@
-"""Sub-commands of `uniref`, one file each; every file has `register(app)`."""
+"""What the `uniref` commands do; `uniref_model.cli` only declares them."""

@@ -1,0 +1,153 @@
+"""`uniref`: the tracker for people without ROS, and the tools round it."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Optional
+
+import typer
+
+from . import __version__
+from .errors import UniRefError
+
+app = typer.Typer(
+    name="uniref",
+    help="Follow what you name, click or mask through video.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+)
+
+# typer reads these at run time and needs Optional[...], not `... | None`, on every Python it supports.
+_Text = Optional[str]  # noqa: UP045
+_Path = Optional[Path]  # noqa: UP045
+_Int = Optional[int]  # noqa: UP045
+_Float = Optional[float]  # noqa: UP045
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def _main(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    pass
+
+
+@app.command()
+def track(
+    source: Annotated[
+        str, typer.Argument(help="A video file, a folder of images, one image, or a camera index.")
+    ],
+    prompt: Annotated[
+        list[str], typer.Option("--prompt", "-p", help='Words, such as "the yellow box". One object each.')
+    ] = [],  # noqa: B006 - typer copies defaults
+    mask: Annotated[
+        _Path,
+        typer.Option(
+            help="Label image of the first frame: every value but 0 is one object (255 beside others: none)."
+        ),
+    ] = None,
+    click: Annotated[
+        list[str],
+        typer.Option(metavar="X,Y", help="A pixel of the object in the first frame. One object each."),
+    ] = [],  # noqa: B006
+    box: Annotated[
+        list[str],
+        typer.Option(metavar="X,Y,W,H", help="A box round the object in the first frame. One object each."),
+    ] = [],  # noqa: B006
+    out: Annotated[_Path, typer.Option(help="Write a video with the objects drawn (.mp4 or .avi).")] = None,
+    masks: Annotated[
+        _Path,
+        typer.Option(help="Folder for one 8-bit label PNG a frame, named like the image or by frame index."),
+    ] = None,
+    json: Annotated[
+        _Path, typer.Option(help="Write id, prompt, state, score and box of every frame.")
+    ] = None,
+    model: Annotated[str, typer.Option(help="A model's name or folder; see 'uniref info'.")] = "uniref_nano",
+    size: Annotated[_Text, typer.Option(help="Model size, height x width, such as 192x320.")] = None,
+    runtime: Annotated[str, typer.Option(help="auto or onnxruntime.")] = "auto",
+    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    threads: Annotated[_Int, typer.Option(min=1, help="CPU threads; chosen by default.")] = None,
+    references: Annotated[
+        str, typer.Option(help="Which masks of the past to use: first, previous or first+previous.")
+    ] = "first+previous",
+    mask_threshold: Annotated[
+        _Float, typer.Option(min=0, max=1, help="Score above which an object given by mask is seen.")
+    ] = None,
+    language_threshold: Annotated[
+        _Float, typer.Option(min=0, max=1, help="Score above which an object given by words is seen.")
+    ] = None,
+    max_frames: Annotated[_Int, typer.Option(min=1, help="Stop after so many frames.")] = None,
+    quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no summary.")] = False,
+) -> None:
+    """Follow objects through a video and write what was seen."""
+    from .commands.track import Model, Outputs, References
+    from .commands.track import track as follow
+    from .tracking import TrackerConfig
+
+    given = References(tuple(prompt), mask, tuple(click), tuple(box))
+    try:
+        config = TrackerConfig(
+            references=references,
+            mask_threshold=mask_threshold,
+            language_threshold=language_threshold,
+        )
+    except ValueError as error:
+        raise UniRefError(str(error)) from error
+    follow(
+        source,
+        given,
+        Outputs(out, masks, json),
+        Model(model, size, runtime, device, threads),
+        config,
+        max_frames,
+        quiet,
+    )
+
+
+@app.command()
+def info(
+    what: Annotated[
+        _Text, typer.Argument(help="A model's name or folder, an .onnx or a .safetensors file.")
+    ] = None,
+) -> None:
+    """Describe a model or a file; without one, the models installed."""
+    from .commands.doctor import info as describe
+
+    describe(what)
+
+
+@app.command()
+def doctor() -> None:
+    """Say what is installed, which runtimes work, and why not."""
+    from .commands.doctor import doctor as examine
+
+    if not examine():
+        raise typer.Exit(1)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit status: 0, 1 for an error that was explained, 2 for a wrong command
+    line."""
+    try:
+        app(args=arguments)
+    except UniRefError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except SystemExit as stop:  # how typer ends, well or with a message of its own
+        return stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
