@@ -73,12 +73,17 @@ def make_davis(root: Path, videos: tuple[str, ...] = ("bear",), frames: int = 5)
     return root
 
 
-def make_youtube_vos(root: Path, split: str = "valid", published: bool = False) -> Path:
-    """One video at every fifth frame; object 2, of an unseen class, appears in the third."""
+def make_youtube_vos(
+    root: Path, split: str = "valid", published: bool = False, starts: dict[int, int] | None = None
+) -> Path:
+    """One video at every fifth frame; unless told otherwise object 2, of an unseen class, appears in the third."""
+    starts = starts or {1: 0, 2: 2}
     stems = [f"{5 * i:05d}" for i in range(5)]
     folder = root / split
-    write_video(folder / "JPEGImages" / "v1", folder / "Annotations" / "v1", stems, {1: 0, 2: 2}, published)
-    objects = {"1": {"category": SEEN, "frames": stems}, "2": {"category": UNSEEN, "frames": stems[2:]}}
+    write_video(folder / "JPEGImages" / "v1", folder / "Annotations" / "v1", stems, starts, published)
+    objects = {
+        str(i): {"category": {1: SEEN, 2: UNSEEN}[i], "frames": stems[start:]} for i, start in starts.items()
+    }
     write_json(folder / "meta.json", {"videos": {"v1": {"objects": objects}}})
     return root
 

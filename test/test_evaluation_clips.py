@@ -219,7 +219,6 @@ def test_contact_sheet_counts_failures():
 
 
 def test_tracker_predictor_follows_given_masks(tmp_path):
-    """The data's objects are red and blue, and keep the data set's ids although object 2 comes first here."""
     root = data.make_davis(tmp_path / "davis")
     predictor = TrackerPredictor(FakeColourRuntime((64, 96)), load_preset("davis17"))
     result = run_benchmark(load_preset("davis17"), root, predictor, tmp_path / "out")
@@ -227,12 +226,12 @@ def test_tracker_predictor_follows_given_masks(tmp_path):
     assert result["run"]["predictor"] == "tracker"
 
 
-def test_tracker_predictor_keeps_ids_of_objects_that_come_later(tmp_path):
-    root = data.make_youtube_vos(tmp_path / "yt", "train", published=True)
+@pytest.mark.parametrize("starts", [{1: 0, 2: 2}, {2: 0, 1: 2}])
+def test_tracker_predictor_keeps_the_data_sets_ids(tmp_path, starts):
+    root = data.make_youtube_vos(tmp_path / "yt", "train", published=True, starts=starts)
     preset = load_preset("ytbvos18", split="train")
-    result = run_benchmark(
-        preset, root, TrackerPredictor(FakeColourRuntime((64, 96)), preset), tmp_path / "out"
-    )
+    predictor = TrackerPredictor(FakeColourRuntime((64, 96)), preset)
+    result = run_benchmark(preset, root, predictor, tmp_path / "out")
     assert result["scores"]["G"] > 0.7, result
 
 
@@ -307,6 +306,31 @@ def test_authors_protocol_on_images(tmp_path, small_network):
         tmp_path / "out",
     )
     assert result["units"] == 3
+
+
+def test_authors_protocol_from_a_model_file(tmp_path, small_network):
+    pytest.importorskip("safetensors", reason="converted models are safetensors files")
+    from uniref_model.network.loading import save_weights
+
+    save_weights(small_network.state_dict(), small_network.config, tmp_path / "m.safetensors")
+    root = data.make_davis(tmp_path / "davis", frames=3)
+    preset = tmp_path / "small.yaml"
+    preset.write_text(
+        "reader: davis\nprotocol: vos\nscoring: davis\nsplit: val\nthreshold: 0.3\nshort_side: 64\n"
+    )
+    arguments = [
+        "--out",
+        str(tmp_path / "out"),
+        "--protocol",
+        "authors",
+        "--weights",
+        str(tmp_path / "m.safetensors"),
+    ]
+    result = invoke("benchmark", str(preset), str(root), *arguments)
+    assert result.exit_code == 0, result.output
+    facts = json.loads((tmp_path / "out" / "scores.json").read_text())
+    assert facts["run"]["predictor"] == "authors" and facts["run"]["weights"] == "m.safetensors"
+    assert "J&F" in result.output
 
 
 def test_thresholds_are_the_authors():

@@ -83,7 +83,7 @@ def run_benchmark(
     """
     out = Path(out)
     dataset = open_dataset(preset, root)
-    _claim(out, preset, predictor, limit)
+    _claim(out, preset, predictor)
     report = on_progress or (lambda done, total, title: None)
     facts = {"benchmark": preset.id, "split": preset.split, "limit": limit, "run": predictor.describe()}
     if isinstance(dataset, RefCoco):
@@ -261,7 +261,7 @@ def _read_counts(path: Path) -> dict[tuple[str, int], tuple[int, int]]:
 # ---- output folder ----
 
 
-def _claim(out: Path, preset: EvalPreset, predictor: Predictor, limit: int | None) -> None:
+def _claim(out: Path, preset: EvalPreset, predictor: Predictor) -> None:
     """Write run.json, or check that the run in this folder is the same one. The limit may change between
     runs."""
     settings = json.loads(json.dumps({"preset": asdict(preset), "predictor": predictor.describe()}))
