@@ -32,21 +32,25 @@ def grid_code(height: int, width: int, channels: int, padding: Tensor | None, li
     `padding` [B, height, width] is True on padding: positions are counted over valid pixels only. The
     half-pixel shift is (count - 0.5) with eps 1e-6, as in the authors' code. Without padding the code depends on
     the size alone and an exporter folds it to a constant.
+
+    Computed in float32 whatever the model's dtype, as the authors do. It matters: a row or column of padding alone has
+    the position -0.5 / 1e-6, whose sine is decided by rounding.
     """
     if padding is None:
-        y = torch.arange(1, height + 1, dtype=like.dtype, device=like.device)
-        x = torch.arange(1, width + 1, dtype=like.dtype, device=like.device)
+        y = torch.arange(1, height + 1, dtype=torch.float32, device=like.device)
+        x = torch.arange(1, width + 1, dtype=torch.float32, device=like.device)
         y = (y - 0.5) / (height + 1e-6) * (2 * math.pi)
         x = (x - 0.5) / (width + 1e-6) * (2 * math.pi)
         code_y = sine_code(y, channels // 2)[:, None].expand(-1, width, -1)
         code_x = sine_code(x, channels // 2)[None].expand(height, -1, -1)
-        return torch.cat((code_y, code_x), dim=-1).permute(2, 0, 1)[None]  # [h, w, C] -> [1, C, h, w]
-    valid = (~padding).to(like.dtype)
+        code = torch.cat((code_y, code_x), dim=-1).permute(2, 0, 1)[None]  # [h, w, C] -> [1, C, h, w]
+        return code.to(like.dtype)
+    valid = (~padding).float()
     y, x = valid.cumsum(1), valid.cumsum(2)
     y = (y - 0.5) / (y[:, -1:] + 1e-6) * (2 * math.pi)
     x = (x - 0.5) / (x[:, :, -1:] + 1e-6) * (2 * math.pi)
     code = torch.cat((sine_code(y, channels // 2), sine_code(x, channels // 2)), dim=-1)
-    return code.permute(0, 3, 1, 2)  # [B, h, w, C] -> [B, C, h, w]
+    return code.permute(0, 3, 1, 2).to(like.dtype)  # [B, h, w, C] -> [B, C, h, w]
 
 
 def box_code(boxes: Tensor, channels: int) -> Tensor:
