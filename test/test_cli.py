@@ -4,6 +4,8 @@ otherwise."""
 from __future__ import annotations
 
 import json
+import struct
+import zlib
 
 import cv2
 import numpy as np
@@ -13,7 +15,6 @@ from fake_runtime import FakeColourRuntime, overlap, rectangle, scene
 from uniref_model import __version__
 from uniref_model.cli import main
 from uniref_model.commands import track as track_command
-from uniref_model.errors import SourceError
 from uniref_model.video import VideoWriter, open_source, read_label_image
 
 BOXES = [(40 + 8 * step, 32, 48, 40) for step in range(6)]
@@ -214,18 +215,31 @@ def test_version_and_help(capsys):
     assert "--prompt" in capsys.readouterr().out
 
 
-def test_palette_masks_are_read_as_indices(tmp_path):
-    """Palette PNGs are how DAVIS ships its masks; OpenCV expands them to colours, so they are refused, not
-    misread."""
-    colours = np.zeros((4, 4, 3), np.uint8)
-    colours[1:3, 1:3] = (0, 0, 128)
-    with pytest.raises(SourceError, match="colour image"):
-        read_label_image(_png(tmp_path / "palette.png", colours))
+@pytest.mark.parametrize("bits", [1, 2, 4, 8])
+def test_palette_masks_are_read_as_indices(tmp_path, bits):
+    """DAVIS ships its masks as palette PNGs, which OpenCV would turn into colours."""
+    highest = 2**bits - 1
+    labels = np.zeros((5, 16), np.uint8)
+    labels[1:3, 1:9] = highest
+    labels[4, 2] = 1
+    path = tmp_path / "palette.png"
+    path.write_bytes(_palette_png(labels, bits))
+    assert np.array_equal(read_label_image(path), labels)
+
+
+def _palette_png(labels: np.ndarray, bits: int) -> bytes:
+    def chunk(kind: bytes, body: bytes) -> bytes:
+        return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+
+    planes = np.unpackbits(labels[..., None], axis=-1)[..., 8 - bits :].reshape(len(labels), -1)
+    rows = b"".join(b"\0" + row.tobytes() for row in np.packbits(planes, axis=1))
+    header = struct.pack(">IIBBBBB", labels.shape[1], labels.shape[0], bits, 3, 0, 0, 0)
+    palette = bytes(range(3 * 2**bits)) if bits < 8 else bytes(768)
+    body = chunk(b"IHDR", header) + chunk(b"PLTE", palette) + chunk(b"tRNS", b"\0")
+    return b"\x89PNG\r\n\x1a\n" + body + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
 def test_info_describes_files_and_refuses_others(tmp_path, capsys):
-    import struct
-
     header = json.dumps({"a.weight": {"dtype": "F32", "shape": [2, 3], "data_offsets": [0, 24]}}).encode()
     path = tmp_path / "a.safetensors"
     path.write_bytes(struct.pack("<Q", len(header)) + header + bytes(24))

@@ -5,11 +5,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Optional
+from typing import Annotated
 
 import typer
 
 from . import __version__
+from .commands import eval as eval_commands
 from .errors import UniRefError
 
 app = typer.Typer(
@@ -20,12 +21,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-
-# typer reads these at run time and needs Optional[...], not `... | None`, on every Python it supports.
-_Text = Optional[str]  # noqa: UP045
-_Path = Optional[Path]  # noqa: UP045
-_Int = Optional[int]  # noqa: UP045
-_Float = Optional[float]  # noqa: UP045
 
 
 def _version(wanted: bool) -> None:
@@ -52,7 +47,7 @@ def track(
         list[str], typer.Option("--prompt", "-p", help='Words, such as "the yellow box". One object each.')
     ] = [],  # noqa: B006 - typer copies defaults
     mask: Annotated[
-        _Path,
+        Path | None,
         typer.Option(
             help="Label image of the first frame: every value but 0 is one object (255 beside others: none)."
         ),
@@ -65,29 +60,31 @@ def track(
         list[str],
         typer.Option(metavar="X,Y,W,H", help="A box round the object in the first frame. One object each."),
     ] = [],  # noqa: B006
-    out: Annotated[_Path, typer.Option(help="Write a video with the objects drawn (.mp4 or .avi).")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Write a video with the objects drawn (.mp4 or .avi).")
+    ] = None,
     masks: Annotated[
-        _Path,
+        Path | None,
         typer.Option(help="Folder for one 8-bit label PNG a frame, named like the image or by frame index."),
     ] = None,
     json: Annotated[
-        _Path, typer.Option(help="Write id, prompt, state, score and box of every frame.")
+        Path | None, typer.Option(help="Write id, prompt, state, score and box of every frame.")
     ] = None,
     model: Annotated[str, typer.Option(help="A model's name or folder; see 'uniref info'.")] = "uniref_nano",
-    size: Annotated[_Text, typer.Option(help="Model size, height x width, such as 192x320.")] = None,
+    size: Annotated[str | None, typer.Option(help="Model size, height x width, such as 192x320.")] = None,
     runtime: Annotated[str, typer.Option(help="auto or onnxruntime.")] = "auto",
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    threads: Annotated[_Int, typer.Option(min=1, help="CPU threads; chosen by default.")] = None,
+    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; chosen by default.")] = None,
     references: Annotated[
         str, typer.Option(help="Which masks of the past to use: first, previous or first+previous.")
     ] = "first+previous",
     mask_threshold: Annotated[
-        _Float, typer.Option(min=0, max=1, help="Score above which an object given by mask is seen.")
+        float | None, typer.Option(min=0, max=1, help="Score above which an object given by mask is seen.")
     ] = None,
     language_threshold: Annotated[
-        _Float, typer.Option(min=0, max=1, help="Score above which an object given by words is seen.")
+        float | None, typer.Option(min=0, max=1, help="Score above which an object given by words is seen.")
     ] = None,
-    max_frames: Annotated[_Int, typer.Option(min=1, help="Stop after so many frames.")] = None,
+    max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.")] = None,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no summary.")] = False,
 ) -> None:
     """Follow objects through a video and write what was seen."""
@@ -118,7 +115,7 @@ def track(
 @app.command()
 def info(
     what: Annotated[
-        _Text, typer.Argument(help="A model's name or folder, an .onnx or a .safetensors file.")
+        str | None, typer.Argument(help="A model's name or folder, an .onnx or a .safetensors file.")
     ] = None,
 ) -> None:
     """Describe a model or a file; without one, the models installed."""
@@ -134,6 +131,9 @@ def doctor() -> None:
 
     if not examine():
         raise typer.Exit(1)
+
+
+eval_commands.register(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import zlib
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -113,7 +114,7 @@ def read_image(path: Path) -> np.ndarray:
 
 def read_label_image(path: Path) -> np.ndarray:
     """uint8 [h,w] of a mask file: values of a grey PNG, indices of a palette PNG. Raises SourceError."""
-    image = _decode(path, cv2.IMREAD_UNCHANGED)
+    image = _decode(path, cv2.IMREAD_UNCHANGED, palette_as_indices=True)
     if image.dtype != np.uint8:
         raise SourceError(f"the mask {path} has {image.dtype} pixels, expected an 8-bit image")
     if image.ndim == 3:
@@ -125,15 +126,39 @@ def read_label_image(path: Path) -> np.ndarray:
     return np.ascontiguousarray(image)
 
 
-def _decode(path: Path, mode: int) -> np.ndarray:
+def _decode(path: Path, mode: int, *, palette_as_indices: bool = False) -> np.ndarray:
     try:
-        data = np.fromfile(path, np.uint8)
+        data = path.read_bytes()
     except OSError as error:
         raise SourceError(f"cannot read {path}: {error.strerror or error}") from error
-    image = cv2.imdecode(data, mode) if data.size else None
+    bits = _palette_bits(data) if palette_as_indices else 0
+    content = _drop_palette(data) if bits else data
+    image = cv2.imdecode(np.frombuffer(content, np.uint8), mode) if content else None
     if image is None:
-        raise SourceError(f"{path} is not an image that OpenCV can decode ({data.size} bytes)")
-    return image
+        raise SourceError(f"{path} is not an image that OpenCV can decode ({len(data)} bytes)")
+    return image // (255 // (2**bits - 1)) if bits else image  # grey of few bits is decoded to the full range
+
+
+_PNG_COLOUR_TYPE = 25  # offset: signature 8, chunk length 4, "IHDR" 4, width 4, height 4, bit depth 1
+
+
+def _palette_bits(data: bytes) -> int:
+    """Bits per index of a palette PNG, 0 for anything else."""
+    is_palette = data[:8] == b"\x89PNG\r\n\x1a\n" and len(data) > 33 and data[_PNG_COLOUR_TYPE] == 3
+    return data[_PNG_COLOUR_TYPE - 1] if is_palette else 0
+
+
+def _drop_palette(data: bytes) -> bytes:
+    """A palette PNG declared grey, so that OpenCV decodes its indices and not their colours."""
+    header = data[12:_PNG_COLOUR_TYPE] + b"\0" + data[_PNG_COLOUR_TYPE + 1 : 29]
+    parts = [data[:12], header, zlib.crc32(header).to_bytes(4, "big")]
+    place = 33
+    while place + 8 <= len(data):
+        end = place + 12 + int.from_bytes(data[place : place + 4], "big")
+        if data[place + 4 : place + 8] not in (b"PLTE", b"tRNS"):
+            parts.append(data[place:end])
+        place = end
+    return b"".join(parts)
 
 
 def write_png(path: Path, image: np.ndarray) -> None:
