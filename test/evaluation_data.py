@@ -76,7 +76,7 @@ def make_davis(root: Path, videos: tuple[str, ...] = ("bear",), frames: int = 5)
 def make_youtube_vos(
     root: Path, split: str = "valid", published: bool = False, starts: dict[int, int] | None = None
 ) -> Path:
-    """One video at every fifth frame; unless told otherwise object 2, of an unseen class, appears in the third."""
+    """One video, every fifth frame; by default object 2, of an unseen class, appears in the third."""
     starts = starts or {1: 0, 2: 2}
     stems = [f"{5 * i:05d}" for i in range(5)]
     folder = root / split

@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from ..errors import UniRefError
+from . import console
 
 if TYPE_CHECKING:
     from ..evaluation.predictors import Predictor
@@ -57,13 +57,12 @@ def folder_command(
     from ..evaluation.sheets import SheetWriter
     from ..runtime import load_runtime
 
-    console = Console()
-    with _errors_told(console):
+    with _errors_told():
         kinds = tuple(reference or DEFAULT_REFERENCES)
         folders = find_clips(path)
         total = sum(len(list_runs(load_clip(folder, video), kinds)) for folder in folders)
         results = []
-        with load_runtime(model, size, runtime, threads, device) as loaded, _progress(console) as progress:
+        with load_runtime(model, size, runtime, threads, device) as loaded, _progress() as progress:
             task = progress.add_task("tracking", total=total)
             for folder in folders:
                 progress.update(task, description=folder.name)
@@ -80,8 +79,8 @@ def folder_command(
                 )
                 sheets.save()
         _save(out / "scores.json", results)
-        console.print(_clip_table(results))
-        console.print(f"Scores: {out / 'scores.json'}; contact sheets: {out / 'sheets'}")
+        console.output.print(_clip_table(results))
+        console.output.print(f"Scores: {out / 'scores.json'}; contact sheets: {out / 'sheets'}")
 
 
 @app.command("benchmark")
@@ -119,8 +118,7 @@ def benchmark_command(
     from ..evaluation.presets import load_preset
     from ..evaluation.runner import run_benchmark
 
-    console = Console()
-    with _errors_told(console):
+    with _errors_told():
         preset = load_preset(name, split=split)
         if protocol == "tracker":
             predictor = _tracker_predictor(preset, model, size, runtime, threads, device)
@@ -128,7 +126,7 @@ def benchmark_command(
             predictor = _authors_predictor(preset, weights, tokenizer, threads, device)
         else:
             raise ValueError(f"protocol is {protocol!r}, expected tracker or authors")
-        with _progress(console) as progress:
+        with _progress() as progress:
             task = progress.add_task(preset.id, total=None)
             result = run_benchmark(
                 preset,
@@ -140,10 +138,12 @@ def benchmark_command(
                     task, completed=done, total=total, description=title
                 ),
             )
-        console.print(_benchmark_table(result))
+        console.output.print(_benchmark_table(result))
         if not result["scores"]:
-            console.print(f"The masks of this split are not published. To submit: zip {result['submission']}")
-        console.print(f"Scores: {out / 'scores.json'}")
+            console.output.print(
+                f"The masks of this split are not published. To submit: zip {result['submission']}"
+            )
+        console.output.print(f"Scores: {out / 'scores.json'}")
 
 
 @app.command("list")
@@ -155,7 +155,7 @@ def list_command() -> None:
     for preset in map(load_preset, preset_names()):
         sides = f"{preset.short_side} / {preset.max_side}"
         table.add_row(preset.id, preset.protocol, preset.split, str(preset.threshold), sides)
-    Console().print(table)
+    console.output.print(table)
 
 
 def _tracker_predictor(
@@ -201,9 +201,9 @@ def _benchmark_table(result: dict[str, Any]) -> Table:
     return table
 
 
-def _progress(console: Console) -> Progress:
+def _progress() -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console)
+    return Progress(*columns, console=console.status)
 
 
 def _save(path: Path, value: Any) -> None:
@@ -212,10 +212,11 @@ def _save(path: Path, value: Any) -> None:
 
 
 @contextmanager
-def _errors_told(console: Console) -> Iterator[None]:
-    """Errors a person can act on become one line and exit code 1; anything else keeps its traceback."""
+def _errors_told() -> Iterator[None]:
+    """Values out of range become errors that the program prints in one line; bugs keep their traceback."""
     try:
         yield
-    except (UniRefError, ValueError) as error:
-        console.print(f"[red]error:[/red] {error}", highlight=False, soft_wrap=True)
-        raise typer.Exit(1) from error
+    except UniRefError:
+        raise
+    except ValueError as error:
+        raise UniRefError(str(error)) from error
