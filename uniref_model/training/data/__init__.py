@@ -1,4 +1,6 @@
-"""Synthetic training clips: named objects in any colour, in motion, with masks and phrases that are true of them.
+"""Synthetic training clips: named objects in any colour, in motion, with masks and phrases that are true of
+them.
 
-`fetch()` downloads the source packages, `build_pack()` packs their pictures, `ClipGenerator` makes clips. No torch here.
+`fetch()` downloads the source packages, `build_pack()` packs their pictures, `ClipGenerator` makes clips. No
+torch here.
 """

@@ -47,7 +47,9 @@ def material(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
         shade[::step] -= rng.uniform(10, 60)
     elif kind in (2, 3):  # tiles or bricks
         step_y, step_x = int(rng.integers(10, 60)), int(rng.integers(16, 90))
-        tones = rng.normal(0, rng.uniform(2, 25), (height // step_y + 2, width // step_x + 3)).astype(np.float32)
+        tones = rng.normal(0, rng.uniform(2, 25), (height // step_y + 2, width // step_x + 3)).astype(
+            np.float32
+        )
         rows, cols = np.arange(height) // step_y, np.arange(width)
         shift = (rows % 2) * (step_x // 2) if kind == 3 else 0 * rows
         shade = shade + tones[rows[:, None], (cols[None] + shift[:, None]) // step_x]
@@ -59,7 +61,8 @@ def material(rng: np.random.Generator, height: int, width: int) -> np.ndarray:
 
 
 def room(rng: np.random.Generator, height: int, width: int, photos: Sequence[np.ndarray]) -> np.ndarray:
-    """A wall above a floor or table in perspective, perhaps a side wall, pictures, a shelf, a window. uint8 [height,width,3]."""
+    """A wall above a floor or table in perspective, perhaps a side wall, pictures, a shelf, a window. uint8
+    [height,width,3]."""
     image = cv2.resize(material(rng, height // 2, width // 2), (width, height))
     horizon = int(height * rng.uniform(0.25, 0.75))
     for _ in range(int(rng.integers(0, 4))):
@@ -67,12 +70,23 @@ def room(rng: np.random.Generator, height: int, width: int, photos: Sequence[np.
     floor = material(rng, 160, 200)
     spread = rng.uniform(0.2, 1.2) * width
     shift = rng.uniform(-0.3, 0.3) * width
-    quad = np.float32([[0, horizon], [width, horizon], [width + spread + shift, height * 1.02], [-spread + shift, height * 1.02]])
+    quad = np.float32(
+        [
+            [0, horizon],
+            [width, horizon],
+            [width + spread + shift, height * 1.02],
+            [-spread + shift, height * 1.02],
+        ]
+    )
     matrix = cv2.getPerspectiveTransform(np.float32([[0, 0], [200, 0], [200, 160], [0, 160]]), quad)
-    cv2.warpPerspective(floor, matrix, (width, height), image, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_TRANSPARENT)
+    cv2.warpPerspective(
+        floor, matrix, (width, height), image, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_TRANSPARENT
+    )
     if rng.random() < 0.6:  # a table edge or a skirting board
         thick = int(rng.uniform(0.005, 0.06) * height) + 1
-        cv2.rectangle(image, (0, horizon - thick), (width, horizon), tuple(map(float, np.clip(muted(rng), 0, 255))), -1)
+        cv2.rectangle(
+            image, (0, horizon - thick), (width, horizon), tuple(map(float, np.clip(muted(rng), 0, 255))), -1
+        )
     if rng.random() < 0.35:  # a side wall
         x = int(rng.uniform(0.05, 0.35) * width)
         side = np.array([[0, -1], [x, -1], [x, horizon], [0, min(height, horizon + int(0.6 * x))]], np.int32)
@@ -123,8 +137,11 @@ def random_crop(rng: np.random.Generator, photo: np.ndarray, height: int, width:
     return cv2.resize(crop, (width, height), interpolation=cv2.INTER_AREA if w > width else cv2.INTER_LINEAR)
 
 
-def make_background(rng: np.random.Generator, height: int, width: int, photos: Sequence[np.ndarray]) -> np.ndarray:
-    """A background uint8 [height,width,3] RGB: half photographs (if there are any), a third rooms, the rest surfaces."""
+def make_background(
+    rng: np.random.Generator, height: int, width: int, photos: Sequence[np.ndarray]
+) -> np.ndarray:
+    """A background uint8 [height,width,3] RGB: half photographs (if there are any), a third rooms, the rest
+    surfaces."""
     roll = rng.random()
     if roll < 0.42 and len(photos):
         image = random_crop(rng, photos[int(rng.integers(len(photos)))], height, width)

@@ -24,12 +24,40 @@ log = logging.getLogger(__name__)
 PACK_NAME = "sprites.npz"
 _LONGEST = 224
 _TURNTABLE_LONGEST = 176
-_BAD_EMOJI = {"earth", "moon", "box", "christmas tree"}
+_BAD_EMOJI = {"earth", "moon", "box", "christmas tree", "boy", "girl", "man", "woman", "speaker"}
 _BACKGROUND_LONGEST = 900
-_WALLPAPERS = ("gnome-backgrounds", "mate-backgrounds", "lomiri-16.04", "lomiri-20.04", "ukui-wallpapers", "plasma-wallpapers")
+_WALLPAPERS = (
+    "gnome-backgrounds",
+    "mate-backgrounds",
+    "lomiri-16.04",
+    "lomiri-20.04",
+    "ukui-wallpapers",
+    "plasma-wallpapers",
+)
 # Drawings, logos and near-empty pictures among the wallpapers; matched against the path.
-_NOT_PHOTOS = ("symbolic", "vnc", "mate/abstract", "mate/desktop", "screenshot", "konqui", "desert", "city.", "firstgen", "rollpaper",
-               "the-mouse", "goldfish", "kay", "grey", "icecold", "elarun", "cluster", "flow/", "pixels", "fluent-color", "licorice")  # fmt: skip
+_NOT_PHOTOS = (
+    "symbolic",
+    "vnc",
+    "mate/abstract",
+    "mate/desktop",
+    "screenshot",
+    "konqui",
+    "desert",
+    "city.",
+    "firstgen",
+    "rollpaper",
+    "the-mouse",
+    "goldfish",
+    "kay",
+    "grey",
+    "icecold",
+    "elarun",
+    "cluster",
+    "flow/",
+    "pixels",
+    "fluent-color",
+    "licorice",
+)
 
 
 def pack_path(cache_dir: Path | str | None = None) -> Path:
@@ -66,7 +94,9 @@ def add_wallpapers(writer: PackWriter, folder: Path, source: str) -> int:
     chosen: dict[str, Path] = {}
     for path in sorted(folder.rglob("*")):
         lowered = str(path.relative_to(folder)).lower()
-        if path.suffix.lower() not in (".jpg", ".jpeg", ".png", ".webp") or any(word in lowered for word in _NOT_PHOTOS):
+        if path.suffix.lower() not in (".jpg", ".jpeg", ".png", ".webp") or any(
+            word in lowered for word in _NOT_PHOTOS
+        ):
             continue
         key = path.parts[-4] if "contents" in path.parts else path.stem.split("_3840")[0].split("_5640")[0]
         chosen[key] = max(chosen.get(key, path), path, key=lambda p: p.stat().st_size)
@@ -82,11 +112,15 @@ def add_wallpapers(writer: PackWriter, folder: Path, source: str) -> int:
 
 
 def add_furniture(writer: PackWriter, folder: Path) -> int:
-    """The 3-D models of the furniture package, rendered from all round. Returns how many (0 without OpenGL)."""
+    """The 3-D models of the furniture package, rendered from all round. Returns how many (0 without
+    OpenGL)."""
     try:
         renderer = turntable.Renderer()
     except Exception as error:  # no moderngl, or whatever the OpenGL driver raises when there is none
-        log.warning("furniture is left out: cannot render (%s); it needs the package moderngl and an EGL driver", error)
+        log.warning(
+            "furniture is left out: cannot render (%s); it needs the package moderngl and an EGL driver",
+            error,
+        )
         return 0
     before = len(writer.sprites)
     credits: list[dict[str, str]] = []
@@ -107,7 +141,9 @@ def add_furniture(writer: PackWriter, folder: Path) -> int:
                 if pictures is None:
                     continue
                 writer.add_sprite(noun, pictures, "furniture", natural=is_natural(noun), title=title)
-                credits.append({"model": entry["name"], "creator": entry.get("creator", ""), "catalogue": path.stem})
+                credits.append(
+                    {"model": entry["name"], "creator": entry.get("creator", ""), "catalogue": path.stem}
+                )
     folder.joinpath("credits.json").write_text(json.dumps(credits, indent=1))
     return len(writer.sprites) - before
 
@@ -118,7 +154,11 @@ def add_emoji(writer: PackWriter, folder: Path) -> int:
     if names is None:
         log.warning("emoji are left out: their names (emoji-names) were not fetched")
         return 0
-    known = {word for members in KINDS.values() for word in members} | {group[0] for group in SYNONYMS} | set(KINDS)
+    known = (
+        {word for members in KINDS.values() for word in members}
+        | {group[0] for group in SYNONYMS}
+        | set(KINDS)
+    )
     pictures = {path.stem: path for path in folder.rglob("*.webp")}
     before = len(writer.sprites)
     for entry in json.loads(names.read_text()):
@@ -134,15 +174,21 @@ def add_emoji(writer: PackWriter, folder: Path) -> int:
 
 
 def build_pack(
-    cache_dir: Path | str | None = None, path: Path | str | None = None, sources: Iterable[str] | None = None,
+    cache_dir: Path | str | None = None,
+    path: Path | str | None = None,
+    sources: Iterable[str] | None = None,
     progress: Callable[[str], None] = log.info,
-) -> Path:  # fmt: skip
+) -> Path:
     """Pack the pictures of all sources that were fetched into one file and return its path.
 
     sources: keys to use (default: all). A source that was not fetched is left out with a warning.
     """
     cache = Path(cache_dir) if cache_dir else default_cache()
-    adders: dict[str, Callable[[PackWriter, Path], int]] = {"tuxpaint": add_stamps, "furniture": add_furniture, "emoji": add_emoji}
+    adders: dict[str, Callable[[PackWriter, Path], int]] = {
+        "tuxpaint": add_stamps,
+        "furniture": add_furniture,
+        "emoji": add_emoji,
+    }
     for key in _WALLPAPERS:
         adders[key] = lambda writer, folder, key=key: add_wallpapers(writer, folder, key)
     writer = PackWriter()

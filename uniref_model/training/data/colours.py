@@ -1,7 +1,10 @@
-"""Names of colours: which colour words a picture of an object deserves, and how to paint it in another colour.
+"""Names of colours: which colour words a picture of an object deserves, and how to paint it in another
+colour.
 
-A colour word is a *claim about pixels*, so it is always measured on the finished texture, never taken from a file name.
-Two sets are kept for each object: `main` (anybody would say so) and `possible` (somebody might), and an expression is only
+A colour word is a *claim about pixels*, so it is always measured on the finished texture, never taken from a
+file name.
+Two sets are kept for each object: `main` (anybody would say so) and `possible` (somebody might), and an
+expression is only
 used when it is true with `main` for one object and false with `possible` for all the others.
 """
 
@@ -36,7 +39,8 @@ _PAINT = {
 
 @dataclass(frozen=True)
 class ColourNames:
-    """Colour words of one object: `main` are safe to say of it, `possible` (a superset) must not tell others apart."""
+    """Colour words of one object: `main` are safe to say of it, `possible` (a superset) must not tell others
+    apart."""
 
     main: frozenset[str]
     possible: frozenset[str]
@@ -45,7 +49,15 @@ class ColourNames:
 def _membership(hue: np.ndarray, sat: np.ndarray, val: np.ndarray) -> np.ndarray:
     """Index into COLOURS for each pixel; hue in degrees, saturation and value 0..1, any one shape."""
     name = np.full(hue.shape, INDEX["grey"], np.uint8)
-    bounds = [(12, "red"), (40, "orange"), (68, "yellow"), (168, "green"), (255, "blue"), (300, "purple"), (345, "pink")]
+    bounds = [
+        (12, "red"),
+        (40, "orange"),
+        (68, "yellow"),
+        (168, "green"),
+        (255, "blue"),
+        (300, "purple"),
+        (345, "pink"),
+    ]
     low = 0.0
     for high, colour in bounds:
         name[(hue >= low) & (hue < high)] = INDEX[colour]
@@ -56,6 +68,7 @@ def _membership(hue: np.ndarray, sat: np.ndarray, val: np.ndarray) -> np.ndarray
     name[warm & (sat < 0.55) & (val < 0.82)] = INDEX["brown"]
     reddish = (hue >= 345) | (hue < 12)
     name[reddish & (sat < 0.55) & (val > 0.7)] = INDEX["pink"]
+    name[(hue >= 335) & (hue < 352) & (sat < 0.72) & (val > 0.75)] = INDEX["pink"]
     name[(hue >= 290) & (val < 0.5)] = INDEX["purple"]
     name[(hue >= 340) & (val < 0.5)] = INDEX["red"]
     pale = sat < 0.13 + 0.12 * np.clip(0.5 - val, 0, 1)
@@ -67,13 +80,19 @@ def _membership(hue: np.ndarray, sat: np.ndarray, val: np.ndarray) -> np.ndarray
 
 @lru_cache(maxsize=1)
 def _tables() -> np.ndarray:
-    """uint8 [6, 32*32*32]: the colour index of each coarse RGB, as it is and under five small changes of light."""
+    """uint8 [6, 32*32*32]: the colour index of each coarse RGB, as it is and under five small changes of
+    light."""
     steps = (np.arange(32, dtype=np.float32) + 0.5) / 32
     rgb = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), -1).reshape(1, -1, 3)
     hsv = cv2.cvtColor(rgb, cv2.COLOR_RGB2HSV)[0]
     hue, sat, val = hsv[:, 0], hsv[:, 1], hsv[:, 2]
     changes = ((0, 1, 1), (10, 1, 1), (-10, 1, 1), (0, 1, 0.78), (0, 1, 1.2), (0, 0.65, 1))
-    return np.stack([_membership((hue + dh) % 360, np.clip(sat * ds, 0, 1), np.clip(val * dv, 0, 1)) for dh, ds, dv in changes])
+    return np.stack(
+        [
+            _membership((hue + dh) % 360, np.clip(sat * ds, 0, 1), np.clip(val * dv, 0, 1))
+            for dh, ds, dv in changes
+        ]
+    )
 
 
 def _codes(rgb: np.ndarray) -> np.ndarray:
@@ -119,12 +138,14 @@ def paint_colour(rng: np.random.Generator, name: str) -> np.ndarray:
 def recolour(rgb: np.ndarray, alpha: np.ndarray, target: np.ndarray, strength: float = 0.9) -> np.ndarray:
     """Paint a picture in the colour `target` (RGB 0..255), keeping its light and dark.
 
-    rgb uint8 [h,w,3], alpha uint8 [h,w]; strength 0..1 is how much of the old hue goes. Returns uint8 [h,w,3].
+    rgb uint8 [h,w,3], alpha uint8 [h,w]; strength 0..1 is how much of the old hue goes. Returns uint8
+    [h,w,3].
     """
     grey = cv2.cvtColor(rgb, cv2.COLOR_RGB2GRAY).astype(np.float32)
     inside = alpha >= 128
     mean, spread = (float(grey[inside].mean()), float(grey[inside].std())) if inside.any() else (128.0, 30.0)
-    # Contrast is limited so that a black-and-white zebra painted yellow stays mostly yellow, yet shows its stripes.
+    # Contrast is limited so that a black-and-white zebra painted yellow stays mostly yellow, yet shows its
+    # stripes.
     relative = (grey - mean) / max(spread, 20.0)
     value = float(target.max())
     gain = 1 + np.clip(relative, -2, 2) * (0.2 if value > 60 else 0.5)

@@ -1,6 +1,7 @@
 """Clips of named things in motion, with a mask for each thing and phrases that are true of it.
 
-A clip is three frames: first (the reference frame), previous and current. Between first and current lie a random number of
+A clip is three frames: first (the reference frame), previous and current. Between first and current lie a
+random number of
 seconds of motion, between previous and current a frame or two. All phrases are about the current frame.
 """
 
@@ -21,12 +22,13 @@ from .hands import draw_hand
 from .library import Library, Thing
 from .motion import Pose, camera_path, plan_motion
 from .photometry import Camera, Canvas, Finish, lay
-from .shapes import Cutout, View
+from .shapes import View
 from .sprites import SpritePack
 
 FRAMES = 3
 _CLUTTER = 16  # working numbers of unlabelled things start here
 _NUMBERS = 32
+_MOST = _NUMBERS - _CLUTTER
 _PLANTS = {"flower", "plant", "tree", "person", "boat", "bird", "insect", "planet", "food"}
 
 
@@ -51,7 +53,13 @@ class ClipConfig:
     absent: int = 4
     least_pixels: int = 6
     sources: dict[str, float] = field(
-        default_factory=lambda: {"procedural": 0.5, "tuxpaint": 0.2, "furniture": 0.25, "gcompris": 0.05, "emoji": 0.04}
+        default_factory=lambda: {
+            "procedural": 0.5,
+            "tuxpaint": 0.2,
+            "furniture": 0.25,
+            "gcompris": 0.05,
+            "emoji": 0.04,
+        }
     )
 
     @classmethod
@@ -69,7 +77,8 @@ class ClipConfig:
 class ObjectInfo:
     """One labelled object of a clip. Sequences have one entry a frame (first, previous, current).
 
-    index: value in labels; area: visible pixels; visible: share of the object inside the frame and not covered, 0..1;
+    index: value in labels; area: visible pixels; visible: share of the object inside the frame and not
+    covered, 0..1;
     size_rank: 1 for the biggest in the current frame.
     """
 
@@ -86,7 +95,8 @@ class ObjectInfo:
 
 @dataclass
 class Clip:
-    """images uint8 [3,H,W,3] RGB; labels uint8 [3,H,W] (0 background, i = objects[i - 1]); phrases for each object; `absent`
+    """images uint8 [3,H,W,3] RGB; labels uint8 [3,H,W] (0 background, i = objects[i - 1]); phrases for each
+    object; `absent`
     phrases mean nothing in any frame."""
 
     images: np.ndarray
@@ -96,13 +106,23 @@ class Clip:
     absent: list[str]
 
 
+@dataclass(frozen=True)
+class _Hand:
+    """A hand that holds an object: picture, side the arm comes from (radians, 0 right, pi/2 below), size."""
+
+    picture: np.ndarray
+    side: float
+    size: float
+    in_front: bool
+
+
 @dataclass
 class _Actor:
     thing: Thing
     poses: list[Pose]
     number: int
     finish: Finish
-    hand: tuple[np.ndarray, float, float, bool] | None = None
+    hand: _Hand | None = None
     colours: dict[int, ColourNames] = field(default_factory=dict)
     full: list[int] = field(default_factory=list)
 
@@ -115,8 +135,10 @@ class ClipGenerator:
 
     def __init__(self, pack: SpritePack, config: ClipConfig | None = None, seed: int = 0):
         self.config = config or ClipConfig()
-        if self.config.objects[1] >= _CLUTTER or self.config.objects[1] + self.config.clutter[1] > _NUMBERS - _CLUTTER:
-            raise ValueError(f"objects {self.config.objects} and clutter {self.config.clutter}: at most {_NUMBERS - _CLUTTER} things in all")
+        if self.config.objects[1] >= _CLUTTER or self.config.objects[1] + self.config.clutter[1] > _MOST:
+            raise ValueError(
+                f"objects {self.config.objects}, clutter {self.config.clutter}: at most {_MOST} things in all"
+            )
         self.library = Library(pack, self.config.sources)
         self.seed = seed
 
@@ -141,11 +163,16 @@ class ClipGenerator:
             labels.append(canvas.ids)
         return self._describe(rng, actors, np.stack(images), np.stack(labels), background)
 
-    # -- who is in it -------------------------------------------------------------------------------------------
+    # -- who is in it
+    # -------------------------------------------------------------------------------------------
 
     def _cast(self, rng: np.random.Generator, gap: float, step: float) -> list[_Actor]:
         config = self.config
-        count = 1 + int(rng.binomial(config.objects[1] - 1, 0.4)) if config.objects[0] <= 1 else int(rng.integers(config.objects[0], config.objects[1] + 1))
+        count = (
+            1 + int(rng.binomial(config.objects[1] - 1, 0.4))
+            if config.objects[0] <= 1
+            else int(rng.integers(config.objects[0], config.objects[1] + 1))
+        )
         clutter = int(rng.integers(config.clutter[0], config.clutter[1] + 1))
         things: list[Thing] = []
         for i in range(count + clutter):
@@ -159,14 +186,14 @@ class ClipGenerator:
             number = i + 1 if i < count else _CLUTTER + i - count
             actors.append(_Actor(thing, poses[i], number, Finish()))
         if rng.random() < config.held_share:
-            held = actors[int(rng.integers(count))]
-            whole, back = draw_hand(rng)
-            in_front = rng.random() < 0.7
-            held.hand = (whole if in_front else whole, float(rng.uniform(-0.3, np.pi + 0.3)), float(rng.uniform(0.5, 0.85)), in_front)
+            side = float(rng.uniform(-0.3, np.pi + 0.3))  # arms come from the sides and from below
+            hand = _Hand(draw_hand(rng), side, float(rng.uniform(0.5, 0.85)), bool(rng.random() < 0.75))
+            actors[int(rng.integers(count))].hand = hand
         return actors
 
     def _twin(self, rng: np.random.Generator, other: Thing) -> Thing:
-        """Something easily taken for `other`: the same kind in another colour, or another kind in the same colour."""
+        """Something easily taken for `other`: the same kind in another colour, or another kind in the same
+        colour."""
         if rng.random() < 0.55 and other.names.usual in self.library.nouns:
             return self.library.thing(rng, noun=other.names.usual, colour=any_colour(rng))
         view = other.shape.view(0.3, 0.2, 32)
@@ -188,10 +215,17 @@ class ClipGenerator:
             shadow = float(rng.uniform(0.15, 0.65)) if rng.random() < 0.6 else 0.0
             actor.finish = Finish(tuple(float(g) for g in gain), float(blur), (0.0, 0.0), shadow)
 
-    # -- painting -----------------------------------------------------------------------------------------------
+    # -- painting
+    # -----------------------------------------------------------------------------------------------
 
     def _paint(
-        self, rng: np.random.Generator, actors: Sequence[_Actor], t: int, view: np.ndarray, background: np.ndarray, aspect: float
+        self,
+        rng: np.random.Generator,
+        actors: Sequence[_Actor],
+        t: int,
+        view: np.ndarray,
+        background: np.ndarray,
+        aspect: float,
     ) -> Canvas:
         height, width = self.config.height, self.config.width
         image = _shift_background(background, view, height, width)
@@ -200,7 +234,9 @@ class ClipGenerator:
             self._paint_actor(rng, canvas, actor, t, view, aspect)
         return canvas
 
-    def _paint_actor(self, rng: np.random.Generator, canvas: Canvas, actor: _Actor, t: int, view: np.ndarray, aspect: float) -> None:
+    def _paint_actor(
+        self, rng: np.random.Generator, canvas: Canvas, actor: _Actor, t: int, view: np.ndarray, aspect: float
+    ) -> None:
         height, width = self.config.height, self.config.width
         pose = actor.poses[t]
         scale = pose.size * height
@@ -212,30 +248,42 @@ class ClipGenerator:
         shutter = rng.uniform(0, 0.6)
         motion = (float(np.clip(speed[0] * shutter, -9, 9)), float(np.clip(speed[1] * shutter, -9, 9)))
         finish = Finish(actor.finish.gain, actor.finish.blur, motion, actor.finish.shadow)
-        if actor.hand is not None and not actor.hand[3]:
+        if actor.hand is not None and not actor.hand.in_front:
             self._paint_hand(canvas, actor, to_frame, finish)
         actor.full.append(lay(canvas, look, to_frame, actor.number, finish))
-        if actor.hand is not None and actor.hand[3]:
+        if actor.hand is not None and actor.hand.in_front:
             self._paint_hand(canvas, actor, to_frame, finish)
 
     def _paint_hand(self, canvas: Canvas, actor: _Actor, to_frame: np.ndarray, finish: Finish) -> None:
         """Lay the hand against the object's side; it turns and grows with the object."""
-        picture, side, size, _ = actor.hand
-        h, w = picture.shape[:2]
-        unit = size / h
-        cosine, sine = np.cos(side), np.sin(side)
+        hand = actor.hand
+        h = hand.picture.shape[0]
+        unit = hand.size / h
+        cosine, sine = np.cos(hand.side), np.sin(hand.side)
         # The finger tips (1.55 h, h/2) go to a point inside the rim on the side the arm comes from.
         grip = 0.12
         turn = np.array([[-cosine, sine], [-sine, -cosine]]) * unit
         offset = np.array([cosine, sine]) * grip - turn @ np.array([1.55 * h, h / 2])
         matrix = np.eye(3)
         matrix[:2, :2], matrix[:2, 2] = turn, offset
-        lay(canvas, View(picture, matrix), to_frame, 0, Finish(finish.gain, finish.blur, finish.motion, 0.0))
+        lay(
+            canvas,
+            View(hand.picture, matrix),
+            to_frame,
+            0,
+            Finish(finish.gain, finish.blur, finish.motion, 0.0),
+        )
 
-    # -- words --------------------------------------------------------------------------------------------------
+    # -- words
+    # --------------------------------------------------------------------------------------------------
 
     def _describe(
-        self, rng: np.random.Generator, actors: Sequence[_Actor], images: np.ndarray, labels: np.ndarray, background: np.ndarray
+        self,
+        rng: np.random.Generator,
+        actors: Sequence[_Actor],
+        images: np.ndarray,
+        labels: np.ndarray,
+        background: np.ndarray,
     ) -> Clip:
         config = self.config
         frames: list[list[Seen]] = []
@@ -251,9 +299,18 @@ class ClipGenerator:
             raw = tuple(int((labels[t] == i + 1).sum()) for t in range(FRAMES))
             visible = tuple(min(1.0, raw[t] / actor.full[t]) if actor.full[t] else 0.0 for t in range(FRAMES))
             objects.append(
-                ObjectInfo(i + 1, actor.thing.names.usual, tuple(sorted(actor.thing.names.own)), tuple(sorted(actor.colours[2].main)),
-                           int(rank[i]), raw, visible, actor.hand is not None, actor.thing.source)
-            )  # fmt: skip
+                ObjectInfo(
+                    i + 1,
+                    actor.thing.names.usual,
+                    tuple(sorted(actor.thing.names.own)),
+                    tuple(sorted(actor.colours[2].main)),
+                    int(rank[i]),
+                    raw,
+                    visible,
+                    actor.hand is not None,
+                    actor.thing.source,
+                )
+            )
             enough = frames[-1][i].area > 0 and visible[-1] > 0.25
             phrases.append(expressions_for(rng, frames, i, config.expressions) if enough else [])
         nouns = [n for n in self.library.nouns if n not in _PLANTS]
@@ -267,7 +324,9 @@ def _look_over(actors: Sequence[_Actor], ids: np.ndarray, t: int, least: int) ->
     height, width = ids.shape
     rows, cols = np.indices(ids.shape, dtype=np.int32)
     flat = ids.ravel().astype(np.int32)
-    counts = np.bincount(flat + _NUMBERS * rows.ravel(), minlength=_NUMBERS * height).reshape(height, _NUMBERS)
+    counts = np.bincount(flat + _NUMBERS * rows.ravel(), minlength=_NUMBERS * height).reshape(
+        height, _NUMBERS
+    )
     columns = np.bincount(flat + _NUMBERS * cols.ravel(), minlength=_NUMBERS * width).reshape(width, _NUMBERS)
     area = counts.sum(0)
     safe = np.maximum(area, 1)
@@ -278,21 +337,33 @@ def _look_over(actors: Sequence[_Actor], ids: np.ndarray, t: int, least: int) ->
         n = actor.number
         colours = actor.colours[0 if t == 0 else 2]
         visible = int(area[n]) if area[n] >= least else 0
-        seen.append(Seen(actor.thing.names, colours, visible, (float(x[n]), float(y[n])), actor.hand is not None))
+        seen.append(
+            Seen(actor.thing.names, colours, visible, (float(x[n]), float(y[n])), actor.hand is not None)
+        )
     return seen
 
 
 def _placement(pose: Pose, view: np.ndarray, height: int, width: int, aspect: float) -> np.ndarray:
-    """Object units -> frame pixels, 3x3. view = (dx, dy, zoom, roll) of the camera, in fractions of the frame."""
+    """Object units -> frame pixels, 3x3. view = (dx, dy, zoom, roll) of the camera, in fractions of the
+    frame."""
     dx, dy, zoom, roll = view
     near = 0.7 + 0.6 * pose.depth
     x, y = pose.x - 0.5, pose.y - 0.5
-    x, y = zoom * (np.cos(roll) * x - np.sin(roll) * y) + dx * near + 0.5, zoom * (np.sin(roll) * x + np.cos(roll) * y) + dy * near + 0.5
+    x, y = (
+        zoom * (np.cos(roll) * x - np.sin(roll) * y) + dx * near + 0.5,
+        zoom * (np.sin(roll) * x + np.cos(roll) * y) + dy * near + 0.5,
+    )
     angle = pose.roll + roll
     scale = pose.size * height * zoom
     cosine, sine = np.cos(angle) * scale, np.sin(angle) * scale
     stretch = np.sqrt(aspect)
-    return np.array([[cosine * stretch, -sine * stretch, x * width], [sine / stretch, cosine / stretch, y * height], [0, 0, 1.0]])
+    return np.array(
+        [
+            [cosine * stretch, -sine * stretch, x * width],
+            [sine / stretch, cosine / stretch, y * height],
+            [0, 0, 1.0],
+        ]
+    )
 
 
 def _shift_background(background: np.ndarray, view: np.ndarray, height: int, width: int) -> np.ndarray:
@@ -301,4 +372,6 @@ def _shift_background(background: np.ndarray, view: np.ndarray, height: int, wid
     bh, bw = background.shape[:2]
     matrix = cv2.getRotationMatrix2D((bw / 2, bh / 2), -np.degrees(roll), zoom)
     matrix[:, 2] += np.array([width / 2 - bw / 2 + dx * 0.6 * width, height / 2 - bh / 2 + dy * 0.6 * height])
-    return cv2.warpAffine(background, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101)
+    return cv2.warpAffine(
+        background, matrix, (width, height), flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REFLECT_101
+    )

@@ -1,7 +1,8 @@
 """Phrases for the objects of a clip, used only when they are true of one object and of no other.
 
-A phrase is a `Claim` (noun, colour, size, place, held). One function decides whom a claim fits, for the frame it is made for,
-for the other frames and for claims that must fit nobody; so "true", "unambiguous", "still true there" and "absent" cannot drift apart.
+A phrase is a `Claim` (noun, colour, size, place, held). One function decides whom a claim fits, in the frame it
+is made for, in the other frames, and for claims that must fit nobody; so "true", "unambiguous", "still true"
+there and "absent" cannot drift apart.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ LEFT, RIGHT, TOP, BOTTOM, MIDDLE = "left", "right", "top", "bottom", "middle"
 
 @dataclass(frozen=True)
 class Seen:
-    """What is seen of one thing in one frame: centre and box in 0..1 of the frame, area in pixels (0: not seen)."""
+    """What is seen of one thing in one frame: centre and box in 0..1 of the frame, area in pixels (0: not
+    seen)."""
 
     names: Names
     colours: ColourNames
@@ -42,7 +44,8 @@ class Claim:
 
 @dataclass(frozen=True)
 class Expression:
-    """A phrase about one object, and the frames of the clip (0 first, 1 previous, 2 current) in which it means just that object."""
+    """A phrase about one object, and the frames of the clip (0 first, 1 previous, 2 current) in which it
+    means just that object."""
 
     text: str
     frames: tuple[int, ...]
@@ -66,7 +69,8 @@ def _kind_fits(thing: Seen, claim: Claim) -> tuple[bool, bool]:
 def refer(things: Sequence[Seen], claim: Claim) -> tuple[int | None, bool]:
     """Whom does the claim mean among the things seen in a frame?
 
-    Returns (index of the one thing it certainly and only means, or None; whether it could mean anything at all).
+    Returns (index of the one thing it certainly and only means, or None; whether it could mean anything at
+    all).
     """
     seen = [i for i, thing in enumerate(things) if thing.area > 0]
     fits = {i: _kind_fits(things[i], claim) for i in seen}
@@ -76,13 +80,15 @@ def refer(things: Sequence[Seen], claim: Claim) -> tuple[int | None, bool]:
     if claim.size is None and claim.place is None:
         certain = [i for i in possible if fits[i][0]]
         return (certain[0] if len(certain) == 1 and len(possible) == 1 else None), True
-    # Size and place compare with the others of the same kind; those who only possibly belong to it take part as well.
+    # Size and place compare with the others of the same kind; those who only possibly belong to it take part
+    # as well.
     best = _extreme(things, possible, claim)
     return (best if best is not None and fits[best][0] else None), True
 
 
 def _extreme(things: Sequence[Seen], among: list[int], claim: Claim) -> int | None:
-    """The thing that is clearly the biggest, leftmost, ... of `among`, or None when it is too close to call."""
+    """The thing that is clearly the biggest, leftmost, ... of `among`, or None when it is too close to
+    call."""
     if claim.size is not None:
         if len(among) < 2:
             return None
@@ -106,18 +112,31 @@ def _extreme(things: Sequence[Seen], among: list[int], claim: Claim) -> int | No
 
 def say(rng: np.random.Generator, claim: Claim) -> str:
     """Put a claim into words, in one of several ways; lower case."""
-    noun = display_noun(claim.noun) if claim.noun else str(rng.choice(["object", "thing", "one"], p=[0.5, 0.35, 0.15]))
+    noun = (
+        display_noun(claim.noun)
+        if claim.noun
+        else str(rng.choice(["object", "thing", "one"], p=[0.5, 0.35, 0.15]))
+    )
     words = []
     if claim.size:
         superlative = rng.random() < 0.5
-        choices = {"big": (["biggest", "largest"], ["big", "large"]), "small": (["smallest"], ["small", "little", "smaller"])}[claim.size]
+        choices = {
+            "big": (["biggest", "largest"], ["big", "large"]),
+            "small": (["smallest"], ["small", "little", "smaller"]),
+        }[claim.size]
         words.append(str(rng.choice(choices[0 if superlative else 1])))
     if claim.colour:
         words.append(str(rng.choice(SPELLINGS.get(claim.colour, (claim.colour,)))))
     words.append(noun)
     after = ""
     if claim.place:
-        before = {LEFT: ["left"], RIGHT: ["right"], TOP: ["top", "upper"], BOTTOM: ["bottom", "lower"], MIDDLE: ["middle", "central"]}[claim.place]
+        before = {
+            LEFT: ["left"],
+            RIGHT: ["right"],
+            TOP: ["top", "upper"],
+            BOTTOM: ["bottom", "lower"],
+            MIDDLE: ["middle", "central"],
+        }[claim.place]
         behind = {
             LEFT: ["on the left", "to the left", "at the left side"],
             RIGHT: ["on the right", "to the right", "at the right side"],
@@ -130,7 +149,9 @@ def say(rng: np.random.Generator, claim: Claim) -> str:
         else:
             after = " " + str(rng.choice(behind))
     if claim.held:
-        after += " " + str(rng.choice(["being held", "in the hand", "that is held", "held by someone", "in his hand"]))
+        after += " " + str(
+            rng.choice(["being held", "in the hand", "that is held", "held by someone", "in his hand"])
+        )
     phrase = " ".join(words) + after
     roll = rng.random()
     plain = not (claim.size or claim.place or claim.held)
@@ -185,10 +206,15 @@ def expressions_for(
 
 
 def absent_for(
-    rng: np.random.Generator, frames: Sequence[Sequence[Seen]], nouns: Sequence[str], behind: frozenset[str] = frozenset(),
-    count: int = 4, tries: int = 30,
+    rng: np.random.Generator,
+    frames: Sequence[Sequence[Seen]],
+    nouns: Sequence[str],
+    behind: frozenset[str] = frozenset(),
+    count: int = 4,
+    tries: int = 30,
 ) -> list[str]:
-    """Phrases that fit nothing in any frame: a thing that is there in a colour it has not, and things that are not there.
+    """Phrases that fit nothing in any frame: a thing that is there in a colour it has not, and things that
+    are not there.
 
     behind: colours of the background, of which no unnamed "thing" is claimed to be absent.
     """

@@ -1,6 +1,8 @@
-"""Download the source packages with their own clients (apt-get, pip, npm) and unpack them into a cache folder.
+"""Download the source packages with their own clients (apt-get, pip, npm) and unpack them into a cache
+folder.
 
-Nothing is installed and no root is needed. A package that cannot be had is skipped with a warning that names it.
+Nothing is installed and no root is needed. A package that cannot be had is skipped with a warning that names
+it.
 """
 
 from __future__ import annotations
@@ -32,11 +34,15 @@ def unpacked(cache_dir: Path, key: str) -> Path:
 
 
 def fetch(
-    sources: Iterable[str] | None = None, cache_dir: Path | str | None = None, progress: Callable[[str], None] = log.info
+    sources: Iterable[str] | None = None,
+    cache_dir: Path | str | None = None,
+    progress: Callable[[str], None] = log.info,
 ) -> dict[str, Path]:
-    """Download and unpack sources (all by default; keys of sources.py). Returns folder by key for those that are there.
+    """Download and unpack sources (all by default; keys of sources.py). Returns folder by key for those that
+    are there.
 
-    Complete ones are not fetched again. `progress` is called with one line at a time. Raises KeyError for an unknown key.
+    Complete ones are not fetched again. `progress` is called with one line at a time. Raises KeyError for an
+    unknown key.
     """
     cache = Path(cache_dir) if cache_dir else default_cache()
     wanted = [source(key) for key in sources] if sources is not None else list(SOURCES)
@@ -62,7 +68,8 @@ def _reason(error: Exception) -> str:
 
 
 def _fetch_one(entry: Source, cache: Path, target: Path) -> None:
-    """Download into downloads/KEY, unpack beside the target, then rename: an interrupted run leaves no half folder."""
+    """Download into downloads/KEY, unpack beside the target, then rename: an interrupted run leaves no half
+    folder."""
     downloads = cache / "downloads" / entry.key
     downloads.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(target.name + ".partial")
@@ -86,7 +93,9 @@ def _fetch_one(entry: Source, cache: Path, target: Path) -> None:
 
 def _unpack(archive: Path, target: Path) -> None:
     if archive.suffix == ".deb":
-        subprocess.run(["dpkg-deb", "-x", str(archive), str(target)], check=True, capture_output=True, text=True)
+        subprocess.run(
+            ["dpkg-deb", "-x", str(archive), str(target)], check=True, capture_output=True, text=True
+        )
     elif archive.suffix in (".whl", ".zip"):
         with zipfile.ZipFile(archive) as packed:
             packed.extractall(target)

@@ -21,7 +21,15 @@ def _round_limb(canvas: np.ndarray, points: np.ndarray, widths: np.ndarray, colo
     for a, b, wa, wb in zip(points[:-1], points[1:], widths[:-1], widths[1:], strict=True):
         for t in np.linspace(0, 1, max(2, int(np.hypot(*(b - a)) / 3))):
             p = a + (b - a) * t
-            cv2.circle(mask, (round(float(p[0]) * 8), round(float(p[1]) * 8)), max(8, round(float(wa + (wb - wa) * t) * 4)), 255, -1, cv2.LINE_AA, 3)
+            cv2.circle(
+                mask,
+                (round(float(p[0]) * 8), round(float(p[1]) * 8)),
+                max(8, round(float(wa + (wb - wa) * t) * 4)),
+                255,
+                -1,
+                cv2.LINE_AA,
+                3,
+            )
     x, y, w, h = cv2.boundingRect(mask)
     if w == 0:
         return
@@ -34,24 +42,35 @@ def _round_limb(canvas: np.ndarray, points: np.ndarray, widths: np.ndarray, colo
     roi[..., 3] = np.maximum(roi[..., 3], part)
 
 
-def draw_hand(rng: np.random.Generator, size: int = 128) -> tuple[np.ndarray, np.ndarray]:
-    """A hand reaching in from the left: RGBA uint8 [size,2*size,4] with the finger tips near (1.6*size, size/2), and the arm.
+def draw_hand(rng: np.random.Generator, size: int = 128) -> np.ndarray:
+    """A hand and arm reaching in from the left, the finger tips near (1.6 * size, size / 2).
 
-    Returns (whole hand with arm, the arm and palm only: what may lie behind the object).
+    Returns RGBA uint8 [size, 2 * size, 4].
     """
     tone = skin(rng)
     sleeve = None if rng.random() < 0.4 else paint_colour(rng, any_colour(rng))
-    back = np.zeros((size, 2 * size, 4), np.uint8)
+    whole = np.zeros((size, 2 * size, 4), np.uint8)
     mid = size / 2
     wrist = np.array([0.75 * size, mid])
     arm_width = rng.uniform(0.3, 0.42) * size
-    _round_limb(back, np.array([[-20.0, mid + rng.uniform(-0.1, 0.1) * size], wrist]), np.array([arm_width * 1.25, arm_width]), tone)
+    _round_limb(
+        whole,
+        np.array([[-20.0, mid + rng.uniform(-0.1, 0.1) * size], wrist]),
+        np.array([arm_width * 1.25, arm_width]),
+        tone,
+    )
     if sleeve is not None:
         end = rng.uniform(0.25, 0.62) * size
-        _round_limb(back, np.array([[-20.0, mid], [end, mid]]), np.array([arm_width * 1.6, arm_width * 1.4]), sleeve)
+        _round_limb(
+            whole, np.array([[-20.0, mid], [end, mid]]), np.array([arm_width * 1.6, arm_width * 1.4]), sleeve
+        )
     palm = np.array([wrist, [1.1 * size, mid]])
-    _round_limb(back, palm, np.array([arm_width * 1.1, rng.uniform(0.5, 0.62) * size]), tone * rng.uniform(0.94, 1.02))
-    whole = back.copy()
+    _round_limb(
+        whole,
+        palm,
+        np.array([arm_width * 1.1, rng.uniform(0.5, 0.62) * size]),
+        tone * rng.uniform(0.94, 1.02),
+    )
     spread = rng.uniform(0.12, 0.17)
     thick = rng.uniform(0.1, 0.14) * size
     for finger in range(4):
@@ -61,8 +80,17 @@ def draw_hand(rng: np.random.Generator, size: int = 128) -> tuple[np.ndarray, np
         bend = rng.uniform(-0.06, 0.06) * size
         tip = knuckle + np.array([length, offset * 0.25 + bend])
         middle = (knuckle + tip) / 2 + np.array([0, rng.uniform(-0.04, 0.04) * size])
-        _round_limb(whole, np.array([knuckle - [0.15 * size, 0], knuckle, middle, tip]), np.array([thick * 1.1, thick * 1.15, thick, thick * 0.8]),
-                    tone * rng.uniform(0.93, 1.05))  # fmt: skip
-    thumb = np.array([[0.95 * size, mid - 0.2 * size], [1.15 * size, mid - 0.38 * size], [1.42 * size, mid - rng.uniform(0.3, 0.42) * size]])
-    _round_limb(whole, thumb, np.array([thick * 1.3, thick * 1.25, thick * 0.9]), tone * rng.uniform(0.95, 1.06))
-    return whole, back
+        joints = np.array([knuckle - [0.15 * size, 0], knuckle, middle, tip])
+        widths = thick * np.array([1.1, 1.15, 1.0, 0.8])
+        _round_limb(whole, joints, widths, tone * rng.uniform(0.93, 1.05))
+    thumb = np.array(
+        [
+            [0.95 * size, mid - 0.2 * size],
+            [1.15 * size, mid - 0.38 * size],
+            [1.42 * size, mid - rng.uniform(0.3, 0.42) * size],
+        ]
+    )
+    _round_limb(
+        whole, thumb, np.array([thick * 1.3, thick * 1.25, thick * 0.9]), tone * rng.uniform(0.95, 1.06)
+    )
+    return whole

@@ -31,7 +31,9 @@ class Library:
         by_source: dict[str, list[Sprite]] = {}
         for sprite in pack.sprites:
             by_source.setdefault(sprite.source, []).append(sprite)
-        self._sprites = {source: sprites for source, sprites in by_source.items() if weights.get(source, 0) > 0}
+        self._sprites = {
+            source: sprites for source, sprites in by_source.items() if weights.get(source, 0) > 0
+        }
         self._by_noun: dict[str, list[Sprite]] = {}
         for sprite in pack.sprites:
             self._by_noun.setdefault(sprite.noun, []).append(sprite)
@@ -49,8 +51,15 @@ class Library:
         entry = self.pack.backgrounds[int(rng.integers(len(self.pack.backgrounds)))]
         return self.pack.picture(entry["picture"])
 
-    def thing(self, rng: np.random.Generator, noun: str | None = None, colour: str | None = None, source: str | None = None) -> Thing:
-        """A random thing; with `noun` of that kind, with `colour` painted (about) so, with `source` from there if it exists."""
+    def thing(
+        self,
+        rng: np.random.Generator,
+        noun: str | None = None,
+        colour: str | None = None,
+        source: str | None = None,
+    ) -> Thing:
+        """A random thing; with `noun` of that kind, with `colour` painted (about) so, with `source` from
+        there if it exists."""
         if noun is None:
             source = source if source in self._sources else str(rng.choice(self._sources, p=self._share))
             if source == "procedural":
@@ -79,7 +88,10 @@ class Library:
             strength = float(rng.uniform(0.8, 1.0))
             paint = (target, strength)
         mirrored = rng.random() < 0.5
-        order = [sprite.pictures[i] for i in (range(len(sprite.pictures)) if not mirrored else range(0, -len(sprite.pictures), -1))]
+        order = [
+            sprite.pictures[i]
+            for i in (range(len(sprite.pictures)) if not mirrored else range(0, -len(sprite.pictures), -1))
+        ]
 
         def look(index: int) -> np.ndarray:
             image = self.pack.picture(index)

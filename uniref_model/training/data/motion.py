@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Pose:
-    """x, y: centre in 0..1 of the frame; size: longest side / frame height; angles in radians; depth: 0 far .. 1 near."""
+    """x, y: centre in 0..1 of the frame; size: longest side / frame height; angles in radians; depth: 0 far
+    .. 1 near."""
 
     x: float
     y: float
@@ -26,7 +27,8 @@ class Pose:
 
 
 def camera_path(rng: np.random.Generator, gap: float, step: float) -> np.ndarray:
-    """Camera (dx, dy, zoom, roll) for first, previous and current, float [3,4]; the current one is the reference (0, 0, 1, 0)."""
+    """Camera (dx, dy, zoom, roll) for first, previous and current, float [3,4]; the current one is the
+    reference (0, 0, 1, 0)."""
     path = np.zeros((3, 4))
     path[:, 2] = 1
     if rng.random() < 0.3:  # a fixed camera, perhaps on a shaky table
@@ -49,14 +51,21 @@ def _size(rng: np.random.Generator, config: ClipConfig) -> float:
 
 def _turn(rng: np.random.Generator, upright: bool) -> tuple[float, float, float]:
     """(roll, yaw, pitch) to begin with."""
-    roll = rng.normal(0, 0.12) if upright and rng.random() < 0.75 else rng.uniform(-np.pi, np.pi) if rng.random() < 0.4 else rng.normal(0, 0.5)
+    roll = (
+        rng.normal(0, 0.12)
+        if upright and rng.random() < 0.75
+        else rng.uniform(-np.pi, np.pi)
+        if rng.random() < 0.4
+        else rng.normal(0, 0.5)
+    )
     return float(roll), float(rng.uniform(-np.pi, np.pi)), float(np.clip(rng.normal(0.25, 0.3), -0.7, 0.9))
 
 
 def plan_motion(
     rng: np.random.Generator, upright: Sequence[bool], count: int, gap: float, step: float, config: ClipConfig
 ) -> list[list[Pose]]:
-    """Poses of every thing at the three moments. The first `count` are the labelled ones and keep out of each other's way."""
+    """Poses of every thing at the three moments. The first `count` are the labelled ones and keep out of each
+    other's way."""
     poses: list[list[Pose]] = []
     placed: list[tuple[float, float, float]] = []
     crowd = 1.0 if len(upright) < 5 else 0.8
@@ -68,7 +77,13 @@ def plan_motion(
         placed.append((x, y, size))
         roll, yaw, pitch = _turn(rng, stands)
         in_front = i >= count and rng.random() < config.occluder_share
-        depth = float(np.clip(rng.normal(0.35 + 0.5 * size, 0.15), 0, 1)) if i < count else float(rng.uniform(0.7, 1)) if in_front else float(rng.uniform(0, 0.3))
+        depth = (
+            float(np.clip(rng.normal(0.35 + 0.5 * size, 0.15), 0, 1))
+            if i < count
+            else float(rng.uniform(0.7, 1))
+            if in_front
+            else float(rng.uniform(0, 0.3))
+        )
         now = Pose(x, y, size, roll, yaw, pitch, depth)
         poses.append(_history(rng, now, gap, step, moving=rng.random() < 0.6))
     if rng.random() < config.away_share:
@@ -78,12 +93,17 @@ def plan_motion(
     return poses
 
 
-def _free_place(rng: np.random.Generator, placed: Sequence[tuple[float, float, float]], size: float) -> tuple[float, float]:
-    """A place in the frame; of several tries the one furthest from what is placed already (not always: things may overlap)."""
+def _free_place(
+    rng: np.random.Generator, placed: Sequence[tuple[float, float, float]], size: float
+) -> tuple[float, float]:
+    """A place in the frame; of several tries the one furthest from what is placed already (not always: things
+    may overlap)."""
     best, best_room = (0.5, 0.5), -np.inf
     for _ in range(int(rng.integers(2, 7))):
         x, y = rng.uniform(0.06, 0.94), rng.uniform(0.12, 0.9)
-        room = min((np.hypot((x - px) * 1.6, y - py) - 0.4 * (size + ps) for px, py, ps in placed), default=0.0)
+        room = min(
+            (np.hypot((x - px) * 1.6, y - py) - 0.4 * (size + ps) for px, py, ps in placed), default=0.0
+        )
         if room > best_room:
             best, best_room = (float(x), float(y)), room
     return best

@@ -1,4 +1,5 @@
-"""What a camera does to a picture: exposure, white balance, blur, noise, compression; and how one picture is laid on another."""
+"""What a camera does to a picture: exposure, white balance, blur, noise, compression; and how one picture is
+laid on another."""
 
 from __future__ import annotations
 
@@ -12,7 +13,8 @@ from .shapes import View
 
 @dataclass
 class Canvas:
-    """A frame being painted: image uint8 [H,W,3], ids uint8 [H,W] (working numbers of the things, 0 background)."""
+    """A frame being painted: image uint8 [H,W,3], ids uint8 [H,W] (working numbers of the things, 0
+    background)."""
 
     image: np.ndarray
     ids: np.ndarray
@@ -20,7 +22,8 @@ class Canvas:
 
 @dataclass(frozen=True)
 class Finish:
-    """How a thing is laid into the frame: gain RGB, blur sigma in pixels, motion blur vector in pixels, shadow strength 0..1."""
+    """How a thing is laid into the frame: gain RGB, blur sigma in pixels, motion blur vector in pixels,
+    shadow strength 0..1."""
 
     gain: tuple[float, float, float] = (1.0, 1.0, 1.0)
     blur: float = 0.0
@@ -36,14 +39,23 @@ def motion_kernel(motion: tuple[float, float]) -> np.ndarray | None:
     half = int(np.ceil(length / 2))
     kernel = np.zeros((2 * half + 1, 2 * half + 1), np.float32)
     dx, dy = motion[0] / 2, motion[1] / 2
-    cv2.line(kernel, (round((half - dx) * 16), round((half - dy) * 16)), (round((half + dx) * 16), round((half + dy) * 16)), 1.0, 1, cv2.LINE_8, 4)
+    cv2.line(
+        kernel,
+        (round((half - dx) * 16), round((half - dy) * 16)),
+        (round((half + dx) * 16), round((half + dy) * 16)),
+        1.0,
+        1,
+        cv2.LINE_8,
+        4,
+    )
     return kernel / max(kernel.sum(), 1e-6)
 
 
 def lay(canvas: Canvas, view: View, to_frame: np.ndarray, thing: int | None, finish: Finish) -> int:
     """Paint a view into the canvas through to_frame (units -> pixels, 3x3).
 
-    thing: number written into ids where the view covers more than half a pixel; None paints only. Returns the number of
+    thing: number written into ids where the view covers more than half a pixel; None paints only. Returns the
+    number of
     pixels the view would cover if nothing were cut off or painted over later.
     """
     matrix = to_frame @ view.to_units
@@ -60,8 +72,12 @@ def lay(canvas: Canvas, view: View, to_frame: np.ndarray, thing: int | None, fin
         return 0
     shift = np.array([[1, 0, -x0], [0, 1, -y0], [0, 0, 1.0]])
     cover = view.rgba[..., 3]
-    premultiplied = cv2.multiply(view.rgba, cv2.merge([cover, cover, cover, np.full_like(cover, 255)]), scale=1 / 255)
-    warped = cv2.warpPerspective(premultiplied, shift @ matrix, (int(x1 - x0), int(y1 - y0)), flags=cv2.INTER_LINEAR)
+    premultiplied = cv2.multiply(
+        view.rgba, cv2.merge([cover, cover, cover, np.full_like(cover, 255)]), scale=1 / 255
+    )
+    warped = cv2.warpPerspective(
+        premultiplied, shift @ matrix, (int(x1 - x0), int(y1 - y0)), flags=cv2.INTER_LINEAR
+    )
     if finish.blur > 0.3:
         warped = cv2.GaussianBlur(warped, (0, 0), finish.blur)
     kernel = motion_kernel(finish.motion)
@@ -85,7 +101,9 @@ def lay(canvas: Canvas, view: View, to_frame: np.ndarray, thing: int | None, fin
 def _shadow(canvas: Canvas, cover: np.ndarray, at: tuple[int, int, int, int], strength: float) -> None:
     """A soft dark copy of the cover, lower and wider, on what is already painted."""
     x0, y0, x1, y1 = at
-    small = cv2.resize(cover, (cover.shape[1] // 4 + 1, cover.shape[0] // 4 + 1), interpolation=cv2.INTER_AREA)
+    small = cv2.resize(
+        cover, (cover.shape[1] // 4 + 1, cover.shape[0] // 4 + 1), interpolation=cv2.INTER_AREA
+    )
     size = max(3, int(0.16 * max(small.shape))) | 1
     small = cv2.blur(cv2.blur(small, (size, size)), (size, max(3, size // 2) | 1))
     dy, dx = int(0.05 * small.shape[0]) + 1, int(0.03 * small.shape[1])
@@ -124,15 +142,22 @@ class Camera:
         )
 
     def changed(self, rng: np.random.Generator, amount: float) -> Camera:
-        """The same camera a little (amount ~0.02) or much (~0.15) later: exposure and white balance have moved."""
-        gain = self.gain * np.float32(np.exp(rng.normal(0, amount))) * np.float32(np.exp(rng.normal(0, amount * 0.3, 3)))
+        """The same camera a little (amount ~0.02) or much (~0.15) later: exposure and white balance have
+        moved."""
+        gain = (
+            self.gain
+            * np.float32(np.exp(rng.normal(0, amount)))
+            * np.float32(np.exp(rng.normal(0, amount * 0.3, 3)))
+        )
         return Camera(gain, self.contrast, self.gamma, self.noise, self.jpeg, self.soften, self.shrink)
 
     def shoot(self, rng: np.random.Generator, image: np.ndarray) -> np.ndarray:
         """Apply it to a frame uint8 [H,W,3]; returns a new array."""
         height, width = image.shape[:2]
         if self.shrink < 1:
-            small = cv2.resize(image, (int(width * self.shrink), int(height * self.shrink)), interpolation=cv2.INTER_AREA)
+            small = cv2.resize(
+                image, (int(width * self.shrink), int(height * self.shrink)), interpolation=cv2.INTER_AREA
+            )
             image = cv2.resize(small, (width, height), interpolation=cv2.INTER_LINEAR)
         if self.soften:
             image = cv2.GaussianBlur(image, (0, 0), self.soften)
@@ -149,8 +174,12 @@ class Camera:
 
 
 def _grain(rng: np.random.Generator, height: int, width: int, strength: float) -> np.ndarray:
-    """Sensor noise int16 [H,W,3], partly shared by the three channels; made small and rolled, since it is drawn for every frame."""
-    tile = (rng.standard_normal((64, 96, 3), np.float32) * 0.8 + rng.standard_normal((64, 96, 1), np.float32) * 0.6) * strength
+    """Sensor noise int16 [H,W,3], partly shared by the three channels; made small and rolled, since it is
+    drawn for every frame."""
+    tile = (
+        rng.standard_normal((64, 96, 3), np.float32) * 0.8
+        + rng.standard_normal((64, 96, 1), np.float32) * 0.6
+    ) * strength
     tile = tile.astype(np.int16)
     rows, cols = -(-height // 64), -(-width // 96)
     return np.ascontiguousarray(np.tile(tile, (rows, cols, 1))[:height, :width])

@@ -1,6 +1,8 @@
-"""Objects made from nothing: boxes, books, bottles, cans, cups, mugs, bowls, jars, balls, in any colour and with any print.
+"""Objects made from nothing: boxes, books, bottles, cans, cups, mugs, bowls, jars, balls, in any colour and
+with any print.
 
-They are the largest share of the training set, because they are the only ones with a true change of view in any colour.
+They are the largest share of the training set, because they are the only ones with a true change of view in
+any colour.
 """
 
 from __future__ import annotations
@@ -16,8 +18,12 @@ from .shapes import Ball, Cuboid, Revolution, Shape
 
 _LETTERS = "ABCDEFGHIKLMNOPRSTUVWXYZ"
 _FONTS = (
-    cv2.FONT_HERSHEY_SIMPLEX, cv2.FONT_HERSHEY_DUPLEX, cv2.FONT_HERSHEY_TRIPLEX, cv2.FONT_HERSHEY_COMPLEX, cv2.FONT_HERSHEY_SCRIPT_COMPLEX,
-)  # fmt: skip
+    cv2.FONT_HERSHEY_SIMPLEX,
+    cv2.FONT_HERSHEY_DUPLEX,
+    cv2.FONT_HERSHEY_TRIPLEX,
+    cv2.FONT_HERSHEY_COMPLEX,
+    cv2.FONT_HERSHEY_SCRIPT_COMPLEX,
+)
 Picture = Callable[[], np.ndarray]
 
 
@@ -37,7 +43,11 @@ def plain(rng: np.random.Generator, height: int, width: int, colour: np.ndarray)
     bank = _grain_bank()
     y0, x0 = rng.integers(0, 200, 2)
     tall, wide = np.arange(height) % 300 + y0, np.arange(width) % 300 + x0
-    grain = bank[tall[0] : tall[0] + height, x0 : x0 + width] if height <= 300 and width <= 300 else bank[tall[:, None], wide]
+    grain = (
+        bank[tall[0] : tall[0] + height, x0 : x0 + width]
+        if height <= 300 and width <= 300
+        else bank[tall[:, None], wide]
+    )
     strength, slope = rng.random(2) * (7, 18)
     shade = grain * np.float32(strength)
     shade += np.linspace(-slope, slope, height, dtype=np.float32)[:, None] * np.float32(rng.uniform(-1, 1))
@@ -58,8 +68,11 @@ def _contrast(rng: np.random.Generator, base: np.ndarray) -> np.ndarray:
     return np.float32([245, 245, 245]) if sum(base.tolist()) < 384 else np.float32([20, 20, 20])
 
 
-def print_on(rng: np.random.Generator, face: np.ndarray, base: np.ndarray, picture: Picture | None, amount: int) -> None:
-    """Print `amount` things (words, stripes, emblems, small print, pictures, bar codes) on a face, in place."""
+def print_on(
+    rng: np.random.Generator, face: np.ndarray, base: np.ndarray, picture: Picture | None, amount: int
+) -> None:
+    """Print `amount` things (words, stripes, emblems, small print, pictures, bar codes) on a face, in
+    place."""
     h, w = face.shape[:2]
     for _ in range(amount):
         kind = rng.integers(0, 8)
@@ -67,7 +80,16 @@ def print_on(rng: np.random.Generator, face: np.ndarray, base: np.ndarray, pictu
         if kind <= 2:
             scale = rng.uniform(0.02, 0.055) * w / 5
             at = (int(rng.uniform(0, 0.4) * w), int(rng.uniform(0.2, 0.95) * h))
-            cv2.putText(face, _word(rng), at, _FONTS[int(rng.integers(len(_FONTS)))], scale, ink, max(1, int(scale * rng.uniform(1, 3))), cv2.LINE_AA)
+            cv2.putText(
+                face,
+                _word(rng),
+                at,
+                _FONTS[int(rng.integers(len(_FONTS)))],
+                scale,
+                ink,
+                max(1, int(scale * rng.uniform(1, 3))),
+                cv2.LINE_AA,
+            )
         elif kind == 3:
             if rng.random() < 0.5:
                 y = int(rng.uniform(0, 1) * h)
@@ -83,7 +105,14 @@ def print_on(rng: np.random.Generator, face: np.ndarray, base: np.ndarray, pictu
             x0, y0 = rng.uniform(0.05, 0.5) * w, rng.uniform(0.3, 0.8) * h
             for line in range(int(rng.integers(2, 6))):
                 y = int(y0 + line * max(3, 0.05 * h))
-                cv2.line(face, (int(x0), y), (int(x0 + rng.uniform(0.2, 0.45) * w), y), ink, max(1, int(0.012 * h)), cv2.LINE_AA)
+                cv2.line(
+                    face,
+                    (int(x0), y),
+                    (int(x0 + rng.uniform(0.2, 0.45) * w), y),
+                    ink,
+                    max(1, int(0.012 * h)),
+                    cv2.LINE_AA,
+                )
         elif kind == 6 and picture is not None:
             ph, pw = int(rng.uniform(0.25, 0.6) * h), int(rng.uniform(0.25, 0.6) * w)
             y, x = int(rng.uniform(0, h - ph)), int(rng.uniform(0, w - pw))
@@ -93,7 +122,13 @@ def print_on(rng: np.random.Generator, face: np.ndarray, base: np.ndarray, pictu
             cv2.rectangle(face, (x, y), (x + int(0.3 * w), y + int(0.18 * h)), (245, 245, 245), -1)
             bars = np.cumsum(rng.integers(2, 5, 14)) * w // 180
             for bar in bars[::2]:
-                cv2.line(face, (x + 2 + int(bar), y + 2), (x + 2 + int(bar), y + int(0.14 * h)), (15, 15, 15), max(1, w // 100))
+                cv2.line(
+                    face,
+                    (x + 2 + int(bar), y + 2),
+                    (x + 2 + int(bar), y + int(0.14 * h)),
+                    (15, 15, 15),
+                    max(1, w // 100),
+                )
 
 
 def _pattern(rng: np.random.Generator, face: np.ndarray, base: np.ndarray) -> None:
@@ -117,7 +152,14 @@ def _pattern(rng: np.random.Generator, face: np.ndarray, base: np.ndarray) -> No
             cv2.line(face, (x, 0), (x + h, h), ink, max(1, pitch // 5), cv2.LINE_AA)
 
 
-def surface(rng: np.random.Generator, height: int, width: int, base: np.ndarray, picture: Picture | None, busy: float = 0.7) -> np.ndarray:
+def surface(
+    rng: np.random.Generator,
+    height: int,
+    width: int,
+    base: np.ndarray,
+    picture: Picture | None,
+    busy: float = 0.7,
+) -> np.ndarray:
     """A face of a product: base colour, perhaps a pattern, perhaps print. Returns uint8 [height,width,3]."""
     face = plain(rng, height, width, base)
     if rng.random() < 0.2 * busy / 0.7:
@@ -148,7 +190,13 @@ def make_box(rng: np.random.Generator, base: np.ndarray, picture: Picture | None
     if rng.random() < 0.15:  # packing tape across the top and down the sides
         tape = _rgb(np.clip(base * 0.8 + 30, 0, 255))
         for face in (faces[0], faces[1], faces[4]):
-            cv2.line(face, (face.shape[1] // 2, 0), (face.shape[1] // 2, face.shape[0]), tape, max(2, face.shape[1] // 8))
+            cv2.line(
+                face,
+                (face.shape[1] // 2, 0),
+                (face.shape[1] // 2, face.shape[0]),
+                tape,
+                max(2, face.shape[1] // 8),
+            )
     return "box", Cuboid(tuple(size), faces)
 
 
@@ -176,7 +224,8 @@ def make_cube(rng: np.random.Generator, base: np.ndarray, picture: Picture | Non
 
 
 def _profile(points: Sequence[tuple[float, float]], width: float) -> np.ndarray:
-    """Smooth (height, radius) control points from the top -0.5 to the bottom 0.5; radii are relative to `width`."""
+    """Smooth (height, radius) control points from the top -0.5 to the bottom 0.5; radii are relative to
+    `width`."""
     heights, radii = np.array(points, float).T
     dense = np.linspace(-0.5, 0.5, 48)
     smooth = np.interp(dense, heights, radii)
@@ -202,8 +251,19 @@ def make_bottle(rng: np.random.Generator, base: np.ndarray, picture: Picture | N
     """A bottle with a cap, often with a label."""
     shoulder, neck = rng.uniform(-0.28, 0.0), rng.uniform(0.25, 0.45)
     cap = rng.uniform(-0.46, -0.36)
-    profile = _profile([(-0.5, neck), (cap, neck), (cap + 0.01, neck * 0.85), (shoulder - rng.uniform(0.06, 0.2), neck), (shoulder, 0.97),
-                        (shoulder + 0.08, 1), (0.44, 1), (0.5, 0.92)], rng.uniform(0.12, 0.2))  # fmt: skip
+    profile = _profile(
+        [
+            (-0.5, neck),
+            (cap, neck),
+            (cap + 0.01, neck * 0.85),
+            (shoulder - rng.uniform(0.06, 0.2), neck),
+            (shoulder, 0.97),
+            (shoulder + 0.08, 1),
+            (0.44, 1),
+            (0.5, 0.92),
+        ],
+        rng.uniform(0.12, 0.2),
+    )
     texture = _wrap(rng, base, picture, 0.6)
     lid = base * 0.8 if rng.random() < 0.4 else paint_colour(rng, any_colour(rng))
     texture[: int((cap + 0.5) * 110) + 1] = np.clip(lid, 0, 255)
@@ -212,7 +272,9 @@ def make_bottle(rng: np.random.Generator, base: np.ndarray, picture: Picture | N
 
 def make_can(rng: np.random.Generator, base: np.ndarray, picture: Picture | None) -> tuple[str, Shape]:
     """A drink or food can: a label all round and metal ends."""
-    profile = _profile([(-0.5, 0.9), (-0.46, 0.93), (-0.42, 1), (0.44, 1), (0.5, 0.92)], rng.uniform(0.24, 0.42))
+    profile = _profile(
+        [(-0.5, 0.9), (-0.46, 0.93), (-0.42, 1), (0.44, 1), (0.5, 0.92)], rng.uniform(0.24, 0.42)
+    )
     texture = np.concatenate([surface(rng, 110, 120, base, picture, busy=0.85)] * 2, 1)
     texture[:6], texture[-5:] = 185, 170
     return "can", Revolution(profile, texture, np.float32([190, 190, 195]), gloss=rng.uniform(0.2, 0.8))
@@ -222,7 +284,13 @@ def make_cup(rng: np.random.Generator, base: np.ndarray, picture: Picture | None
     """A cup without a handle, wider at the top."""
     profile = _profile([(-0.5, 1), (0.5, rng.uniform(0.6, 0.92))], rng.uniform(0.3, 0.46))
     inside = base * 0.6 if rng.random() < 0.5 else np.float32([225, 222, 215]) * rng.uniform(0.5, 1)
-    return "cup", Revolution(profile, _wrap(rng, base, picture, 0.35), np.clip(base * 1.1, 0, 255), inside, gloss=rng.uniform(0, 0.5))
+    return "cup", Revolution(
+        profile,
+        _wrap(rng, base, picture, 0.35),
+        np.clip(base * 1.1, 0, 255),
+        inside,
+        gloss=rng.uniform(0, 0.5),
+    )
 
 
 def make_mug(rng: np.random.Generator, base: np.ndarray, picture: Picture | None) -> tuple[str, Shape]:
@@ -230,12 +298,22 @@ def make_mug(rng: np.random.Generator, base: np.ndarray, picture: Picture | None
     profile = _profile([(-0.5, 1), (0.42, rng.uniform(0.9, 1)), (0.5, 0.9)], rng.uniform(0.36, 0.44))
     inside = np.float32([60, 35, 20]) if rng.random() < 0.4 else base * 0.65
     texture = _wrap(rng, base, picture, 0.3)
-    return "mug", Revolution(profile, texture, np.clip(base * 1.1, 0, 255), inside, handle=np.float32(base), gloss=rng.uniform(0, 0.5))
+    return "mug", Revolution(
+        profile,
+        texture,
+        np.clip(base * 1.1, 0, 255),
+        inside,
+        handle=np.float32(base),
+        gloss=rng.uniform(0, 0.5),
+    )
 
 
 def make_jar(rng: np.random.Generator, base: np.ndarray, picture: Picture | None) -> tuple[str, Shape]:
     """A jar with a lid."""
-    profile = _profile([(-0.5, 0.82), (-0.36, 0.82), (-0.35, 0.76), (-0.26, 1), (0.44, 1), (0.5, 0.93)], rng.uniform(0.3, 0.42))
+    profile = _profile(
+        [(-0.5, 0.82), (-0.36, 0.82), (-0.35, 0.76), (-0.26, 1), (0.44, 1), (0.5, 0.93)],
+        rng.uniform(0.3, 0.42),
+    )
     lid = paint_colour(rng, any_colour(rng)) if rng.random() < 0.6 else base
     texture = _wrap(rng, base, picture, 0.6)
     texture[:16] = np.clip(lid, 0, 255)
@@ -244,9 +322,18 @@ def make_jar(rng: np.random.Generator, base: np.ndarray, picture: Picture | None
 
 def make_vase(rng: np.random.Generator, base: np.ndarray, picture: Picture | None) -> tuple[str, Shape]:
     """A vase with a curved outline."""
-    profile = _profile([(-0.5, rng.uniform(0.4, 0.9)), (-0.3, rng.uniform(0.3, 0.6)), (rng.uniform(-0.05, 0.2), 1), (0.5, rng.uniform(0.4, 0.7))],
-                       rng.uniform(0.25, 0.42))  # fmt: skip
-    return "vase", Revolution(profile, _wrap(rng, base, None, 0.1), base * 0.9, base * 0.4, gloss=rng.uniform(0.1, 0.8))
+    profile = _profile(
+        [
+            (-0.5, rng.uniform(0.4, 0.9)),
+            (-0.3, rng.uniform(0.3, 0.6)),
+            (rng.uniform(-0.05, 0.2), 1),
+            (0.5, rng.uniform(0.4, 0.7)),
+        ],
+        rng.uniform(0.25, 0.42),
+    )
+    return "vase", Revolution(
+        profile, _wrap(rng, base, None, 0.1), base * 0.9, base * 0.4, gloss=rng.uniform(0.1, 0.8)
+    )
 
 
 def make_ball(rng: np.random.Generator, base: np.ndarray, picture: Picture | None) -> tuple[str, Shape]:
@@ -258,19 +345,36 @@ def make_ball(rng: np.random.Generator, base: np.ndarray, picture: Picture | Non
             cv2.line(texture, (x, 0), (x, 64), ink, int(rng.integers(1, 7)))
     if rng.random() < 0.3:
         for _ in range(8):
-            cv2.circle(texture, (int(rng.integers(0, 128)), int(rng.integers(12, 52))), int(rng.integers(3, 8)), _rgb(_contrast(rng, base)), -1)
+            cv2.circle(
+                texture,
+                (int(rng.integers(0, 128)), int(rng.integers(12, 52))),
+                int(rng.integers(3, 8)),
+                _rgb(_contrast(rng, base)),
+                -1,
+            )
     return "ball", Ball(texture, gloss=rng.uniform(0, 0.7))
 
 
 MAKERS: tuple[tuple[Callable[..., tuple[str, Shape]], float], ...] = (
-    (make_box, 0.30), (make_bottle, 0.15), (make_can, 0.09), (make_cup, 0.09), (make_mug, 0.09), (make_ball, 0.09), (make_book, 0.08),
-    (make_jar, 0.04), (make_vase, 0.03), (make_cube, 0.04),
-)  # fmt: skip
+    (make_box, 0.30),
+    (make_bottle, 0.15),
+    (make_can, 0.09),
+    (make_cup, 0.09),
+    (make_mug, 0.09),
+    (make_ball, 0.09),
+    (make_book, 0.08),
+    (make_jar, 0.04),
+    (make_vase, 0.03),
+    (make_cube, 0.04),
+)
 NOUNS = ("box", "bottle", "can", "cup", "mug", "ball", "book", "jar", "vase", "cube", "brick")
 
 
 def make_object(
-    rng: np.random.Generator, picture: Picture | None = None, noun: str | None = None, colour: str | None = None
+    rng: np.random.Generator,
+    picture: Picture | None = None,
+    noun: str | None = None,
+    colour: str | None = None,
 ) -> tuple[str, Shape]:
     """A random object, or one with a given noun and base colour word. Returns (noun, shape)."""
     base = paint_colour(rng, colour or any_colour(rng))

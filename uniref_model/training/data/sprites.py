@@ -1,7 +1,10 @@
-"""The packed cut-outs: pictures with alpha, their names, and the photographs used as backgrounds, in one file.
+"""The packed cut-outs: pictures with alpha, their names, and the photographs used as backgrounds, in one
+file.
 
-The file is an npz: `blob` (all pictures as WebP/JPEG bytes, one after the other), `spans` int64 [n,2] and `index` (JSON).
-It opens in well under a second; pictures are decoded when first used and kept. It holds third-party pictures under their own
+The file is an npz: `blob` (all pictures as WebP/JPEG bytes, one after the other), `spans` int64 [n,2] and
+`index` (JSON).
+It opens in well under a second; pictures are decoded when first used and kept. It holds third-party pictures
+under their own
 licences (see sources.py) and is therefore built on the user's machine and never shipped.
 """
 
@@ -24,7 +27,8 @@ HELD_OUT_SHARE = 0.1
 
 @dataclass(frozen=True)
 class Sprite:
-    """One named thing: its pictures (indices into the pack; several are equal steps of a turntable), and where it is from.
+    """One named thing: its pictures (indices into the pack; several are equal steps of a turntable), and
+    where it is from.
 
     natural: whether repainting it would make a lie of it (a tiger, a banana) more often than not.
     """
@@ -39,14 +43,18 @@ class Sprite:
 
 
 def held_out(key: str) -> bool:
-    """Whether a sprite or background with this key belongs to the validation set (a tenth, by hash, for ever)."""
+    """Whether a sprite or background with this key belongs to the validation set (a tenth, by hash, for
+    ever)."""
     return int(hashlib.sha256(key.encode()).hexdigest()[:8], 16) / 0xFFFFFFFF < HELD_OUT_SHARE
 
 
 class SpritePack:
-    """Sprites and backgrounds, decoded on demand. Picklable: workers share the bytes and decode for themselves."""
+    """Sprites and backgrounds, decoded on demand. Picklable: workers share the bytes and decode for
+    themselves."""
 
-    def __init__(self, blob: np.ndarray, spans: np.ndarray, sprites: Sequence[Sprite], backgrounds: Sequence[dict]):
+    def __init__(
+        self, blob: np.ndarray, spans: np.ndarray, sprites: Sequence[Sprite], backgrounds: Sequence[dict]
+    ):
         self.blob, self.spans = blob, spans
         self.sprites = tuple(sprites)
         self.backgrounds = tuple(backgrounds)
@@ -57,7 +65,8 @@ class SpritePack:
         return {**self.__dict__, "_cache": OrderedDict(), "_bytes": 0}
 
     def picture(self, index: int) -> np.ndarray:
-        """Picture `index`: uint8 [h,w,4] RGBA of a sprite or [h,w,3] RGB of a background. Do not write into it."""
+        """Picture `index`: uint8 [h,w,4] RGBA of a sprite or [h,w,3] RGB of a background. Do not write into
+        it."""
         if index in self._cache:
             self._cache.move_to_end(index)
             return self._cache[index]
@@ -88,13 +97,20 @@ class SpritePack:
         """Open a pack. Raises FileNotFoundError or ValueError with what to do."""
         path = Path(path)
         if not path.is_file():
-            raise FileNotFoundError(f"no sprite pack at {path}: build it with `uniref data fetch` and `uniref data build`")
+            raise FileNotFoundError(
+                f"no sprite pack at {path}: build it with `uniref data fetch` and `uniref data build`"
+            )
         with np.load(path) as data:
             index = json.loads(bytes(data["index"]).decode())
             if index.get("format") != FORMAT:
-                raise ValueError(f"{path}: sprite pack format {index.get('format')}, expected {FORMAT}; build it again")
+                raise ValueError(
+                    f"{path}: sprite pack format {index.get('format')}, expected {FORMAT}; build it again"
+                )
             blob, spans = data["blob"], data["spans"]
-        sprites = [Sprite(**{**s, "kinds": tuple(s["kinds"]), "pictures": tuple(s["pictures"])}) for s in index["sprites"]]
+        sprites = [
+            Sprite(**{**s, "kinds": tuple(s["kinds"]), "pictures": tuple(s["pictures"])})
+            for s in index["sprites"]
+        ]
         return cls(blob, spans, sprites, index["backgrounds"])
 
 
@@ -111,15 +127,26 @@ class PackWriter:
         if image.ndim != 3 or image.shape[2] not in (3, 4) or image.dtype != np.uint8:
             raise ValueError(f"picture must be uint8 [h,w,3 or 4], got {image.dtype} {image.shape}")
         if image.shape[2] == 4:
-            ok, data = cv2.imencode(".webp", cv2.cvtColor(image, cv2.COLOR_RGBA2BGRA), [cv2.IMWRITE_WEBP_QUALITY, quality])
+            ok, data = cv2.imencode(
+                ".webp", cv2.cvtColor(image, cv2.COLOR_RGBA2BGRA), [cv2.IMWRITE_WEBP_QUALITY, quality]
+            )
         else:
-            ok, data = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
+            ok, data = cv2.imencode(
+                ".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality]
+            )
         if not ok:
             raise ValueError(f"picture of shape {image.shape} could not be encoded")
         self._chunks.append(data.reshape(-1))
         return len(self._chunks) - 1
 
-    def add_sprite(self, noun: str, pictures: Iterable[np.ndarray], source: str, kinds: tuple[str, ...] = (), **more: object) -> None:
+    def add_sprite(
+        self,
+        noun: str,
+        pictures: Iterable[np.ndarray],
+        source: str,
+        kinds: tuple[str, ...] = (),
+        **more: object,
+    ) -> None:
         """Store a named thing with one picture, or with the equal steps of a turntable."""
         indices = tuple(self.add_picture(p) for p in pictures)
         self.sprites.append(Sprite(noun, kinds, source, indices, **more))
@@ -132,25 +159,39 @@ class PackWriter:
         """What was collected so far, in memory."""
         ends = np.cumsum([0] + [len(c) for c in self._chunks])
         blob = np.concatenate(self._chunks) if self._chunks else np.zeros(0, np.uint8)
-        return SpritePack(blob, np.stack([ends[:-1], ends[1:]], 1).astype(np.int64), self.sprites, self.backgrounds)
+        return SpritePack(
+            blob, np.stack([ends[:-1], ends[1:]], 1).astype(np.int64), self.sprites, self.backgrounds
+        )
 
     def save(self, path: Path | str) -> None:
         """Write the pack, atomically."""
         path = Path(path)
         path.parent.mkdir(parents=True, exist_ok=True)
         pack = self.pack()
-        index = {"format": FORMAT, "sprites": [asdict(s) for s in self.sprites], "backgrounds": self.backgrounds}
+        index = {
+            "format": FORMAT,
+            "sprites": [asdict(s) for s in self.sprites],
+            "backgrounds": self.backgrounds,
+        }
         partial = path.with_name(path.name + ".partial.npz")
-        np.savez(partial, blob=pack.blob, spans=pack.spans, index=np.frombuffer(json.dumps(index).encode(), np.uint8))
+        np.savez(
+            partial,
+            blob=pack.blob,
+            spans=pack.spans,
+            index=np.frombuffer(json.dumps(index).encode(), np.uint8),
+        )
         partial.replace(path)
 
 
 def bleed_edges(rgba: np.ndarray) -> np.ndarray:
-    """Give transparent pixels the colour of the nearest opaque ones, so that resizing brings no fringe. uint8 [h,w,4]."""
+    """Give transparent pixels the colour of the nearest opaque ones, so that resizing brings no fringe. uint8
+    [h,w,4]."""
     opaque = rgba[..., 3] > 200
     if not opaque.any() or opaque.all():
         return rgba
-    _, nearest = cv2.distanceTransformWithLabels((~opaque).astype(np.uint8), cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL)
+    _, nearest = cv2.distanceTransformWithLabels(
+        (~opaque).astype(np.uint8), cv2.DIST_L2, 3, labelType=cv2.DIST_LABEL_PIXEL
+    )
     lookup = np.zeros((nearest.max() + 1, 3), np.uint8)
     lookup[nearest[opaque]] = rgba[opaque][:, :3]
     out = rgba.copy()
@@ -159,23 +200,29 @@ def bleed_edges(rgba: np.ndarray) -> np.ndarray:
 
 
 def trim(rgba: np.ndarray, longest: int) -> np.ndarray | None:
-    """Crop to the opaque part and shrink so that the longest side is at most `longest`; None if nearly nothing is left."""
+    """Crop to the opaque part and shrink so that the longest side is at most `longest`; None if nearly
+    nothing is left."""
     x, y, w, h = cv2.boundingRect((rgba[..., 3] > 24).astype(np.uint8))
     if w < 12 or h < 12:
         return None
     rgba = rgba[y : y + h, x : x + w]
     scale = longest / max(w, h)
     if scale < 1:
-        rgba = cv2.resize(rgba, (max(2, round(w * scale)), max(2, round(h * scale))), interpolation=cv2.INTER_AREA)
+        rgba = cv2.resize(
+            rgba, (max(2, round(w * scale)), max(2, round(h * scale))), interpolation=cv2.INTER_AREA
+        )
     return np.ascontiguousarray(rgba)
 
 
 def trim_together(pictures: Sequence[np.ndarray], longest: int) -> list[np.ndarray] | None:
-    """Crop several looks at one thing to the box that holds them all, so that they keep one scale; shrink as `trim` does."""
+    """Crop several looks at one thing to the box that holds them all, so that they keep one scale; shrink as
+    `trim` does."""
     union = np.max([p[..., 3] for p in pictures], axis=0)
     x, y, w, h = cv2.boundingRect((union > 24).astype(np.uint8))
     if w < 12 or h < 12:
         return None
     scale = min(1.0, longest / max(w, h))
     size = (max(2, round(w * scale)), max(2, round(h * scale)))
-    return [cv2.resize(bleed_edges(p[y : y + h, x : x + w]), size, interpolation=cv2.INTER_AREA) for p in pictures]
+    return [
+        cv2.resize(bleed_edges(p[y : y + h, x : x + w]), size, interpolation=cv2.INTER_AREA) for p in pictures
+    ]

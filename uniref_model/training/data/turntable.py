@@ -1,6 +1,8 @@
-"""Render the furniture models from all round, with alpha: OBJ out of the catalogue's zip, drawn by OpenGL without a screen.
+"""Render the furniture models from all round, with alpha: OBJ out of the catalogue's zip, drawn by OpenGL
+without a screen.
 
-Only used when the sprite pack is built; needs the optional package moderngl and an EGL driver (a software one will do).
+Only used when the sprite pack is built; needs the optional package moderngl and an EGL driver (a software one
+will do).
 """
 
 from __future__ import annotations
@@ -28,7 +30,8 @@ void main() { gl_Position = mvp * vec4(position, 1.0); n = turn * normal; t = uv
 """
 _FRAGMENT = """
 #version 330
-uniform vec3 colour; uniform vec3 light; uniform float ambient; uniform float shine; uniform bool textured; uniform sampler2D picture;
+uniform vec3 colour; uniform vec3 light; uniform float ambient; uniform float shine; uniform bool textured;
+uniform sampler2D picture;
 in vec3 n; in vec2 t; out vec4 result;
 void main() {
     vec4 base = textured ? texture(picture, t) : vec4(colour, 1.0);
@@ -109,7 +112,7 @@ def _parse(archive: zipfile.ZipFile, path: str) -> tuple[_Mesh, dict[str, Materi
         elif head == "vt":
             mesh.uvs.append(rest.split()[:2])
         elif head == "f":
-            corners = [(c.split("/") + ["", ""])[:3] for c in rest.split()]
+            corners = [[*c.split("/"), "", ""][:3] for c in rest.split()]
             triangles = mesh.faces.setdefault(name, [])
             for i in range(1, len(corners) - 1):
                 triangles += [corners[0], corners[i], corners[i + 1]]
@@ -123,7 +126,8 @@ def _parse(archive: zipfile.ZipFile, path: str) -> tuple[_Mesh, dict[str, Materi
 
 
 def load_model(archive: zipfile.ZipFile, entry: dict[str, str]) -> Model:
-    """Read a catalogue entry's OBJ, turned and scaled as the catalogue says, centred, longest diagonal 1. Raises ValueError."""
+    """Read a catalogue entry's OBJ, turned and scaled as the catalogue says, centred, longest diagonal 1.
+    Raises ValueError."""
     path = entry["model"].lstrip("/")
     mesh, materials = _parse(archive, path)
     if not mesh.points or not mesh.faces:
@@ -148,13 +152,18 @@ def load_model(archive: zipfile.ZipFile, entry: dict[str, str]) -> Model:
         flat = np.cross(place[1::3] - place[::3], place[2::3] - place[::3]).repeat(3, 0)
         has_normal = (index[:, 2] >= 0) & (len(normals) > 0)
         normal = np.where(has_normal[:, None], normals[index[:, 2]] if len(normals) else flat, flat)
-        uv = np.where((index[:, 1] >= 0)[:, None], uvs[index[:, 1]], 0) if len(uvs) else np.zeros((len(place), 2))
+        uv = (
+            np.where((index[:, 1] >= 0)[:, None], uvs[index[:, 1]], 0)
+            if len(uvs)
+            else np.zeros((len(place), 2))
+        )
         parts.append((materials.get(name, Material()), np.hstack([place, normal, uv]).astype(np.float32)))
     return Model(entry["name"], entry.get("creator", ""), parts)
 
 
 class Renderer:
-    """Draws models into RGBA pictures. Raises ImportError without moderngl, and what OpenGL raises without a driver."""
+    """Draws models into RGBA pictures. Raises ImportError without moderngl, and what OpenGL raises without a
+    driver."""
 
     def __init__(self) -> None:
         import moderngl
@@ -162,10 +171,14 @@ class Renderer:
         self._gl = moderngl.create_standalone_context(backend="egl")
         self._program = self._gl.program(vertex_shader=_VERTEX, fragment_shader=_FRAGMENT)
         size = (_RESOLUTION, _RESOLUTION)
-        self._target = self._gl.framebuffer([self._gl.renderbuffer(size, 4)], self._gl.depth_renderbuffer(size))
+        self._target = self._gl.framebuffer(
+            [self._gl.renderbuffer(size, 4)], self._gl.depth_renderbuffer(size)
+        )
         self._gl.enable(moderngl.DEPTH_TEST)
 
-    def turn(self, archive: zipfile.ZipFile, model: Model, rng: np.random.Generator, steps: int = STEPS) -> Iterator[np.ndarray]:
+    def turn(
+        self, archive: zipfile.ZipFile, model: Model, rng: np.random.Generator, steps: int = STEPS
+    ) -> Iterator[np.ndarray]:
         """RGBA uint8 pictures of the model at `steps` equal yaws, from a random height, in random light."""
         parts, resources = [], []
         for material, rows in model.parts:
@@ -192,7 +205,12 @@ class Renderer:
         image = cv2.imdecode(np.frombuffer(archive.read(name), np.uint8), cv2.IMREAD_UNCHANGED)
         if image is None or image.dtype != np.uint8:
             return None
-        image = cv2.cvtColor(image, {2: cv2.COLOR_GRAY2RGBA, 3: cv2.COLOR_BGR2RGBA}.get(image.shape[2] if image.ndim == 3 else 2, cv2.COLOR_BGRA2RGBA))
+        image = cv2.cvtColor(
+            image,
+            {2: cv2.COLOR_GRAY2RGBA, 3: cv2.COLOR_BGR2RGBA}.get(
+                image.shape[2] if image.ndim == 3 else 2, cv2.COLOR_BGRA2RGBA
+            ),
+        )
         scale = 512 / max(image.shape[:2])
         if scale < 1:
             image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
@@ -202,14 +220,23 @@ class Renderer:
 
     def _draw(self, parts: list, yaw: float, tilt: float) -> np.ndarray:
         cy, sy, ct, st = np.cos(yaw), np.sin(yaw), np.cos(tilt), np.sin(tilt)
-        turn = np.array([[1, 0, 0], [0, ct, -st], [0, st, ct]]) @ np.array([[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]])
+        turn = np.array([[1, 0, 0], [0, ct, -st], [0, st, ct]]) @ np.array(
+            [[cy, 0, sy], [0, 1, 0], [-sy, 0, cy]]
+        )
         distance = 2.6
         focal = 1.85 * distance
         view = np.eye(4)
         view[:3, :3] = turn
         view[2, 3] = -distance
         near, far = 0.5, 6.0
-        lens = np.array([[focal, 0, 0, 0], [0, focal, 0, 0], [0, 0, (far + near) / (near - far), 2 * far * near / (near - far)], [0, 0, -1, 0]])
+        lens = np.array(
+            [
+                [focal, 0, 0, 0],
+                [0, focal, 0, 0],
+                [0, 0, (far + near) / (near - far), 2 * far * near / (near - far)],
+                [0, 0, -1, 0],
+            ]
+        )
         lens[:2] /= 1.0
         self._program["mvp"].write((lens @ view).T.astype(np.float32).tobytes())
         self._program["turn"].write(turn.T.astype(np.float32).tobytes())
