@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from uniref_model.network.torchvision_shim import declare_torchvision_operators
+from uniref_model.network.torchvision_shim import prepare_torchvision
 from uniref_model.errors import ModelFileError
 from uniref_model.export.weights import save_with_weights, store_int8
 
@@ -31,7 +31,7 @@ def minilm_folder() -> Path:
 
 def load_minilm(folder: Path | None = None) -> nn.Module:
     """The float32 MiniLM encoder (transformers `BertModel`, no pooler) in eval mode."""
-    declare_torchvision_operators()
+    prepare_torchvision()
     from transformers import BertModel
 
     model = BertModel.from_pretrained(folder or minilm_folder(), add_pooling_layer=False, attn_implementation="eager")

@@ -9,6 +9,7 @@ from enum import IntEnum
 import numpy as np
 
 from uniref_model.training.config import Pairs
+from uniref_model.training.data.expressions import Expression
 from uniref_model.training.degrade import degrade, hint
 
 FIRST, PREVIOUS, CURRENT = 0, 1, 2  # frames of a clip
@@ -23,14 +24,6 @@ class Kind(IntEnum):
     HINT = 3
     ABSENT = 4
     GONE = 5
-
-
-@dataclass(frozen=True)
-class Expression:
-    """A text and the frames of the clip (0, 1, 2) in which it refers to the object alone."""
-
-    text: str
-    frames: tuple[int, ...]
 
 
 @dataclass

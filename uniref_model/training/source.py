@@ -40,9 +40,12 @@ def pair_sampler(config: TrainingConfig, stage: Stage, seed: int) -> PairSampler
 
 
 def loader(stream: BatchStream, workers: int) -> DataLoader:
-    """Batches as they are made; workers keep to one thread and step back before the training itself."""
+    """Batches as they are made; workers keep to one thread and step back before the training itself.
+
+    Workers are spawned: forked ones inherit the locks of OpenCV's and torch's thread pools and hang.
+    """
     return DataLoader(stream, batch_size=None, num_workers=workers, prefetch_factor=3 if workers else None,
-                      worker_init_fn=_polite, multiprocessing_context="fork" if workers else None)
+                      worker_init_fn=_polite, multiprocessing_context="spawn" if workers else None)
 
 
 def _polite(_: int) -> None:
