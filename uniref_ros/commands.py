@@ -15,6 +15,10 @@ from uniref_ros.camera import Camera
 from uniref_ros.conversion import to_mask
 from uniref_ros.msg import TrackCommand
 
+MAX_TEXT = 1000
+"""Longest text of an object to look for; anything longer was not meant as one, and it goes into every
+message."""
+
 
 class CommandError(UniRefError):
     """A command that cannot be carried out as it stands: unknown action, unknown camera, node not
@@ -57,6 +61,8 @@ def read_wish(request: Any) -> Wish:
         raise PromptError("nothing to look for: text, mask, points and box are all empty")
     if has_box and not (box.width and box.height):
         raise MaskError(f"a box of {box.width}x{box.height} pixels, expected at least 1x1")
+    if len(request.text) > MAX_TEXT:
+        raise PromptError(f"a text of {len(request.text)} characters, expected at most {MAX_TEXT}")
     points = tuple((float(point.x), float(point.y)) for point in request.points)
     for point in points:
         if not all(math.isfinite(value) for value in point):

@@ -224,7 +224,9 @@ def show(summary: Summary, out: Path, console: Console) -> None:
     for name, value in rows.items():
         table.add_row(name, str(value))
     console.print(table)
-    console.print(f"written: {out}/overlay.mp4, {out}/contact_sheet.png, {out}/summary.json", highlight=False)
+    console.print(
+        f"written to {out}: overlay.mp4, contact_sheet.png, summary.json", highlight=False, soft_wrap=True
+    )
 
 
 def main(args: list[str] | None = None) -> int:
@@ -248,7 +250,7 @@ def main(args: list[str] | None = None) -> int:
     try:
         summary = run(arguments, console)
     except (DemoError, SourceError) as error:
-        console.print(f"error: {error}", style="red", markup=False, highlight=False)
+        console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         return 1
     except KeyboardInterrupt:
         console.print("stopped")

@@ -1,0 +1,203 @@
+"""Helpers of the ROS tests: the real node as a process, and a peer that talks to it over real topics."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rclpy
+from builtin_interfaces.msg import Time
+from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import CompressedImage, Image
+from std_msgs.msg import String
+from uniref_ros.msg import TrackCommand, TrackedObject, TrackedObjectArray
+
+from uniref_ros.conversion import fill_image
+
+HERE = Path(__file__).parent
+TIMEOUT = 30.0  # s; generous, because the machine may be busy
+
+
+class NodeProcess:
+    """A node in a process of its own. Used with `with`; ends with SIGINT."""
+
+    def __init__(
+        self, log: Path, *parameters: str, program: Sequence[str] = (), env: dict[str, str] | None = None
+    ) -> None:
+        """parameters: "name:=value". program: what to run, the tracker on the colour double by default."""
+        self.log = log
+        self._file = log.open("wb")
+        command = [sys.executable, *(program or [str(HERE / "node_on_double.py")]), "--ros-args"]
+        for parameter in parameters:
+            command += ["-p", parameter]
+        self.child = subprocess.Popen(
+            command, stdout=self._file, stderr=subprocess.STDOUT, env={**os.environ, **(env or {})}
+        )
+
+    def __enter__(self) -> NodeProcess:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.stop()
+
+    def stop(self, with_signal: int = signal.SIGINT) -> int:
+        """End it and return its exit status. Fails when it does not end within 5 s."""
+        if self.child.poll() is None:
+            self.child.send_signal(with_signal)
+        try:
+            return self.child.wait(5.0)
+        except subprocess.TimeoutExpired:
+            self.child.kill()
+            self.child.wait()
+            raise AssertionError(f"the node did not end within 5 s of signal {with_signal}") from None
+        finally:
+            self._file.close()
+
+    @property
+    def running(self) -> bool:
+        """Whether it has not ended."""
+        return self.child.poll() is None
+
+    def text(self) -> str:
+        """What it has logged."""
+        return self.log.read_text(errors="replace")
+
+    def memory_mb(self) -> float:
+        """Its resident memory."""
+        status = Path(f"/proc/{self.child.pid}/status").read_text(encoding="ascii")
+        return int(re.search(r"VmRSS:\s+(\d+)", status).group(1)) / 1024
+
+
+class Peer(Node):
+    """Publishes images and commands, keeps what comes back."""
+
+    def __init__(self, camera: str = "", transport: str = "raw") -> None:
+        super().__init__("peer")
+        name = f"{camera}/" if camera else ""
+        self.results: list[TrackedObjectArray] = []
+        self.labels: list[Image] = []
+        self.overlays: list[Image] = []
+        self.diagnostics: DiagnosticArray | None = None
+        kind, topic = (Image, "image") if transport == "raw" else (CompressedImage, "image/compressed")
+        self.images = self.create_publisher(kind, name + topic, QoSProfile(depth=5))
+        self.prompts = self.create_publisher(String, "tracker/prompt", 10)
+        self.commands = self.create_publisher(TrackCommand, "tracker/command", 10)
+        self.masks = self.create_publisher(Image, "tracker/mask_prompt", 10)
+        self.create_subscription(TrackedObjectArray, f"tracker/{name}objects", self.results.append, 100)
+        self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+        self._prefix = f"tracker/{name}"
+        self._stamp = 1000
+
+    def _on_diagnostics(self, message: DiagnosticArray) -> None:
+        self.diagnostics = message
+
+    def hear_pictures(self) -> None:
+        """Also listen to the label image and the overlay."""
+        self.create_subscription(Image, f"{self._prefix}label_image", self.labels.append, 10)
+        self.create_subscription(Image, f"{self._prefix}overlay", self.overlays.append, 10)
+
+    def until(self, condition: Callable[[], Any], what: str, timeout: float = TIMEOUT) -> Any:
+        """Spin until the condition holds and return its value; fail otherwise, saying what was waited for."""
+        deadline = time.monotonic() + timeout
+        while not (value := condition()):
+            assert time.monotonic() < deadline, f"waited {timeout:.0f} s for {what}"
+            rclpy.spin_once(self, timeout_sec=0.05)
+        return value
+
+    def spin(self, seconds: float) -> None:
+        """Spin for a while."""
+        deadline = time.monotonic() + seconds
+        while time.monotonic() < deadline:
+            rclpy.spin_once(self, timeout_sec=0.05)
+
+    def meet(self) -> None:
+        """Wait until the tracker is active and connected."""
+        self.until(
+            lambda: all(
+                p.get_subscription_count() for p in (self.images, self.prompts, self.commands, self.masks)
+            ),
+            "the node's subscriptions",
+        )
+        self.until(lambda: self.count_publishers(f"{self._prefix}objects"), "the objects topic")
+        self.spin(0.3)  # the other direction of the same discovery
+
+    def image(self, pixels: np.ndarray, encoding: str = "rgb8") -> Image:
+        """An image message with a stamp of its own."""
+        self._stamp += 1
+        message = Image()
+        message.header.stamp = Time(sec=self._stamp, nanosec=500)
+        message.header.frame_id = "camera_optical"
+        return fill_image(message, pixels, encoding, message.header)
+
+    def show(self, pixels: np.ndarray) -> TrackedObjectArray:
+        """Publish an image and wait for its result."""
+        message = self.image(pixels)
+        self.images.publish(message)
+        return self.result_of(message)
+
+    def result_of(self, message: Any) -> TrackedObjectArray:
+        """Wait for the result with this message's stamp."""
+        stamp = message.header.stamp
+        found = self.until(
+            lambda: [result for result in self.results if result.header.stamp == stamp],
+            f"the result of the image {stamp.sec}",
+        )
+        return found[0]
+
+    def show_until(
+        self, pixels: np.ndarray, condition: Callable[[TrackedObjectArray], Any], what: str
+    ) -> Any:
+        """Publish an image again and again until a result satisfies the condition; returns that result."""
+        deadline = time.monotonic() + TIMEOUT
+        while not condition(result := self.show(pixels)):
+            last = [(item.id, item.prompt[:40], item.state, round(item.score, 2)) for item in result.objects]
+            assert time.monotonic() < deadline, f"waited {TIMEOUT:.0f} s for {what}; last: {last}"
+        return result
+
+    def tracked(self, pixels: np.ndarray, count: int = 1) -> list[TrackedObject]:
+        """Publish an image until so many objects are tracked in it; returns them."""
+        result = self.show_until(
+            pixels,
+            lambda r: len(r.objects) == count and all(o.state == TrackedObject.TRACKED for o in r.objects),
+            f"{count} tracked objects",
+        )
+        return list(result.objects)
+
+    def status(self, name: str) -> dict[str, str]:
+        """The key-values of a fresh diagnostic status whose name ends so."""
+        self.diagnostics = None
+        message = self.until(lambda: self.diagnostics, "diagnostics")
+        status = next(status for status in message.status if status.name.endswith(name))
+        return {pair.key: pair.value for pair in status.values} | {"message": status.message}
+
+    def call(self, kind: type, name: str, request: Any) -> Any:
+        """Call a service and return its answer."""
+        client = self.create_client(kind, name)
+        try:
+            self.until(client.service_is_ready, f"the service {name}")
+            future = client.call_async(request)
+            self.until(future.done, f"the answer of {name}")
+            return future.result()
+        finally:
+            self.destroy_client(client)
+
+
+def full_mask(item: TrackedObject, size: tuple[int, int]) -> np.ndarray:
+    """A TrackedObject's mask, bool of the image's size (h, w)."""
+    mask = np.zeros(size, bool)
+    box = item.box
+    crop = np.frombuffer(item.mask.data, np.uint8).reshape(item.mask.height, item.mask.step)[
+        :, : item.mask.width
+    ]
+    mask[box.y_offset : box.y_offset + box.height, box.x_offset : box.x_offset + box.width] = crop > 0
+    return mask
