@@ -30,24 +30,8 @@ from uniref_model.training.data.shapes import Cutout, View
 from uniref_model.training.data.sources import SOURCES, licences
 from uniref_model.training.data.sprites import PackWriter, SpritePack, bleed_edges, trim, trim_together
 
-RELATIVE = set(
-    [
-        "middle",
-        "center",
-        "centre",
-        "central",
-        "big",
-        "biggest",
-        "large",
-        "largest",
-        "small",
-        "smallest",
-        "smaller",
-        "little",
-        "held",
-        "hand",
-    ]
-)
+RELATIVE = {"middle", "center", "centre", "central", "big", "biggest", "large", "largest", "held", "hand"}
+RELATIVE |= {"small", "smallest", "smaller", "little"}
 SMALL = ClipConfig(height=96, width=160)
 
 

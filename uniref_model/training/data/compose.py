@@ -16,20 +16,22 @@ import numpy as np
 import yaml
 
 from .backgrounds import make_background
-from .colours import ColourNames, any_colour, name_colours
+from .colours import ColourNames, any_colour, name_colours, paint_colour
 from .expressions import Expression, Seen, absent_for, expressions_for
-from .hands import draw_hand
+from .hands import draw_hand, draw_person, skin
 from .library import Library, Thing
 from .motion import Pose, camera_path, plan_motion
-from .photometry import Camera, Canvas, Finish, lay
-from .shapes import View
+from .names import name_object
+from .photometry import Camera, Canvas, Finish, Light, lay
+from .shapes import Cutout, View
 from .sprites import SpritePack
 
 FRAMES = 3
 _CLUTTER = 16  # working numbers of unlabelled things start here
 _NUMBERS = 32
-_MOST = _NUMBERS - _CLUTTER
-_PLANTS = {"flower", "plant", "tree", "person", "boat", "bird", "insect", "planet", "food"}
+_MOST = _NUMBERS - _CLUTTER - 1  # and one person
+# Kinds that photographs in the background may well show: never claimed to be absent.
+_BEHIND = {"flower", "plant", "tree", "person", "boat", "bird", "insect", "planet", "food", "hand"}
 
 
 @dataclass(frozen=True)
@@ -41,12 +43,13 @@ class ClipConfig:
     objects: tuple[int, int] = (1, 5)
     clutter: tuple[int, int] = (0, 6)
     aspect: tuple[float, float] = (0.75, 1.35)
-    size: tuple[float, float] = (0.12, 0.75)
+    size: tuple[float, float] = (0.12, 0.85)
     large_share: float = 0.35
     gap: tuple[float, float] = (0.3, 8.0)
     step: tuple[float, float] = (0.03, 0.25)
     twin_share: float = 0.55
     held_share: float = 0.25
+    person_share: float = 0.5
     away_share: float = 0.08
     occluder_share: float = 0.25
     expressions: int = 4
@@ -122,7 +125,7 @@ class _Actor:
     poses: list[Pose]
     number: int
     finish: Finish
-    hand: _Hand | None = None
+    hands: tuple[_Hand, ...] = ()
     colours: dict[int, ColourNames] = field(default_factory=dict)
     full: list[int] = field(default_factory=list)
 
@@ -155,9 +158,11 @@ class ClipGenerator:
         ambient = background.mean((0, 1)) / max(float(background.mean()), 1.0)
         self._finish(rng, actors, ambient)
         camera = Camera.random(rng)
+        light = Light.random(rng)
         images, labels = [], []
         for t in range(FRAMES):
             canvas = self._paint(rng, actors, t, path[t], background, aspect)
+            light.fall_on(canvas.image, path[t])
             shot = camera.changed(rng, 0.15 if t == 0 else 0.02).shoot(rng, canvas.image)
             images.append(shot)
             labels.append(canvas.ids)
@@ -186,9 +191,11 @@ class ClipGenerator:
             number = i + 1 if i < count else _CLUTTER + i - count
             actors.append(_Actor(thing, poses[i], number, Finish()))
         if rng.random() < config.held_share:
-            side = float(rng.uniform(-0.3, np.pi + 0.3))  # arms come from the sides and from below
-            hand = _Hand(draw_hand(rng), side, float(rng.uniform(0.5, 0.85)), bool(rng.random() < 0.75))
-            actors[int(rng.integers(count))].hand = hand
+            held = actors[int(rng.integers(count))]
+            tone, shirt = skin(rng), paint_colour(rng, any_colour(rng))
+            held.hands = _hands(rng, tone, None if rng.random() < 0.4 else shirt)
+            if rng.random() < config.person_share:
+                actors.append(_holder(rng, held, draw_person(rng, tone, shirt), _CLUTTER + clutter))
         return actors
 
     def _twin(self, rng: np.random.Generator, other: Thing) -> Thing:
@@ -248,31 +255,11 @@ class ClipGenerator:
         shutter = rng.uniform(0, 0.6)
         motion = (float(np.clip(speed[0] * shutter, -9, 9)), float(np.clip(speed[1] * shutter, -9, 9)))
         finish = Finish(actor.finish.gain, actor.finish.blur, motion, actor.finish.shadow)
-        if actor.hand is not None and not actor.hand.in_front:
-            self._paint_hand(canvas, actor, to_frame, finish)
+        for hand in (h for h in actor.hands if not h.in_front):
+            _paint_hand(canvas, hand, to_frame, finish)
         actor.full.append(lay(canvas, look, to_frame, actor.number, finish))
-        if actor.hand is not None and actor.hand.in_front:
-            self._paint_hand(canvas, actor, to_frame, finish)
-
-    def _paint_hand(self, canvas: Canvas, actor: _Actor, to_frame: np.ndarray, finish: Finish) -> None:
-        """Lay the hand against the object's side; it turns and grows with the object."""
-        hand = actor.hand
-        h = hand.picture.shape[0]
-        unit = hand.size / h
-        cosine, sine = np.cos(hand.side), np.sin(hand.side)
-        # The finger tips (1.55 h, h/2) go to a point inside the rim on the side the arm comes from.
-        grip = 0.12
-        turn = np.array([[-cosine, sine], [-sine, -cosine]]) * unit
-        offset = np.array([cosine, sine]) * grip - turn @ np.array([1.55 * h, h / 2])
-        matrix = np.eye(3)
-        matrix[:2, :2], matrix[:2, 2] = turn, offset
-        lay(
-            canvas,
-            View(hand.picture, matrix),
-            to_frame,
-            0,
-            Finish(finish.gain, finish.blur, finish.motion, 0.0),
-        )
+        for hand in (h for h in actor.hands if h.in_front):
+            _paint_hand(canvas, hand, to_frame, finish)
 
     # -- words
     # --------------------------------------------------------------------------------------------------
@@ -307,16 +294,47 @@ class ClipGenerator:
                     int(rank[i]),
                     raw,
                     visible,
-                    actor.hand is not None,
+                    bool(actor.hands),
                     actor.thing.source,
                 )
             )
             enough = frames[-1][i].area > 0 and visible[-1] > 0.25
             phrases.append(expressions_for(rng, frames, i, config.expressions) if enough else [])
-        nouns = [n for n in self.library.nouns if n not in _PLANTS]
+        nouns = [n for n in self.library.nouns if not name_object(n).own & _BEHIND]
         seen_behind = name_colours(background).possible
         absent = absent_for(rng, frames, nouns, seen_behind, config.absent)
         return Clip(images, labels, objects, phrases, absent)
+
+
+def _hands(rng: np.random.Generator, tone: np.ndarray, sleeve: np.ndarray | None) -> tuple[_Hand, ...]:
+    """One hand from a side or from below, or two from opposite sides."""
+    side = float(rng.uniform(-0.3, np.pi + 0.3))
+    size, front = float(rng.uniform(0.45, 0.85)), bool(rng.random() < 0.75)
+    first = _Hand(draw_hand(rng, tone, sleeve), side, size, front)
+    if rng.random() < 0.6:
+        return (first,)
+    return (first, _Hand(draw_hand(rng, tone, sleeve), side + np.pi + float(rng.normal(0, 0.3)), size, front))
+
+
+def _holder(rng: np.random.Generator, held: _Actor, picture: np.ndarray, number: int) -> _Actor:
+    """Somebody behind the held object, who comes and goes with it."""
+    size = float(rng.uniform(0.8, 1.7))
+    sideways, lower = rng.uniform(-0.15, 0.15), rng.uniform(-0.15, 0.2)
+    poses = [Pose(p.x + sideways, p.y + lower, size, 0.0, 0.0, 0.0, 0.0) for p in held.poses]
+    person = Thing(Cutout(picture, upright=True), name_object("person"), "procedural")
+    return _Actor(person, poses, number, Finish())
+
+
+def _paint_hand(canvas: Canvas, hand: _Hand, to_frame: np.ndarray, finish: Finish) -> None:
+    """Lay the hand against the object's side; it turns and grows with the object."""
+    h = hand.picture.shape[0]
+    unit = hand.size / h
+    cosine, sine = np.cos(hand.side), np.sin(hand.side)
+    grip = 0.12  # the finger tips (1.55 h, h / 2) go this far from the object's centre, on the arm's side
+    matrix = np.eye(3)
+    matrix[:2, :2] = np.array([[-cosine, sine], [-sine, -cosine]]) * unit
+    matrix[:2, 2] = np.array([cosine, sine]) * grip - matrix[:2, :2] @ np.array([1.55 * h, h / 2])
+    lay(canvas, View(hand.picture, matrix), to_frame, 0, Finish(finish.gain, finish.blur, finish.motion, 0.0))
 
 
 def _look_over(actors: Sequence[_Actor], ids: np.ndarray, t: int, least: int) -> list[Seen]:
@@ -337,9 +355,8 @@ def _look_over(actors: Sequence[_Actor], ids: np.ndarray, t: int, least: int) ->
         n = actor.number
         colours = actor.colours[0 if t == 0 else 2]
         visible = int(area[n]) if area[n] >= least else 0
-        seen.append(
-            Seen(actor.thing.names, colours, visible, (float(x[n]), float(y[n])), actor.hand is not None)
-        )
+        held, labelled = bool(actor.hands), n < _CLUTTER
+        seen.append(Seen(actor.thing.names, colours, visible, (float(x[n]), float(y[n])), held, labelled))
     return seen
 
 

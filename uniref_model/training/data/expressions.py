@@ -1,8 +1,8 @@
 """Phrases for the objects of a clip, used only when they are true of one object and of no other.
 
-A phrase is a `Claim` (noun, colour, size, place, held). One function decides whom a claim fits, in the frame it
-is made for, in the other frames, and for claims that must fit nobody; so "true", "unambiguous", "still true"
-there and "absent" cannot drift apart.
+A phrase is a `Claim` (noun, colour, size, place, held). One function, `refer`, decides whom a claim fits: in
+the frame it is made for, in the other frames, and for claims that must fit nobody. So "true", "unambiguous",
+"still true" and "absent" cannot drift apart.
 """
 
 from __future__ import annotations
@@ -126,7 +126,8 @@ def say(rng: np.random.Generator, claim: Claim) -> str:
         }[claim.size]
         words.append(str(rng.choice(choices[0 if superlative else 1])))
     if claim.colour:
-        words.append(str(rng.choice(SPELLINGS.get(claim.colour, (claim.colour,)))))
+        spellings = SPELLINGS.get(claim.colour, (claim.colour,))
+        words.append(spellings[-1] if rng.random() < 0.25 else spellings[0])
     words.append(noun)
     after = ""
     if claim.place:
@@ -219,7 +220,7 @@ def absent_for(
     behind: colours of the background, of which no unnamed "thing" is claimed to be absent.
     """
     found: list[str] = []
-    things = [thing for thing in frames[-1] if thing.area > 0]
+    things = [thing for thing in frames[-1] if thing.area > 0 and thing.labelled]
     for attempt in range(tries):
         if things and attempt % 3 != 2:
             thing = things[int(rng.integers(len(things)))]

@@ -116,6 +116,30 @@ def _shadow(canvas: Canvas, cover: np.ndarray, at: tuple[int, int, int, int], st
 
 
 @dataclass(frozen=True)
+class Light:
+    """Uneven light in the room: coarse gains float32 [6,8], or None; the map moves with the background."""
+
+    gains: np.ndarray | None
+
+    @classmethod
+    def random(cls, rng: np.random.Generator) -> Light:
+        """Even in half of the clips."""
+        if rng.random() < 0.5:
+            return cls(None)
+        coarse = rng.normal(0, 1, (2, 3)).astype(np.float32) * np.float32(rng.uniform(0.08, 0.3))
+        return cls(np.exp(np.clip(cv2.resize(coarse, (8, 6), interpolation=cv2.INTER_LINEAR), -0.6, 0.3)))
+
+    def fall_on(self, image: np.ndarray, view: np.ndarray) -> None:
+        """Light the frame uint8 [H,W,3] in place; view = (dx, dy, zoom, roll) of the camera."""
+        if self.gains is None:
+            return
+        height, width = image.shape[:2]
+        matrix = np.float64([[width / 7, 0, view[0] * 0.5 * width], [0, height / 5, view[1] * 0.5 * height]])
+        gain = cv2.warpAffine(self.gains, matrix, (width, height), borderMode=cv2.BORDER_REPLICATE)
+        cv2.multiply(image, cv2.merge([gain, gain, gain]), dst=image, dtype=cv2.CV_8U)
+
+
+@dataclass(frozen=True)
 class Camera:
     """A camera's manner, the same for all frames of a clip but for small changes."""
 
