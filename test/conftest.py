@@ -10,7 +10,12 @@ import pytest
 def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="run tests of a minute and more too")
     parser.addoption(
-        "--golden", action="append", default=[], type=Path, metavar="DIR", help="run the golden cases of DIR too"
+        "--golden",
+        action="append",
+        default=[],
+        type=Path,
+        metavar="DIR",
+        help="run the golden cases of DIR too",
     )
 
 

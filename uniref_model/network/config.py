@@ -1,4 +1,5 @@
-"""Sizes and choices of a UniRef model, read from YAML. Imports no torch: the runtimes and the CLI read it too."""
+"""Sizes and choices of a UniRef model, read from YAML. Imports no torch: the runtimes and the CLI read it
+too."""
 
 from __future__ import annotations
 
@@ -20,7 +21,8 @@ class InputConfig:
 
     mean: tuple[float, ...] = (123.675, 116.28, 103.53)
     std: tuple[float, ...] = (58.395, 57.12, 57.375)
-    resize: str = "shortest_edge"  # "shortest_edge": keep the aspect and pad; "stretch": to one of `sizes`, no padding
+    # "shortest_edge": keep the aspect and pad; "stretch": to one of `sizes`, no padding
+    resize: str = "shortest_edge"
     short_side: int = 480
     max_side: int = 1333
     pad_to: int = 32
@@ -29,7 +31,8 @@ class InputConfig:
 
 @dataclass(frozen=True)
 class BackboneConfig:
-    """`name` is "swin_detection" (our swin.py) or any timm model that gives features at strides 4, 8, 16, 32."""
+    """`name` is "swin_detection" (our swin.py) or any timm model that gives features at strides 4, 8, 16,
+    32."""
 
     name: str = "resnet50"
     channels: tuple[int, ...] = (256, 512, 1024, 2048)
@@ -126,7 +129,8 @@ class ModelConfig:
 
 
 def config_folders() -> list[Path]:
-    """Folders of model configs: beside the package in a source tree, inside it or in share/ when installed."""
+    """Folders of model configs: beside the package in a source tree, inside it or in share/ when
+    installed."""
     package = Path(__file__).resolve().parents[1]
     candidates = [package.parent / "config" / "models", package / "config" / "models"]
     # ament installs the package to <prefix>/lib/python3.x/site-packages and the configs to <prefix>/share

@@ -26,7 +26,8 @@ UNUSED = (
     r"text_encoder\.pooler\..*",
 )
 
-# The heads are registered twice in the authors' model: under the detector and under its decoder, the same values.
+# The heads are registered twice in the authors' model: under the detector and under its decoder, the same
+# values.
 ALIASES = (r"detr\.detr\.transformer\.decoder\.((?:bbox|class)_embed\..*)", r"detr.detr.\1")
 
 # authors' name -> ours; the first pattern that matches the whole key counts
@@ -34,14 +35,26 @@ _RENAMES = [
     (r"detr\.detr\.backbone\.0\.backbone\.norm(\d)\.(.*)", r"backbone.body.norms.\1.\2"),
     (r"detr\.detr\.backbone\.0\.backbone\.stem\.conv1\.norm\.(.*)", r"backbone.body.bn1.\1"),
     (r"detr\.detr\.backbone\.0\.backbone\.stem\.conv1\.(.*)", r"backbone.body.conv1.\1"),
-    (r"detr\.detr\.backbone\.0\.backbone\.res(\d)\.(\d+)\.shortcut\.norm\.(.*)", r"backbone.body.layer{1-1}.\2.downsample.1.\3"),
-    (r"detr\.detr\.backbone\.0\.backbone\.res(\d)\.(\d+)\.shortcut\.(.*)", r"backbone.body.layer{1-1}.\2.downsample.0.\3"),
-    (r"detr\.detr\.backbone\.0\.backbone\.res(\d)\.(\d+)\.conv(\d)\.norm\.(.*)", r"backbone.body.layer{1-1}.\2.bn\3.\4"),
+    (
+        r"detr\.detr\.backbone\.0\.backbone\.res(\d)\.(\d+)\.shortcut\.norm\.(.*)",
+        r"backbone.body.layer{1-1}.\2.downsample.1.\3",
+    ),
+    (
+        r"detr\.detr\.backbone\.0\.backbone\.res(\d)\.(\d+)\.shortcut\.(.*)",
+        r"backbone.body.layer{1-1}.\2.downsample.0.\3",
+    ),
+    (
+        r"detr\.detr\.backbone\.0\.backbone\.res(\d)\.(\d+)\.conv(\d)\.norm\.(.*)",
+        r"backbone.body.layer{1-1}.\2.bn\3.\4",
+    ),
     (r"detr\.detr\.backbone\.0\.backbone\.res(\d)\.(\d+)\.(conv\d\..*)", r"backbone.body.layer{1-1}.\2.\3"),
     (r"detr\.detr\.backbone\.0\.backbone\.(.*)", r"backbone.body.\1"),
     (r"detr\.detr\.transformer\.level_embed", r"level_embed"),
     (r"detr\.detr\.transformer\.((?:encoder|decoder)\..*)", r"\1"),
-    (r"detr\.detr\.transformer\.((?:enc_output|enc_output_norm|pos_trans|pos_trans_norm)\..*)", r"two_stage.\1"),
+    (
+        r"detr\.detr\.transformer\.((?:enc_output|enc_output_norm|pos_trans|pos_trans_norm)\..*)",
+        r"two_stage.\1",
+    ),
     (r"detr\.detr\.((?:input_proj|query_embed|class_embed|bbox_embed)\..*)", r"\1"),
     (r"detr\.((?:lateral_conv|output_conv|mask_conv|controller)\..*)", r"mask_head.\1"),
     (r"detr\.mask_head\.jia_dcn\.(.*)", r"mask_head.dcn.\1"),
@@ -49,9 +62,18 @@ _RENAMES = [
     (r"detr\.fusion_module\.adaLN_modulation\.1\.(.*)", r"fusion.modulation.\1"),
     (r"detr\.fusion_module\.(.*)", r"fusion.\1"),
     (r"value_encoder\.layer(\d)\.(.*)", r"value_encoder.layers.{1-1}.\2"),
-    (r"value_encoder\.fuser(\d)\.attention\.ChannelGate\.mlp\.1\.(.*)", r"value_encoder.fusers.{1-2}.attention.mlp.0.\2"),
-    (r"value_encoder\.fuser(\d)\.attention\.ChannelGate\.mlp\.3\.(.*)", r"value_encoder.fusers.{1-2}.attention.mlp.2.\2"),
-    (r"value_encoder\.fuser(\d)\.attention\.SpatialGate\.spatial\.conv\.(.*)", r"value_encoder.fusers.{1-2}.attention.spatial.\2"),
+    (
+        r"value_encoder\.fuser(\d)\.attention\.ChannelGate\.mlp\.1\.(.*)",
+        r"value_encoder.fusers.{1-2}.attention.mlp.0.\2",
+    ),
+    (
+        r"value_encoder\.fuser(\d)\.attention\.ChannelGate\.mlp\.3\.(.*)",
+        r"value_encoder.fusers.{1-2}.attention.mlp.2.\2",
+    ),
+    (
+        r"value_encoder\.fuser(\d)\.attention\.SpatialGate\.spatial\.conv\.(.*)",
+        r"value_encoder.fusers.{1-2}.attention.spatial.\2",
+    ),
     (r"value_encoder\.fuser(\d)\.(.*)", r"value_encoder.fusers.{1-2}.\2"),
     (r"((?:value_encoder|resizer|text_encoder)\..*)", r"\1"),
 ]
@@ -74,8 +96,9 @@ class ConversionReport:
     def __str__(self) -> str:
         dropped = len(self.unused) + len(self.allowed)
         return (
-            f"{self.source.name} -> {self.output}: {self.model} with {self.text_encoder}, {self.converted} tensors, "
-            f"{self.parameters / 1e6:.2f} M numbers; {self.duplicates} duplicates, {dropped} unused keys left out"
+            f"{self.source.name} -> {self.output}: {self.model} with {self.text_encoder}, "
+            f"{self.converted} tensors, {self.parameters / 1e6:.2f} M numbers; "
+            f"{self.duplicates} duplicates, {dropped} unused keys left out"
         )
 
 
@@ -92,11 +115,12 @@ class Renamed:
 def our_key(key: str) -> str | None:
     """The authors' key -> ours, None for a key no part of the model has."""
     for pattern, replacement in _RENAMES:
-        match = re.fullmatch(pattern, key)
-        if match:
-            # "{1-2}" stands for the first group minus two: the authors count layers from 1, fusers and stages from 2
-            shifted = re.sub(r"\{1-(\d)\}", lambda shift: str(int(match[1]) - int(shift[1])), replacement)
-            return match.expand(shifted)
+        if match := re.fullmatch(pattern, key):
+            # "{1-2}" stands for the first group minus two: the authors count layers from 1, fusers and
+            # stages from 2
+            if shift := re.search(r"\{1-(\d)\}", replacement):
+                replacement = replacement.replace(shift[0], str(int(match[1]) - int(shift[1])))
+            return match.expand(replacement)
     return None
 
 
@@ -119,7 +143,8 @@ def rename(source: Mapping[str, Tensor]) -> Renamed:
 
 
 def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
-    """The state dict of a .pth file, whether wrapped as {"model": ...} or bare, with or without "module." prefixes.
+    """The state dict of a .pth file, whether wrapped as {"model": ...} or bare, with or without "module."
+    prefixes.
 
     Nothing but tensors and plain containers is unpickled. Raises ModelFileError naming what is wrong.
     """
@@ -130,16 +155,29 @@ def read_checkpoint(path: str | Path) -> dict[str, Tensor]:
         content = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise ModelFileError(
-            f"{path}: holds objects other than tensors and plain values, which are not loaded because loading them "
-            f"could run code, or is no checkpoint at all ({_first_line(error)})"
+            f"{path}: holds objects other than tensors and plain values, which are not loaded because "
+            f"loading them could run code, or is no checkpoint at all ({_first_line(error)})"
         ) from error
-    except (RuntimeError, EOFError, OSError, ValueError, KeyError, AttributeError, IndexError, UnicodeDecodeError) as error:
-        raise ModelFileError(f"{path}: truncated or not a PyTorch checkpoint ({_first_line(error)})") from error
+    except (
+        RuntimeError,
+        EOFError,
+        OSError,
+        ValueError,
+        KeyError,
+        AttributeError,
+        IndexError,
+        UnicodeDecodeError,
+    ) as error:
+        raise ModelFileError(
+            f"{path}: truncated or not a PyTorch checkpoint ({_first_line(error)})"
+        ) from error
     if isinstance(content, dict) and isinstance(content.get("model"), dict):
         content = content["model"]
     if not isinstance(content, dict) or not content:
         raise ModelFileError(f"{path}: expected a dict of tensors, found {type(content).__name__}")
-    wrong = [key for key, value in content.items() if not isinstance(key, str) or not isinstance(value, Tensor)]
+    wrong = [
+        key for key, value in content.items() if not isinstance(key, str) or not isinstance(value, Tensor)
+    ]
     if wrong:
         raise ModelFileError(f"{path}: {wrong[0]!r} is not a tensor; expected a dict of tensors")
     if all(key.startswith("module.") for key in content):
@@ -152,9 +190,9 @@ def convert_checkpoint(
 ) -> ConversionReport:
     """Write an authors' checkpoint as safetensors for the model config `model_name`.
 
-    Which text encoder the file has is read off its vocabulary. allow: shell patterns of the authors' keys that may be
-    dropped although nothing is known about them. Raises ModelFileError listing every key that is missing, extra or
-    of the wrong shape; nothing is written then.
+    Which text encoder the file has is read off its vocabulary. allow: shell patterns of the authors' keys
+    that may be dropped although nothing is known about them. Raises ModelFileError listing every key that
+    is missing, extra or of the wrong shape; nothing is written then.
     """
     from dataclasses import replace
 
@@ -188,7 +226,9 @@ def expected_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     with torch.device("meta"):
         model = UniRef(config)
     return {
-        key: tuple(value.shape) for key, value in model.state_dict().items() if not key.endswith("num_batches_tracked")
+        key: tuple(value.shape)
+        for key, value in model.state_dict().items()
+        if not key.endswith("num_batches_tracked")
     }
 
 
@@ -199,7 +239,9 @@ def _text_encoder_of(weights: Mapping[str, Tensor], config: ModelConfig) -> str:
     return "roberta-base" if words.shape[0] == ROBERTA_VOCABULARY else config.text.encoder
 
 
-def _compare(path: Path, expected: dict[str, tuple[int, ...]], found: Mapping[str, Tensor], extra: list[str]) -> None:
+def _compare(
+    path: Path, expected: dict[str, tuple[int, ...]], found: Mapping[str, Tensor], extra: list[str]
+) -> None:
     missing = sorted(set(expected) - set(found))
     # the rename rules accept any index, so a deeper model's layers show up here
     extra = sorted([*extra, *(set(found) - set(expected))])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from itertools import pairwise
 
 import torch
 from torch import Tensor, nn
@@ -19,7 +20,7 @@ class MLP(nn.Module):
     def __init__(self, inputs: int, hidden: int, outputs: int, layers: int = 3):
         super().__init__()
         sizes = [inputs, *[hidden] * (layers - 1), outputs]
-        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in zip(sizes[:-1], sizes[1:], strict=True))
+        self.layers = nn.ModuleList(nn.Linear(a, b) for a, b in pairwise(sizes))
 
     def forward(self, x: Tensor) -> Tensor:
         for layer in self.layers[:-1]:
@@ -50,7 +51,8 @@ class SelfAttention(nn.Module):
 
 
 class DecoderLayer(nn.Module):
-    """The norms' numbers are the authors': 2 after self-attention, 1 after cross-attention, 3 after the FFN."""
+    """The norms' numbers are the authors': 2 after self-attention, 1 after cross-attention, 3 after the
+    FFN."""
 
     def __init__(self, config: TransformerConfig, channels: int):
         super().__init__()
@@ -63,7 +65,13 @@ class DecoderLayer(nn.Module):
         self.norm3 = nn.LayerNorm(channels)
 
     def forward(
-        self, x: Tensor, position: Tensor, reference: Tensor, memory: Tensor, padding: Tensor | None, shapes: Shapes
+        self,
+        x: Tensor,
+        position: Tensor,
+        reference: Tensor,
+        memory: Tensor,
+        padding: Tensor | None,
+        shapes: Shapes,
     ) -> Tensor:
         x = self.norm2(x + self.self_attn(x + position, x))
         x = self.norm1(x + self.cross_attn(x + position, reference, memory, padding, shapes))
@@ -98,8 +106,8 @@ class DeformableDecoder(nn.Module):
         """x, position [N, Q, C], reference [N, Q, 4], memory [N, T, C] of all levels, padding [N, T],
         ratios [N, LEVELS, 2].
 
-        Gradients follow DINO's "look forward twice": a layer's box loss also reaches the layer before, through the
-        reference it started from, but no further.
+        Gradients follow DINO's "look forward twice": a layer's box loss also reaches the layer before,
+        through the reference it started from, but no further.
         """
         output = DecoderOutput([], [], [])
         with_gradient = reference

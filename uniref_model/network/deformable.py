@@ -10,14 +10,15 @@ from torch.nn import functional as F
 
 from uniref_model.network.config import LEVELS, TransformerConfig
 
-Shapes = list[tuple[int, int]]  # (height, width) of each level; Python ints, so that an exporter sees constants
+# (height, width) of each level; Python ints, so that an exporter sees constants
+Shapes = list[tuple[int, int]]
 
 
 def sample_levels(maps: list[Tensor], locations: Tensor, weights: Tensor) -> Tensor:
     """Weighted sum of bilinear samples.
 
-    maps: a level's values [N, heads, c, h, w]; locations [N, S, heads, levels, points, 2] as x, y in 0..1 of each map;
-    weights [N, S, heads, levels, points] -> [N, S, heads * c].
+    maps: a level's values [N, heads, c, h, w]; locations [N, S, heads, levels, points, 2] as x, y in 0..1
+    of each map; weights [N, S, heads, levels, points] -> [N, S, heads * c].
     Outside a map samples are zero.
     """
     batch, queries, heads = locations.shape[:3]
@@ -99,9 +100,16 @@ class EncoderLayer(nn.Module):
         self.norm2 = nn.LayerNorm(channels)
 
     def forward(
-        self, x: Tensor, fixed: Tensor | None, position: Tensor, reference: Tensor, padding: Tensor | None, shapes: Shapes
+        self,
+        x: Tensor,
+        fixed: Tensor | None,
+        position: Tensor,
+        reference: Tensor,
+        padding: Tensor | None,
+        shapes: Shapes,
     ) -> Tensor:
-        """x [N, S, C]: the tokens of the updated levels; fixed [N, F, C]: those of the levels below, looked at only."""
+        """x [N, S, C]: the tokens of the updated levels; fixed [N, F, C]: those of the levels below, looked
+        at only."""
         values = x if fixed is None else torch.cat((fixed, x), 1)
         x = self.norm1(x + self.self_attn(x + position, reference, values, padding, shapes))
         return self.norm2(x + feed_forward(x, self.linear1, self.linear2))
@@ -110,8 +118,8 @@ class EncoderLayer(nn.Module):
 class DeformableEncoder(nn.Module):
     """Refines the levels from `update_from_level` on; the levels below only serve as values.
 
-    The authors update all four levels. Level 0 has three quarters of all tokens; leaving it to the mask head's pyramid
-    is what makes the small model fast on a CPU.
+    The authors update all four levels. Level 0 has three quarters of all tokens; leaving it to the mask
+    head's pyramid is what makes the small model fast on a CPU.
     """
 
     def __init__(self, config: TransformerConfig, channels: int):
@@ -120,10 +128,14 @@ class DeformableEncoder(nn.Module):
         self.layers = nn.ModuleList(EncoderLayer(config, channels) for _ in range(config.encoder_layers))
 
     def forward(
-        self, levels: list[Tensor], positions: list[Tensor], padding: list[Tensor] | None, ratios: Tensor | None
+        self,
+        levels: list[Tensor],
+        positions: list[Tensor],
+        padding: list[Tensor] | None,
+        ratios: Tensor | None,
     ) -> list[Tensor]:
-        """levels and positions [N, C, h, w] (positions with level embedding), padding [N, h, w], ratios [N, LEVELS, 2]
-        -> the same maps, refined.
+        """levels and positions [N, C, h, w] (positions with level embedding), padding [N, h, w], ratios [N,
+        LEVELS, 2] -> the same maps, refined.
         """
         shapes = level_shapes(levels)
         fixed = flatten_levels(levels[: self.first]) if self.first else None
@@ -141,7 +153,8 @@ def level_shapes(levels: list[Tensor]) -> Shapes:
 
 
 def flatten_levels(levels: list[Tensor]) -> Tensor:
-    return torch.cat([level.flatten(2).transpose(1, 2) for level in levels], 1)  # [N, C, h, w] -> [N, tokens, C]
+    """[N, C, h, w] a level -> [N, tokens, C], one level after another."""
+    return torch.cat([level.flatten(2).transpose(1, 2) for level in levels], 1)
 
 
 def unflatten_levels(x: Tensor, shapes: Shapes) -> list[Tensor]:

@@ -10,8 +10,9 @@ from uniref_model.network.config import FusionConfig
 from uniref_model.network.text import LanguageReference
 from uniref_model.network.value_encoder import MaskReference
 
-# Added to the logits of keys that are not to be seen. Not -inf: a row whose keys are all absent must stay finite (its
-# result is multiplied by 0 afterwards). exp(-3e4) is exactly 0 in every float type, and 3e4 fits float16.
+# Added to the logits of keys that are not to be seen. Not -inf: a row whose keys are all absent must stay
+# finite (its result is multiplied by 0 afterwards). exp(-3e4) is exactly 0 in every float type, and 3e4
+# fits float16.
 MASKED = -3e4
 
 
@@ -57,8 +58,8 @@ class UniFusion(nn.Module):
     def reset_parameters(self) -> None:
         """Start at y = attention: gate 1, scale 0, shift 0.
 
-        AdaLN-zero starts with gate 0; then nothing behind the gate learns until the gate opens, and the rest of the
-        network meanwhile learns to do without references.
+        AdaLN-zero starts with gate 0; then nothing behind the gate learns until the gate opens, and the
+        rest of the network meanwhile learns to do without references.
         """
         for projection in (self.attn.q_proj, self.attn.k_proj, self.attn.v_proj, self.attn.out_proj):
             nn.init.xavier_uniform_(projection.weight)
@@ -68,8 +69,11 @@ class UniFusion(nn.Module):
         channels = self.norm_v.weight.shape[0]
         nn.init.ones_(self.modulation.bias[2 * channels :])
 
-    def forward(self, x: Tensor, keys: Tensor, values: Tensor, padding: Tensor | None, embed: Tensor) -> Tensor:
-        """What one kind of reference adds to x. x [N, S, C], keys and values [N, T, C], embed [N, C] -> [N, S, C]."""
+    def forward(
+        self, x: Tensor, keys: Tensor, values: Tensor, padding: Tensor | None, embed: Tensor
+    ) -> Tensor:
+        """What one kind of reference adds to x. x [N, S, C], keys and values [N, T, C], embed [N, C] -> [N,
+        S, C]."""
         attended = self.attn(self.norm_v(x), self.norm_l(keys), values, padding)
         shift, scale, gate = self.modulation(F.silu(embed))[:, None].chunk(3, -1)
         return gate * (attended * (1 + scale) + shift)
@@ -83,7 +87,8 @@ class UniFusion(nn.Module):
         use_mask: Tensor | None,
         mode: str,
     ) -> list[Tensor]:
-        """levels [N, C, h, w] -> the same shapes, fused. use_* [N] is 0 where a row is to ignore that reference."""
+        """levels [N, C, h, w] -> the same shapes, fused. use_* [N] is 0 where a row is to ignore that
+        reference."""
         fused = []
         for level, features in enumerate(levels):
             x = features.flatten(2).transpose(1, 2)  # [N, C, h, w] -> [N, S, C]
@@ -120,7 +125,9 @@ class UniFusion(nn.Module):
         raise ValueError(f"unknown fusion mode {mode!r}")
 
     @staticmethod
-    def multiply(x: Tensor, words: Tensor, mask: Tensor, use_language: Tensor | None, use_mask: Tensor | None) -> Tensor:
+    def multiply(
+        x: Tensor, words: Tensor, mask: Tensor, use_language: Tensor | None, use_mask: Tensor | None
+    ) -> Tensor:
         """(x + words) * (x + mask) for rows that have both references, the sum for the others."""
         product = (x + words) * (x + mask)
         if use_language is None and use_mask is None:

@@ -46,7 +46,9 @@ def read_config(path: str | Path) -> ModelConfig:
     except (SafetensorError, OSError) as error:
         raise ModelFileError(f"{path}: truncated or not a safetensors file ({error})") from error
     if CONFIG_KEY not in metadata:
-        raise ModelFileError(f"{path}: has no UniRef config in its header; was it written by `uniref convert`?")
+        raise ModelFileError(
+            f"{path}: has no UniRef config in its header; was it written by `uniref convert`?"
+        )
     try:
         return ModelConfig.from_dict(json.loads(metadata[CONFIG_KEY]))
     except ValueError as error:

@@ -1,4 +1,5 @@
-"""Masks by dynamic convolution (Tian et al., CondInst, ECCV 2020): each query writes its own small network."""
+"""Masks by dynamic convolution (Tian et al., CondInst, ECCV 2020): each query writes its own small
+network."""
 
 from __future__ import annotations
 
@@ -21,7 +22,8 @@ class MaskHead(nn.Module):
         self.coordinate_scale = config.coordinate_scale
         self.lay3 = nn.Conv2d(channels, channels, 3, 1, 1)
         self.lay4 = nn.Conv2d(channels, channels, 3, 1, 1)
-        self.dcn = nn.Conv2d(channels, channels, 3, 1, 1)  # a plain convolution, in spite of the authors' name
+        # a plain convolution, in spite of the authors' name
+        self.dcn = nn.Conv2d(channels, channels, 3, 1, 1)
         self.lay1 = nn.Conv2d(channels, config.reduce, 3, 1, 1)
         self.lay2 = nn.Conv2d(config.reduce, MASK_CHANNELS, 3, 1, 1)
         self.lateral_conv = nn.Conv2d(res2_channels, MASK_CHANNELS, 1)
@@ -39,7 +41,8 @@ class MaskHead(nn.Module):
             nn.init.zeros_(layer.bias)
 
     def features(self, memory: list[Tensor], lateral: Tensor) -> Tensor:
-        """memory at strides 8, 16, 32 [N, C, h, w], lateral = lateral_conv(res2) [N, 8, H/4, W/4] -> [N, 8, H/4, W/4]."""
+        """memory at strides 8, 16, 32 [N, C, h, w], lateral = lateral_conv(res2) [N, 8, H/4, W/4] -> [N, 8,
+        H/4, W/4]."""
         x = F.relu(self.lay3(memory[2]))
         x = F.relu(self.lay4(memory[1] + F.interpolate(x, size=memory[1].shape[-2:], mode="nearest")))
         x = F.relu(self.dcn(memory[0] + F.interpolate(x, size=memory[0].shape[-2:], mode="nearest")))
@@ -47,15 +50,19 @@ class MaskHead(nn.Module):
         x = F.interpolate(x, size=lateral.shape[-2:], mode="bilinear", align_corners=False)
         return self.mask_conv(F.relu(self.output_conv(lateral + x)))
 
-    def forward(self, features: Tensor, hidden: Tensor, reference: Tensor, image_size: tuple[int, int]) -> Tensor:
+    def forward(
+        self, features: Tensor, hidden: Tensor, reference: Tensor, image_size: tuple[int, int]
+    ) -> Tensor:
         """One mask a query.
 
-        features [N, 8, h, w]; hidden [N, K, C] of the chosen queries; reference [N, K, 4] the boxes their layer started
-        from, 0..1 of `image_size` (height, width, without padding) -> logits [N, K, h, w].
+        features [N, 8, h, w]; hidden [N, K, C] of the chosen queries; reference [N, K, 4] the boxes their
+        layer started from, 0..1 of `image_size` (height, width, without padding) -> logits [N, K, h, w].
         """
         return self.apply_dynamic(features, self.controller(hidden), reference, image_size)
 
-    def apply_dynamic(self, features: Tensor, params: Tensor, reference: Tensor, image_size: tuple[int, int]) -> Tensor:
+    def apply_dynamic(
+        self, features: Tensor, params: Tensor, reference: Tensor, image_size: tuple[int, int]
+    ) -> Tensor:
         batch, count = params.shape[:2]
         height, width = features.shape[-2:]
         w0, w1, w2, b0, b1, b2 = params.split(PARAMETER_SIZES, -1)
@@ -65,9 +72,16 @@ class MaskHead(nn.Module):
         y = torch.arange(height, dtype=features.dtype, device=features.device) * STRIDE + STRIDE // 2
         dx = (reference[..., 0:1] * image_size[1] - x) * self.coordinate_scale  # [N, K, w]
         dy = (reference[..., 1:2] * image_size[0] - y) * self.coordinate_scale  # [N, K, h]
-        # a 1x1 convolution of [dx, dy, features]; dx and dy vary along one axis only, so they are never spread out
-        z = (w0[..., 2:].flatten(1, 2) @ features.flatten(2)).reshape(batch, count, MASK_CHANNELS, height, width)
-        z = z + (w0[..., 0:1] * dx[:, :, None])[..., None, :] + (w0[..., 1:2] * dy[:, :, None] + b0[..., None])[..., None]
+        # a 1x1 convolution of [dx, dy, features]; dx and dy vary along one axis only, so they are never
+        # spread out
+        z = (w0[..., 2:].flatten(1, 2) @ features.flatten(2)).reshape(
+            batch, count, MASK_CHANNELS, height, width
+        )
+        z = (
+            z
+            + (w0[..., 0:1] * dx[:, :, None])[..., None, :]
+            + (w0[..., 1:2] * dy[:, :, None] + b0[..., None])[..., None]
+        )
         z = F.relu(z).reshape(batch * count, MASK_CHANNELS, height * width)
         w1 = w1.reshape(batch * count, MASK_CHANNELS, MASK_CHANNELS)
         z = F.relu(w1 @ z + b1.reshape(batch * count, MASK_CHANNELS, 1))
@@ -76,7 +90,8 @@ class MaskHead(nn.Module):
 
 
 def aligned_bilinear(x: Tensor, factor: int) -> Tensor:
-    """CondInst's upsampling [N, K, h, w] -> [N, K, factor * h, factor * w], used for mask-referred video (VOS)."""
+    """CondInst's upsampling [N, K, h, w] -> [N, K, factor * h, factor * w], used for mask-referred video
+    (VOS)."""
     height, width = x.shape[-2:]
     x = F.pad(x, (0, 1, 0, 1), mode="replicate")
     x = F.interpolate(x, (factor * height + 1, factor * width + 1), mode="bilinear", align_corners=True)

@@ -78,7 +78,8 @@ class SegmentOutput:
 
 
 class UniRef(nn.Module):
-    """See NETWORK sizes in config/models. `with_text=False` leaves the text encoder out (words encoded beforehand)."""
+    """See NETWORK sizes in config/models. `with_text=False` leaves the text encoder out (words encoded
+    beforehand)."""
 
     def __init__(self, config: ModelConfig, with_text: bool = True):
         super().__init__()
@@ -128,7 +129,8 @@ class UniRef(nn.Module):
     # ---- frames ----
 
     def encode_image(self, images: Tensor, pad_mask: Tensor | None = None) -> ImageFeatures:
-        """images [B, 3, H, W], already (RGB - mean) / std; pad_mask [B, H, W] bool, True on padding (right and bottom).
+        """images [B, 3, H, W], already (RGB - mean) / std; pad_mask [B, H, W] bool, True on padding (right
+        and bottom).
 
         All images of a padded batch must have the same size without padding, else ValueError.
         """
@@ -150,13 +152,15 @@ class UniRef(nn.Module):
         return self.resizer(hidden, attention)
 
     def encode_text(self, ids: Tensor, attention: Tensor) -> LanguageReference:
-        """Token ids and attention [N, L] -> reference. RuntimeError where the model was built without text encoder."""
+        """Token ids and attention [N, L] -> reference. RuntimeError where the model was built without text
+        encoder."""
         if self.text_encoder is None:
             raise RuntimeError("this UniRef was built with with_text=False; use embed_words")
         return self.embed_words(encode_tokens(self.text_encoder, ids, attention), attention)
 
     def encode_reference(self, features: ImageFeatures, masks: Tensor) -> MaskReference:
-        """Objects' masks [N, 1, H, W] (0..1, zero on padding) on their frames (batch N, or 1 for all) -> reference."""
+        """Objects' masks [N, 1, H, W] (0..1, zero on padding) on their frames (batch N, or 1 for all) ->
+        reference."""
         count, batch = masks.shape[0], features.images.shape[0]
         if batch not in (1, count):
             raise ValueError(f"{count} masks need features of 1 or {count} frames, found {batch}")
@@ -165,7 +169,9 @@ class UniRef(nn.Module):
         def spread(x: Tensor) -> Tensor:
             return x.expand(count, *x.shape[1:])
 
-        values = self.value_encoder(spread(features.images), masks, [spread(level) for level in features.levels])
+        values = self.value_encoder(
+            spread(features.images), masks, [spread(level) for level in features.levels]
+        )
         return MaskReference(
             [spread(key) for key in keys],
             [value.flatten(2).transpose(1, 2) for value in values],  # [N, C, h, w] -> [N, T, C]
@@ -187,9 +193,9 @@ class UniRef(nn.Module):
     ) -> SegmentOutput:
         """Find each row's object. All arguments have batch N (features through `ImageFeatures.select`).
 
-        use_language, use_mask [N]: 0 where a row has no such reference (its contribution is then exactly zero); None: all
-        rows have what is given. masks: "best" | "all" | None, which queries get masks. fusion: a mode of
-        config.FUSION_MODES instead of the configured one.
+        use_language, use_mask [N]: 0 where a row has no such reference (its contribution is then exactly
+        zero); None: all rows have what is given. masks: "best" | "all" | None, which queries get masks.
+        fusion: a mode of config.FUSION_MODES instead of the configured one.
         """
         if masks not in ("best", "all", None):
             raise ValueError(f"masks is {masks!r}; expected 'best', 'all' or None")
@@ -211,7 +217,11 @@ class UniRef(nn.Module):
         """Position code plus level embedding, [N or 1, C, h, w] a level."""
         return [
             grid_code(
-                level.shape[-2], level.shape[-1], self.config.hidden, None if padding is None else padding[index], level
+                level.shape[-2],
+                level.shape[-1],
+                self.config.hidden,
+                None if padding is None else padding[index],
+                level,
             )
             + self.level_embed[index][:, None, None]
             for index, level in enumerate(levels)
@@ -258,7 +268,8 @@ class UniRef(nn.Module):
         )
 
     def masks_for(self, output: SegmentOutput, query_index: Tensor, layer: int = -1) -> Tensor:
-        """Mask logits [N, K, H / 4, W / 4] of chosen queries [N, K] (int64) as a decoder layer predicts them."""
+        """Mask logits [N, K, H / 4, W / 4] of chosen queries [N, K] (int64) as a decoder layer predicts
+        them."""
         hidden, reference = output.hidden[layer], output.references[layer]
         index = query_index[..., None]
         hidden = hidden.gather(1, index.expand(-1, -1, hidden.shape[-1]))
@@ -271,7 +282,10 @@ def _projections(backbone_channels: tuple[int, ...], channels: int) -> list[nn.S
         conv = nn.Conv2d(inputs, channels, kernel, stride, kernel // 2)
         return nn.Sequential(conv, nn.GroupNorm(32, channels))
 
-    return [*(projection(inputs, 1, 1) for inputs in backbone_channels[1:]), projection(backbone_channels[-1], 3, 2)]
+    return [
+        *(projection(inputs, 1, 1) for inputs in backbone_channels[1:]),
+        projection(backbone_channels[-1], 3, 2),
+    ]
 
 
 def _unpadded_size(images: Tensor, pad_mask: Tensor | None) -> tuple[int, int]:
@@ -279,7 +293,9 @@ def _unpadded_size(images: Tensor, pad_mask: Tensor | None) -> tuple[int, int]:
     if pad_mask is None:
         return height, width
     if tuple(pad_mask.shape) != (images.shape[0], height, width):
-        raise ValueError(f"pad_mask is {tuple(pad_mask.shape)}; the images need {(images.shape[0], height, width)}")
+        raise ValueError(
+            f"pad_mask is {tuple(pad_mask.shape)}; the images need {(images.shape[0], height, width)}"
+        )
     sizes = {
         (int(rows), int(columns))
         for rows, columns in zip((~pad_mask[:, :, 0]).sum(1), (~pad_mask[:, 0]).sum(1), strict=True)

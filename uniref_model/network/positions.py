@@ -18,7 +18,8 @@ def inverse_sigmoid(x: Tensor, eps: float = 1e-5) -> Tensor:
 
 
 def sine_code(x: Tensor, channels: int) -> Tensor:
-    """[...] in radians -> [..., channels]: sin and cos of x / 10000^(2 floor(i/2) / channels), interleaved."""
+    """[...] in radians -> [..., channels]: sin and cos of x / 10000^(2 floor(i/2) / channels),
+    interleaved."""
     index = torch.arange(channels, dtype=torch.float32, device=x.device)
     # the frequencies in float32 first, as the authors do, whatever the model's dtype
     frequency = TEMPERATURE ** (2 * torch.div(index, 2, rounding_mode="floor") / channels)
@@ -30,11 +31,11 @@ def grid_code(height: int, width: int, channels: int, padding: Tensor | None, li
     """Position code of a feature map, [B or 1, channels, height, width]; the y half comes first.
 
     `padding` [B, height, width] is True on padding: positions are counted over valid pixels only. The
-    half-pixel shift is (count - 0.5) with eps 1e-6, as in the authors' code. Without padding the code depends on
-    the size alone and an exporter folds it to a constant.
+    half-pixel shift is (count - 0.5) with eps 1e-6, as in the authors' code. Without padding the code
+    depends on the size alone and an exporter folds it to a constant.
 
-    Computed in float32 whatever the model's dtype, as the authors do. It matters: a row or column of padding alone has
-    the position -0.5 / 1e-6, whose sine is decided by rounding.
+    Computed in float32 whatever the model's dtype, as the authors do. It matters: a row or column of
+    padding alone has the position -0.5 / 1e-6, whose sine is decided by rounding.
     """
     if padding is None:
         y = torch.arange(1, height + 1, dtype=torch.float32, device=like.device)

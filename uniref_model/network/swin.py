@@ -1,8 +1,10 @@
-"""The Swin Transformer as detection code has it (Liu et al., ICCV 2021; the authors' projects/UniRef backbone/swin.py).
+"""The Swin Transformer as detection code has it (Liu et al., ICCV 2021; the authors' projects/UniRef
+backbone/swin.py).
 
-timm's Swin differs in details that change the result on sizes that are no multiple of the window: it shrinks the
-window on small maps, and rolls before it pads. Here every block pads its normalised map to whole windows first, the
-padding takes part in attention as ordinary tokens, and each of the four outputs has a LayerNorm of its own.
+timm's Swin differs in details that change the result on sizes that are no multiple of the window: it
+shrinks the window on small maps, and rolls before it pads. Here every block pads its normalised map to
+whole windows first, the padding takes part in attention as ordinary tokens, and each of the four outputs
+has a LayerNorm of its own.
 """
 
 from __future__ import annotations
@@ -21,7 +23,9 @@ class SwinDetection(nn.Module):
         self.patch_embed = PatchEmbedding(width)
         self.layers = nn.ModuleList(
             Stage(channels, depth, head_count, window, shrink=stage + 1 < len(depths))
-            for stage, (channels, depth, head_count) in enumerate(zip(self.channels, depths, heads, strict=True))
+            for stage, (channels, depth, head_count) in enumerate(
+                zip(self.channels, depths, heads, strict=True)
+            )
         )
         self.norms = nn.ModuleList(nn.LayerNorm(channels) for channels in self.channels)
 
@@ -55,7 +59,8 @@ class Stage(nn.Module):
         super().__init__()
         self.window = window
         self.blocks = nn.ModuleList(
-            Block(channels, heads, window, shift=0 if index % 2 == 0 else window // 2) for index in range(depth)
+            Block(channels, heads, window, shift=0 if index % 2 == 0 else window // 2)
+            for index in range(depth)
         )
         self.downsample = PatchMerging(channels) if shrink else None
 
@@ -102,7 +107,8 @@ class Mlp(nn.Module):
 
 
 class WindowAttention(nn.Module):
-    """Self-attention inside windows of n = window^2 tokens, with a learned bias for each relative position."""
+    """Self-attention inside windows of n = window^2 tokens, with a learned bias for each relative
+    position."""
 
     def __init__(self, channels: int, heads: int, window: int):
         super().__init__()
@@ -122,7 +128,9 @@ class WindowAttention(nn.Module):
         if mask is not None:
             bias = (bias + mask[:, None]).repeat(count // mask.shape[0], 1, 1, 1)
         x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        return self.proj(x.transpose(1, 2).reshape(count, tokens, channels))  # [.., heads, n, c] -> [.., n, C]
+        return self.proj(
+            x.transpose(1, 2).reshape(count, tokens, channels)
+        )  # [.., heads, n, c] -> [.., n, C]
 
 
 class PatchMerging(nn.Module):
@@ -159,7 +167,8 @@ def relative_index(window: int) -> Tensor:
 
 
 def shifted_window_mask(height: int, width: int, window: int, like: Tensor) -> Tensor:
-    """[windows, n, n]: -100 between tokens that the shift brought together from different sides of the map."""
+    """[windows, n, n]: -100 between tokens that the shift brought together from different sides of the
+    map."""
     shift = window // 2
 
     def bands(size: int) -> Tensor:

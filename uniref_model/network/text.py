@@ -63,7 +63,8 @@ def build_text_encoder(config: TextConfig) -> nn.Module:
 def load_text_weights(encoder: nn.Module, path: str | Path) -> None:
     """Load a published encoder's safetensors (for instance all-MiniLM-L6-v2).
 
-    The pooler and the position index are ignored; anything else missing, extra or misshapen raises ValueError.
+    The pooler and the position index are ignored; anything else missing, extra or misshapen raises
+    ValueError.
     """
     from safetensors.torch import load_file
 

@@ -1,4 +1,5 @@
-"""Makes torchvision importable, for timm and transformers, which both import it and need nothing that is compiled."""
+"""Makes torchvision importable, for timm and transformers, which both import it and need nothing that is
+compiled."""
 
 from __future__ import annotations
 
@@ -14,11 +15,12 @@ _libraries: dict[str, torch.library.Library] = {}  # keeps the registrations bel
 def prepare_torchvision() -> None:
     """Call before the first import of timm or transformers.
 
-    torchvision's compiled operators are built against one exact build of torch. With another (typically a CPU-only
-    torch beside the default torchvision wheel) they do not load, and torchvision then fails at import, because it
-    registers a shape function for each of a few operators that do not exist: "operator torchvision::nms does not
-    exist". Nothing here calls those operators, so defining their schemas, without an implementation, is enough to
-    let the import pass. Where the real operators are there, this changes nothing.
+    torchvision's compiled operators are built against one exact build of torch. With another (typically a
+    CPU-only torch beside the default torchvision wheel) they do not load, and torchvision then fails at
+    import, because it registers a shape function for each of a few operators that do not exist: "operator
+    torchvision::nms does not exist". Nothing here calls those operators, so defining their schemas, without
+    an implementation, is enough to let the import pass. Where the real operators are there, this changes
+    nothing.
     """
     while True:
         try:

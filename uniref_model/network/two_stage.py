@@ -1,4 +1,5 @@
-"""Two-stage query selection: every token proposes a box, the best ones start the decoder (mixed selection)."""
+"""Two-stage query selection: every token proposes a box, the best ones start the decoder (mixed
+selection)."""
 
 from __future__ import annotations
 
@@ -43,7 +44,8 @@ class TwoStage(nn.Module):
     ) -> tuple[Proposals, Tensor, Tensor]:
         """memory [N, T, C] of levels `first` on (`padding`, `shapes`: theirs).
 
-        Returns the proposals, the best `queries` boxes [N, Q, 4] in 0..1 (no gradient) and their positions [N, Q, C].
+        Returns the proposals, the best `queries` boxes [N, Q, 4] in 0..1 (no gradient) and their positions
+        [N, Q, C].
         """
         anchors, usable = anchor_logits(shapes, first, padding, memory)
         if usable is not None:
@@ -58,7 +60,8 @@ class TwoStage(nn.Module):
     def positions(self, boxes: Tensor) -> Tensor:
         """Boxes [N, Q, 4] -> query positions [N, Q, C].
 
-        The authors predict position and content together and use only the first half; the other half takes part in the norm.
+        The authors predict position and content together and use only the first half; the other half takes
+        part in the norm.
         """
         channels = self.enc_output.out_features
         return self.pos_trans_norm(self.pos_trans(box_code(boxes, channels)))[..., :channels]
@@ -88,7 +91,8 @@ def anchor_logits(
 
 
 def _level_boxes(shape: tuple[int, int], level: int, padding: Tensor | None, like: Tensor) -> Tensor:
-    """cxcywh of each token of a level [N or 1, h * w, 4]; centres relative to the part that is not padding."""
+    """cxcywh of each token of a level [N or 1, h * w, 4]; centres relative to the part that is not
+    padding."""
     height, width = shape
     valid_height, valid_width = height, width
     if padding is not None:

@@ -1,4 +1,5 @@
-"""The mask encoder: a frame and an object's mask become the values of a mask reference (STCN's value encoder)."""
+"""The mask encoder: a frame and an object's mask become the values of a mask reference (STCN's value
+encoder)."""
 
 from __future__ import annotations
 
@@ -33,8 +34,8 @@ class MaskReference:
     def join(references: list[MaskReference], weights: Tensor | None = None) -> MaskReference:
         """Several references of the same N objects as one, in the given order (first frame, then previous).
 
-        weights [N, len(references)]: 1 where the object has that reference, 0 where it has not. An absent reference is
-        masked out of the attention and of the mean of the embeds. None: all are there.
+        weights [N, len(references)]: 1 where the object has that reference, 0 where it has not. An absent
+        reference is masked out of the attention and of the mean of the embeds. None: all are there.
         """
         levels = range(len(references[0].keys))
         keys = [torch.cat([reference.keys[level] for reference in references], 1) for level in levels]
@@ -109,12 +110,15 @@ class ValueEncoder(nn.Module):
     def pool_padding(self, padding: Tensor, level: int) -> Tensor:
         """As `pool` for a padding mask [B, h, w]: a pooled token is padding if its first pixel is."""
         factor = self.pooling[level]
-        return padding[:, : padding.shape[1] // factor * factor : factor, : padding.shape[2] // factor * factor : factor]
+        return padding[
+            :, : padding.shape[1] // factor * factor : factor, : padding.shape[2] // factor * factor : factor
+        ]
 
     def keys(
         self, levels: list[Tensor], padding: list[Tensor] | None
     ) -> tuple[list[Tensor], list[Tensor] | None, list[Tensor]]:
-        """What a frame's features give to every reference on it: keys, padding and embeds as in MaskReference."""
+        """What a frame's features give to every reference on it: keys, padding and embeds as in
+        MaskReference."""
         keys, paddings, embeds = [], [], []
         for level in range(LEVELS):
             key = self.pool(levels[level], level).flatten(2).transpose(1, 2)  # [B, C, h, w] -> [B, T, C]
