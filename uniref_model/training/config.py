@@ -42,6 +42,7 @@ class LossWeights:
     mask: float = 2.0
     dice: float = 5.0
     dense: float = 2.0  # the training-only dense head
+    alignment: float = 2.0  # the training-only comparison of pixels with the sentence
     proposals: float = 1.0  # factor on the two-stage terms
     auxiliary: float = 1.0  # factor on every decoder layer but the last
 

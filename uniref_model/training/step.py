@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from uniref_model.training.auxiliary import DenseHead
+from uniref_model.training.auxiliary import AlignmentHead, DenseHead
 from uniref_model.training.boxes import boxes_of_masks
 from uniref_model.training.config import TrainingConfig
 from uniref_model.training.losses import area_mean, box_losses, class_loss, mask_losses
@@ -64,6 +64,7 @@ class TrainingModel(nn.Module):
         self.network = network
         hidden = network.config.hidden
         self.dense = DenseHead([hidden, hidden, hidden, 8])
+        self.alignment = AlignmentHead(hidden, levels=3)
         self.config = config
         mean, std = network.config.input.mean, network.config.input.std
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
@@ -101,7 +102,7 @@ class TrainingModel(nn.Module):
         if feedback:
             self._own_previous(data, features)
         output = self._segment(data, features, None)
-        return self._losses(data, output)
+        return self._losses(data, features, output)
 
     @torch.no_grad()
     def _own_previous(self, data: Tensors, features: object) -> None:
@@ -116,7 +117,7 @@ class TrainingModel(nn.Module):
         good = answer.flatten(1).any(1) & (output.logits.amax(1) > -1.0)
         data.reference_mask[reference[good], 0] = answer[good].float()
 
-    def _losses(self, data: Tensors, output: object) -> tuple[Tensor, dict[str, float]]:
+    def _losses(self, data: Tensors, features: object, output: object) -> tuple[Tensor, dict[str, float]]:
         weights = self.config.weights
         boxes = boxes_of_masks(data.target)
         terms: dict[str, Tensor] = {}
@@ -138,9 +139,21 @@ class TrainingModel(nn.Module):
         dense = self.dense(maps, data.target, data.has_target) * weights.dense
         terms["dense"] = dense.detach()
         total = total + dense
+        aligned = self._alignment_loss(data, features)
+        terms["align"] = aligned.detach()
+        total = total + aligned
         figures = {name: float(value) for name, value in terms.items()}
         figures["loss"] = float(total.detach())
         return total, figures | self._overlap(data, output)
+
+    def _alignment_loss(self, data: Tensors, features: object) -> Tensor:
+        rows = (data.text >= 0).nonzero()[:, 0]
+        if not len(rows):
+            return data.hidden.new_zeros(())
+        language = self.network.embed_words(data.hidden, data.attention)
+        maps = [level[data.frame[rows]] for level in features.levels[:3]]
+        loss = self.alignment(maps, language.sentence[data.text[rows]], data.target[rows], data.has_target[rows])
+        return loss * self.config.weights.alignment
 
     def _proposal_loss(self, output: object, boxes: Tensor, data: Tensors) -> Tensor:
         logits, predicted = output.proposals.logits, output.proposals.boxes
