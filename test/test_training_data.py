@@ -25,9 +25,10 @@ from uniref_model.training.data.compose import Clip, ClipConfig, ClipGenerator
 from uniref_model.training.data.expressions import Claim, Seen, absent_for, expressions_for, refer, say
 from uniref_model.training.data.names import display_noun, name_object
 from uniref_model.training.data.photometry import Canvas, Finish, lay
+from uniref_model.training.data.preview import preview
 from uniref_model.training.data.procedural import NOUNS, make_object
 from uniref_model.training.data.shapes import Cutout, View
-from uniref_model.training.data.sources import SOURCES, licences
+from uniref_model.training.data.sources import SOURCES, licences, model_credits
 from uniref_model.training.data.sprites import PackWriter, SpritePack, bleed_edges, trim, trim_together
 
 RELATIVE = {"middle", "center", "centre", "central", "big", "biggest", "large", "largest", "held", "hand"}
@@ -382,6 +383,20 @@ def test_every_source_has_a_licence() -> None:
         entry["licence"] and entry["attribution"] and entry["client"] in ("apt", "pip", "npm")
         for entry in licences()
     )
+
+
+def test_preview_shows_every_clip(tmp_path: Path) -> None:
+    path = preview(tmp_path / "sheet.png", config=SMALL, indices=range(2))
+    sheet = cv2.imread(str(path))
+    assert sheet.shape[0] >= 2 * SMALL.height and sheet.shape[1] > 4 * SMALL.width
+    with pytest.raises(ValueError, match="empty"):
+        preview(tmp_path / "sheet.png", indices=())
+
+
+def test_credits_of_models(tmp_path: Path) -> None:
+    assert model_credits(tmp_path) == []
+    (tmp_path / "credits.json").write_text('[{"model": "Chair", "creator": "A", "catalogue": "B"}]')
+    assert model_credits(tmp_path)[0]["creator"] == "A"
 
 
 def test_fetch_skips_what_it_cannot_have(

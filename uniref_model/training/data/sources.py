@@ -5,7 +5,9 @@ Only package names: the package clients know where to get them.
 
 from __future__ import annotations
 
+import json
 from dataclasses import asdict, dataclass
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -167,3 +169,12 @@ def source(key: str) -> Source:
 def licences() -> list[dict]:
     """Every source as plain data, for the model card and for `licences.json`."""
     return [asdict(entry) for entry in SOURCES]
+
+
+def model_credits(furniture_folder: Path) -> list[dict]:
+    """Creators of the 3-D models in the pack, as the CC-BY licence asks: name, creator, catalogue of each.
+
+    furniture_folder: where fetch() unpacked the package and build_pack() left credits.json; [] before that.
+    """
+    path = Path(furniture_folder) / "credits.json"
+    return json.loads(path.read_text()) if path.is_file() else []
