@@ -11,6 +11,7 @@ from typing import Any
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.clock import Clock, ClockType
+from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
 from rclpy.lifecycle import LifecycleNode, LifecycleState, TransitionCallbackReturn
 from rclpy.parameter import Parameter
@@ -300,7 +301,12 @@ def _steady() -> Clock:
 def main(args: list[str] | None = None) -> int:
     """Run the node until a signal. Returns the exit status: 1 when it could not start by itself."""
     rclpy.init(args=args)
-    node = TrackerNode()
+    try:
+        node = TrackerNode()
+    except ParameterException as error:
+        rclpy.logging.get_logger("tracker").error(f"cannot start: {error}")
+        rclpy.try_shutdown()
+        return 1
     executor = SingleThreadedExecutor()
     executor.add_node(node)
     try:

@@ -12,6 +12,7 @@ import cv2
 import numpy as np
 import rclpy
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
+from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
@@ -144,7 +145,7 @@ def main(args: list[str] | None = None) -> int:
     rclpy.init(args=args)
     try:
         VideoPlayer().play()
-    except SourceError as error:
+    except (ParameterException, SourceError) as error:
         rclpy.logging.get_logger("video_player").error(str(error))
         return 1
     except (KeyboardInterrupt, ExternalShutdownException):

@@ -32,7 +32,12 @@ class NodeProcess:
     """A node in a process of its own. Used with `with`; ends with SIGINT."""
 
     def __init__(
-        self, log: Path, *parameters: str, program: Sequence[str] = (), env: dict[str, str] | None = None
+        self,
+        log: Path,
+        *parameters: str,
+        program: Sequence[str] = (),
+        namespace: str = "",
+        env: dict[str, str] | None = None,
     ) -> None:
         """parameters: "name:=value". program: what to run, the tracker on the colour double by default."""
         self.log = log
@@ -40,6 +45,8 @@ class NodeProcess:
         command = [sys.executable, *(program or [str(HERE / "node_on_double.py")]), "--ros-args"]
         for parameter in parameters:
             command += ["-p", parameter]
+        if namespace:
+            command += ["-r", f"__ns:=/{namespace}"]
         self.child = subprocess.Popen(
             command, stdout=self._file, stderr=subprocess.STDOUT, env={**os.environ, **(env or {})}
         )
@@ -81,8 +88,8 @@ class NodeProcess:
 class Peer(Node):
     """Publishes images and commands, keeps what comes back."""
 
-    def __init__(self, camera: str = "", transport: str = "raw") -> None:
-        super().__init__("peer")
+    def __init__(self, camera: str = "", transport: str = "raw", namespace: str = "") -> None:
+        super().__init__("peer", namespace=namespace or None)
         name = f"{camera}/" if camera else ""
         self.results: list[TrackedObjectArray] = []
         self.labels: list[Image] = []

@@ -1,0 +1,184 @@
+"""Image messages to arrays and back. Plain objects stand for messages, so ROS is not needed."""
+
+from __future__ import annotations
+
+from types import SimpleNamespace
+
+import cv2
+import numpy as np
+import pytest
+
+from uniref_model.errors import ImageError, MaskError
+from uniref_ros.conversion import (
+    IMAGE_ENCODINGS,
+    compressed_to_rgb,
+    fill_image,
+    fill_jpeg,
+    to_mask,
+    to_rgb,
+)
+
+RGB = np.zeros((6, 8, 3), np.uint8)
+RGB[...] = (200, 100, 30)
+RGB[:, 4:] = (20, 60, 250)
+
+
+def message(pixels, encoding, *, pad=0, width=None, height=None, big=False) -> SimpleNamespace:
+    """An image message of these samples, each row followed by `pad` bytes of rubbish."""
+    pixels = pixels.astype(pixels.dtype.newbyteorder(">")) if big else pixels
+    rows = np.ascontiguousarray(pixels).view(np.uint8).reshape(pixels.shape[0], -1)
+    rows = np.hstack([rows, np.full((len(rows), pad), 171, np.uint8)])
+    return SimpleNamespace(
+        encoding=encoding,
+        height=height or pixels.shape[0],
+        width=width or pixels.shape[1],
+        step=rows.shape[1],
+        is_bigendian=int(big),
+        data=rows.tobytes(),
+    )
+
+
+def channels(order: str, scale: int = 1, dtype=np.uint8) -> np.ndarray:
+    """RGB's samples in this order of letters; a stands for alpha."""
+    planes = {"r": RGB[..., 0], "g": RGB[..., 1], "b": RGB[..., 2], "a": np.full(RGB.shape[:2], 9, np.uint8)}
+    return np.stack([planes[letter].astype(dtype) * scale for letter in order], axis=-1)
+
+
+@pytest.mark.parametrize("pad", [0, 1, 13])
+@pytest.mark.parametrize("encoding", ["rgb8", "bgr8", "rgba8", "bgra8"])
+def test_colour_orders_with_and_without_padding(encoding, pad):
+    assert np.array_equal(to_rgb(message(channels(encoding[:-1]), encoding, pad=pad)), RGB)
+
+
+@pytest.mark.parametrize("big", [False, True], ids=["little", "big"])
+@pytest.mark.parametrize("encoding", ["rgb16", "bgr16", "rgba16", "bgra16"])
+def test_sixteen_bits_keep_the_high_byte_in_either_byte_order(encoding, big):
+    samples = channels(encoding[:-2], 256, np.uint16) + 7
+    assert np.array_equal(to_rgb(message(samples, encoding, pad=5, big=big)), RGB)
+
+
+@pytest.mark.parametrize("encoding", ["8UC3", "8UC4"])
+def test_type_names_mean_opencvs_order(encoding):
+    assert np.array_equal(to_rgb(message(channels("bgra"[: int(encoding[-1])]), encoding)), RGB)
+
+
+@pytest.mark.parametrize("encoding", ["mono8", "8UC1", "mono16", "16UC1"])
+def test_grey_becomes_three_equal_channels(encoding):
+    grey = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
+    samples = grey.astype(np.uint16) * 256 if "16" in encoding else grey
+    assert np.array_equal(to_rgb(message(samples, encoding, pad=3)), np.stack([grey] * 3, -1))
+
+
+@pytest.mark.parametrize("bits", ["8", "16"])
+@pytest.mark.parametrize("pattern", ["rggb", "bggr", "gbrg", "grbg"])
+def test_bayer_patterns(pattern, bits):
+    colour = {"r": 200, "g": 100, "b": 30}
+    mosaic = np.tile([[colour[c] for c in pattern[:2]], [colour[c] for c in pattern[2:]]], (4, 5))
+    mosaic = mosaic.astype(np.uint8) if bits == "8" else mosaic.astype(np.uint16) * 256
+    rgb = to_rgb(message(mosaic, f"bayer_{pattern}{bits}", pad=6))
+    assert np.array_equal(rgb, np.broadcast_to(np.array((200, 100, 30), np.uint8), (8, 10, 3)))
+
+
+def yuv(rgb: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Full planes y, u, v in video range (ITU-R BT.601), as cameras send them."""
+    r, g, b = (rgb[..., index].astype(float) for index in range(3))
+    y = 16 + 0.257 * r + 0.504 * g + 0.098 * b
+    u = 128 - 0.148 * r - 0.291 * g + 0.439 * b
+    v = 128 + 0.439 * r - 0.368 * g - 0.071 * b
+    return tuple(np.clip(np.rint(plane), 0, 255).astype(np.uint8) for plane in (y, u, v))
+
+
+@pytest.mark.parametrize("encoding", ["yuv422", "uyvy", "yuv422_yuy2", "yuyv"])
+def test_yuv_422(encoding):
+    y, u, v = yuv(RGB)
+    chroma = np.where(np.arange(8) % 2 == 0, u, v)
+    samples = np.stack([y, chroma] if "y2" in encoding or encoding == "yuyv" else [chroma, y], axis=-1)
+    assert np.abs(to_rgb(message(samples, encoding, pad=4)).astype(int) - RGB).max() <= 4
+
+
+@pytest.mark.parametrize("encoding", ["nv12", "nv21"])
+def test_yuv_420(encoding):
+    y, u, v = yuv(RGB)
+    pairs = (u, v) if encoding == "nv12" else (v, u)
+    chroma = np.stack([plane[::2, ::2] for plane in pairs], axis=-1).reshape(3, 8)
+    found = to_rgb(message(np.vstack([y, chroma]), encoding, height=6))
+    assert found.shape == RGB.shape and np.abs(found.astype(int) - RGB).max() <= 4
+
+
+def test_a_step_left_at_zero_means_no_padding():
+    image = message(RGB, "rgb8")
+    image.step = 0
+    assert np.array_equal(to_rgb(image), RGB)
+
+
+def test_the_result_is_contiguous_uint8_for_every_encoding():
+    for encoding in IMAGE_ENCODINGS:
+        data = SimpleNamespace(
+            encoding=encoding, height=4, width=4, step=64, is_bigendian=0, data=bytes(64 * 6)
+        )
+        rgb = to_rgb(data)
+        assert rgb.shape == (4, 4, 3) and rgb.dtype == np.uint8 and rgb.flags.c_contiguous, encoding
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"encoding": "32FC1"}, "'32FC1' is not supported, expected one of rgb8"),
+        ({"encoding": ""}, "'' is not supported"),
+        ({"width": 0}, "0x6"),
+        ({"height": 0}, "8x0"),
+        ({"step": 23}, "step is 23, expected at least 24"),
+        ({"data": b"123"}, "3 bytes of image data, expected 144"),
+        ({"height": 2**32 - 1}, "144 bytes"),
+        ({"encoding": "yuyv", "width": 7}, "7x6"),
+        ({"encoding": "nv12", "height": 5}, "8x5"),
+    ],
+)
+def test_bad_images_are_refused_with_the_value(change, reason):
+    image = message(RGB, "rgb8")
+    for name, value in change.items():
+        setattr(image, name, value)
+    with pytest.raises(ImageError, match=reason.replace("(", r"\(")):
+        to_rgb(image)
+
+
+def test_masks_keep_their_values():
+    values = np.arange(48, dtype=np.uint16).reshape(6, 8) * 300
+    assert np.array_equal(to_mask(message(values, "mono16", pad=4, big=True)), values)
+    assert np.array_equal(to_mask(message(values.astype(np.uint8), "mono8", pad=1)), values.astype(np.uint8))
+
+
+@pytest.mark.parametrize(("encoding", "reason"), [("rgb8", "'rgb8'"), ("32FC1", "'32FC1'")])
+def test_masks_of_other_encodings_are_refused(encoding, reason):
+    with pytest.raises(MaskError, match=reason):
+        to_mask(message(RGB, encoding))
+
+
+def test_filling_and_reading_an_image_gives_it_back():
+    for pixels, encoding in ((RGB, "rgb8"), (RGB[..., 0].astype(np.uint16) * 300, "mono16")):
+        filled = fill_image(SimpleNamespace(), pixels[:, 1:7], encoding, "header")
+        assert (filled.header, filled.width, filled.height) == ("header", 6, 6)
+        assert filled.step == 6 * (pixels[0, 0].nbytes) and len(filled.data) == 6 * filled.step
+        read = to_rgb(filled) if encoding == "rgb8" else to_mask(filled)
+        assert np.array_equal(read, pixels[:, 1:7])
+
+
+def test_jpeg_there_and_back():
+    smooth = cv2.resize(RGB, (64, 48), interpolation=cv2.INTER_LINEAR)
+    found = compressed_to_rgb(fill_jpeg(SimpleNamespace(), smooth, 98, "header"))
+    assert found.shape == smooth.shape and np.abs(found.astype(int) - smooth).mean() < 4
+
+
+def test_rotation_notes_in_a_jpeg_do_not_turn_the_pixels():
+    data = cv2.imencode(".jpg", RGB[..., ::-1])[1].tobytes()
+    # An APP1 segment with one EXIF entry: orientation 6, a quarter turn.
+    exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x03\0\x01\0\0\0\x06\0\0\0\0\0\0\0"
+    turned = data[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + data[2:]
+    assert cv2.imdecode(np.frombuffer(turned, np.uint8), cv2.IMREAD_COLOR).shape == (8, 6, 3), "EXIF is read"
+    assert compressed_to_rgb(SimpleNamespace(format="jpeg", data=turned)).shape == RGB.shape
+
+
+@pytest.mark.parametrize("data", [b"", b"no picture", b"\xff\xd8\xff\xe0 cut"])
+def test_undecodable_pictures_are_refused(data):
+    with pytest.raises(ImageError, match="jpeg"):
+        compressed_to_rgb(SimpleNamespace(format="jpeg", data=data))
