@@ -25,7 +25,6 @@ from uniref_model.training.data.compose import Clip, ClipConfig, ClipGenerator
 from uniref_model.training.data.expressions import Claim, Seen, absent_for, expressions_for, refer, say
 from uniref_model.training.data.names import display_noun, name_object
 from uniref_model.training.data.photometry import Canvas, Finish, lay
-from uniref_model.training.data.preview import preview
 from uniref_model.training.data.procedural import NOUNS, make_object
 from uniref_model.training.data.shapes import Cutout, View
 from uniref_model.training.data.sources import SOURCES, licences, model_credits
@@ -383,14 +382,6 @@ def test_every_source_has_a_licence() -> None:
         entry["licence"] and entry["attribution"] and entry["client"] in ("apt", "pip", "npm")
         for entry in licences()
     )
-
-
-def test_preview_shows_every_clip(tmp_path: Path) -> None:
-    path = preview(tmp_path / "sheet.png", config=SMALL, indices=range(2))
-    sheet = cv2.imread(str(path))
-    assert sheet.shape[0] >= 2 * SMALL.height and sheet.shape[1] > 4 * SMALL.width
-    with pytest.raises(ValueError, match="empty"):
-        preview(tmp_path / "sheet.png", indices=())
 
 
 def test_credits_of_models(tmp_path: Path) -> None:
