@@ -95,7 +95,7 @@ def test_the_network_knows_nothing_above_it(path):
 def test_importing_it_loads_neither_torch_nor_ros(module):
     code = f"import sys, {module}; print(*sorted(set(sys.modules) & {HEAVY | ROS!r}))"
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=120
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=600
     )
     assert done.stdout.split() == []
 
@@ -107,6 +107,6 @@ def test_the_commands_help_starts_without_heavy_libraries():
         "print('loaded:', *sorted(set(sys.modules) & {'torch', 'cv2', 'onnxruntime', 'rclpy'}))"
     )
     done = subprocess.run(
-        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=120
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=600
     )
     assert done.stdout.rstrip().endswith("loaded:")
