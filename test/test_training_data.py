@@ -4,6 +4,7 @@ objects only."""
 from __future__ import annotations
 
 import pickle
+import struct
 import subprocess
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from uniref_model.training.data.colours import (
 )
 from uniref_model.training.data.compose import Clip, ClipConfig, ClipGenerator
 from uniref_model.training.data.expressions import Claim, Seen, absent_for, expressions_for, refer, say
+from uniref_model.training.data.gcompris import cut_out, read_resources
 from uniref_model.training.data.names import display_noun, name_object
 from uniref_model.training.data.photometry import Canvas, Finish, lay
 from uniref_model.training.data.procedural import NOUNS, make_object
@@ -382,6 +384,36 @@ def test_every_source_has_a_licence() -> None:
         entry["licence"] and entry["attribution"] and entry["client"] in ("apt", "pip", "npm")
         for entry in licences()
     )
+
+
+def resource_file(files: dict[str, bytes]) -> bytes:
+    """A Qt resource file, version 1, of plain files in one folder."""
+    names, blobs, nodes = b"", b"", struct.pack(">IHII", 0, 2, len(files), 1)
+    for name, content in files.items():
+        nodes += struct.pack(">IHHHI", len(names), 0, 0, 1, len(blobs))
+        names += struct.pack(">HI", len(name), 0) + name.encode("utf-16-be")
+        blobs += struct.pack(">I", len(content)) + content
+    tree = 20
+    places = (tree, tree + len(nodes), tree + len(nodes) + len(blobs))
+    return b"qres" + struct.pack(">4I", 1, *places) + nodes + blobs + names
+
+
+def test_qt_resources_are_read(tmp_path: Path) -> None:
+    files = {"hammer.webp": b"12345", "b.txt": b""}
+    (tmp_path / "x.rcc").write_bytes(resource_file(files))
+    assert read_resources(tmp_path / "x.rcc") == {f"/{name}": content for name, content in files.items()}
+    (tmp_path / "y.rcc").write_bytes(b"nothing at all")
+    with pytest.raises(ValueError, match="not a Qt resource"):
+        read_resources(tmp_path / "y.rcc")
+
+
+def test_an_object_on_plain_ground_is_cut_out_and_others_are_refused() -> None:
+    photo = np.full((60, 90, 3), 250, np.uint8)
+    cv2.circle(photo, (45, 30), 15, (200, 40, 40), -1)
+    rgba = cut_out(photo)
+    assert abs((rgba[..., 3] > 127).sum() - np.pi * 15**2) < 60
+    assert cut_out(np.full((60, 90, 3), 250, np.uint8)) is None
+    assert cut_out(np.random.default_rng(0).integers(0, 255, (60, 90, 3), dtype=np.uint8)) is None
 
 
 def test_credits_of_models(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from . import turntable
+from . import gcompris, turntable
 from .fetch import default_cache, unpacked
 from .furniture_list import furniture_noun, is_natural
 from .names import KINDS, SYNONYMS
@@ -104,11 +104,13 @@ def add_wallpapers(writer: PackWriter, folder: Path, source: str) -> int:
         image = cv2.imread(str(path), cv2.IMREAD_COLOR)
         if image is None:
             continue
-        scale = _BACKGROUND_LONGEST / max(image.shape[:2])
-        if scale < 1:
-            image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        writer.add_background(cv2.cvtColor(image, cv2.COLOR_BGR2RGB), f"{source}/{key}", source)
+        writer.add_background(_shrink(cv2.cvtColor(image, cv2.COLOR_BGR2RGB)), f"{source}/{key}", source)
     return len(chosen)
+
+
+def _shrink(image: np.ndarray) -> np.ndarray:
+    scale = _BACKGROUND_LONGEST / max(image.shape[:2])
+    return cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else image
 
 
 def add_furniture(writer: PackWriter, folder: Path) -> int:
@@ -146,6 +148,18 @@ def add_furniture(writer: PackWriter, folder: Path) -> int:
                 )
     folder.joinpath("credits.json").write_text(json.dumps(credits, indent=1))
     return len(writer.sprites) - before
+
+
+def add_gcompris(writer: PackWriter, folder: Path) -> int:
+    """Cut-out photographs and scenery of gcompris. Returns how many pictures."""
+    before = len(writer.sprites) + len(writer.backgrounds)
+    for number, (noun, image) in enumerate(gcompris.photographs(folder)):
+        picture = trim(bleed_edges(image), _LONGEST)
+        if picture is not None:
+            writer.add_sprite(noun, [picture], "gcompris", title=f"{noun} {number}", upright=False)
+    for name, image in gcompris.scenery(folder):
+        writer.add_background(_shrink(image), f"gcompris/{name}", "gcompris")
+    return len(writer.sprites) + len(writer.backgrounds) - before
 
 
 def add_emoji(writer: PackWriter, folder: Path) -> int:
@@ -187,6 +201,7 @@ def build_pack(
     adders: dict[str, Callable[[PackWriter, Path], int]] = {
         "tuxpaint": add_stamps,
         "furniture": add_furniture,
+        "gcompris": add_gcompris,
         "emoji": add_emoji,
     }
     for key in _WALLPAPERS:
