@@ -1,4 +1,4 @@
-"""Photographs out of gcompris: its resource files, cut-outs of objects on plain ground, and pictures for backgrounds."""
+"""Photographs out of gcompris: resource files, cut-outs of objects on plain ground, background pictures."""
 
 from __future__ import annotations
 
@@ -67,7 +67,7 @@ def read_resources(path: Path) -> dict[str, bytes]:
 def cut_out(rgb: np.ndarray, tolerance: int = 14) -> np.ndarray | None:
     """Cut an object off its plain ground: what is not reached from the border by a flood fill.
 
-    rgb uint8 [h,w,3]. Returns RGBA uint8 [h,w,4], or None when the ground is not plain or nearly nothing is left.
+    rgb uint8 [h,w,3]. Returns RGBA uint8 [h,w,4], or None when the ground is not plain or little is left.
     """
     padded = cv2.copyMakeBorder(rgb, 1, 1, 1, 1, cv2.BORDER_REPLICATE)
     rim = np.concatenate([rgb[0], rgb[-1], rgb[:, 0], rgb[:, -1]]).astype(np.int16)
