@@ -152,7 +152,7 @@ def vos(
             continue
         maps = {}
         for index in first:
-            output = model.segment(features, mask=MaskReference.join([first[index], previous[index]]))
+            output = model.segment(features, mask=references(model, first[index], previous[index]))
             p = probability(output, True, size)
             maps[index] = p if output.scores[0] > threshold else torch.zeros_like(p)
         for index, mask in given.items():
@@ -184,7 +184,7 @@ def rvos_vl(
     first = previous = None
     for image in images:
         features = encode(model, image)
-        reference = None if first is None else MaskReference.join([first, previous])
+        reference = None if first is None else references(model, first, previous)
         output = model.segment(features, language, reference)
         p = probability(output, False, size)
         mask = p > 0.5
@@ -211,6 +211,12 @@ def merge_expressions(maps: Iterable[Iterable[np.ndarray]]) -> Iterator[np.ndarr
     for frame in zip(*maps, strict=True):
         labels = merge({index: torch.from_numpy(p) for index, p in enumerate(frame, 1)})
         yield labels.numpy().astype(np.uint16)
+
+
+def references(model: UniRef, first: MaskReference, previous: MaskReference) -> MaskReference:
+    """What an object is recognised by: the config's fusion.references; the authors use both frames."""
+    chosen = {"first": [first], "previous": [previous], "first+previous": [first, previous]}
+    return MaskReference.join(chosen[model.config.fusion.references])
 
 
 def encode(model: UniRef, image: np.ndarray) -> ImageFeatures:
