@@ -41,10 +41,10 @@ class ClipConfig:
     height: int = 192
     width: int = 320
     objects: tuple[int, int] = (1, 5)
-    clutter: tuple[int, int] = (0, 6)
+    clutter: tuple[int, int] = (0, 5)
     aspect: tuple[float, float] = (0.75, 1.35)
-    size: tuple[float, float] = (0.12, 0.85)
-    large_share: float = 0.35
+    size: tuple[float, float] = (0.15, 0.9)
+    large_share: float = 0.4
     gap: tuple[float, float] = (0.3, 8.0)
     step: tuple[float, float] = (0.03, 0.25)
     twin_share: float = 0.55
@@ -55,12 +55,13 @@ class ClipConfig:
     expressions: int = 4
     absent: int = 4
     least_pixels: int = 6
+    least_spoken: float = 0.0025
     sources: dict[str, float] = field(
         default_factory=lambda: {
             "procedural": 0.5,
             "tuxpaint": 0.2,
-            "furniture": 0.25,
-            "gcompris": 0.05,
+            "furniture": 0.28,
+            "gcompris": 0.02,
             "emoji": 0.04,
         }
     )
@@ -298,7 +299,7 @@ class ClipGenerator:
                     actor.thing.source,
                 )
             )
-            enough = frames[-1][i].area > 0 and visible[-1] > 0.25
+            enough = raw[-1] > config.least_spoken * labels[-1].size and visible[-1] > 0.25
             phrases.append(expressions_for(rng, frames, i, config.expressions) if enough else [])
         nouns = [n for n in self.library.nouns if not name_object(n).own & _BEHIND]
         seen_behind = name_colours(background).possible
