@@ -6,6 +6,7 @@ Both only change how a weight is *stored*. The graph turns it back into float32 
 
 from __future__ import annotations
 
+import hashlib
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,8 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 LARGE_WEIGHT = 65536  # elements; below this int8 saves nothing worth its rounding
+EXTERNAL_BYTES = 1024  # smaller initializers stay inside the graph
+ALIGNMENT = 64  # of each tensor in the shared file
 
 
 def store_half(model: onnx.ModelProto, minimum: int = 256) -> None:
@@ -117,3 +120,51 @@ def _gather_then_scale(model: onnx.ModelProto, node: onnx.NodeProto, tensor: Ten
 def _prepend(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> None:
     for node in reversed(nodes):
         model.graph.node.insert(0, node)
+
+
+class SharedWeights:
+    """One file of weights for several graphs: an initializer with the same content is written once.
+
+    Weights are rounded to float16 beforehand (`round_to_half`); an initializer that float16 holds exactly is stored as such,
+    followed by a Cast. Size-dependent constants (coordinates, position codes) keep float32.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = path.open("wb")
+        self._places: dict[bytes, int] = {}
+
+    def save(self, model: onnx.ModelProto, path: Path) -> None:
+        """Write `model` to `path` with its larger initializers in the shared file (its directory must be the same)."""
+        model = onnx.ModelProto.FromString(model.SerializeToString())
+        casts = []
+        for tensor in _float_initializers(model, 256):
+            values = numpy_helper.to_array(tensor)
+            half = values.astype(np.float16)
+            if np.array_equal(half.astype(np.float32), values):
+                casts.append(_rename_and_cast(tensor, half, "half"))
+        _prepend(model, casts)
+        for tensor in model.graph.initializer:
+            if len(tensor.raw_data) >= EXTERNAL_BYTES:
+                self._move(tensor)
+        self._file.flush()
+        path.write_bytes(model.SerializeToString())
+
+    def close(self) -> None:
+        """End the file."""
+        self._file.close()
+
+    def _move(self, tensor: TensorProto) -> None:
+        content = tensor.raw_data
+        key = hashlib.sha256(content).digest()
+        if key not in self._places:
+            self._file.write(b"\0" * (-self._file.tell() % ALIGNMENT))
+            self._places[key] = self._file.tell()
+            self._file.write(content)
+        tensor.ClearField("raw_data")
+        tensor.data_location = TensorProto.EXTERNAL
+        entries = {"location": self._path.name, "offset": self._places[key], "length": len(content)}
+        tensor.ClearField("external_data")
+        for name, value in entries.items():
+            entry = tensor.external_data.add()
+            entry.key, entry.value = name, str(value)

