@@ -64,7 +64,8 @@ def _membership(hue: np.ndarray, sat: np.ndarray, val: np.ndarray) -> np.ndarray
         low = high
     name[hue >= 345] = INDEX["red"]
     warm = (hue < 48) & (hue >= 10)
-    name[warm & (val < 0.68) & (hue < 42)] = INDEX["brown"]
+    # A strong orange stays one in half shadow; a weak one is brown there.
+    name[warm & (hue < 42) & (val < np.where(sat > 0.82, 0.52, 0.66))] = INDEX["brown"]
     name[warm & (sat < 0.55) & (val < 0.82)] = INDEX["brown"]
     reddish = (hue >= 345) | (hue < 12)
     name[reddish & (sat < 0.55) & (val > 0.7)] = INDEX["pink"]
