@@ -1,7 +1,7 @@
 """Starts the tracker node: `ros2 launch uniref_ros tracker.launch.py cameras:=front,left model:=uniref_nano`.
 
-`ros2 launch uniref_ros tracker.launch.py --show-args` lists the arguments. What is not an argument is a parameter:
-copy config/tracker.yaml and name the copy with `params_file`.
+`ros2 launch uniref_ros tracker.launch.py --show-args` lists the arguments. What is not an argument is a
+parameter: copy config/tracker.yaml and name the copy with `params_file`.
 """
 
 import os
@@ -16,7 +16,10 @@ from launch_ros.actions import Node
 SHARE = get_package_share_directory("uniref_ros")
 
 ARGUMENTS = {
-    "params_file": (os.path.join(SHARE, "config", "tracker.yaml"), "Parameters of the node; arguments go before it."),
+    "params_file": (
+        os.path.join(SHARE, "config", "tracker.yaml"),
+        "Parameters of the node; arguments go before it.",
+    ),
     "namespace": ("", "Namespace of the node and of its topics."),
     "cameras": ("", "Camera names, separated by commas; empty: one camera on the topic image."),
     "image": ("image", "Topic to take for `image` when there is one camera without a name."),
@@ -27,7 +30,10 @@ ARGUMENTS = {
     "prompts": ("", "Objects to look for from the start, separated by semicolons."),
     "use_sim_time": ("false", "Take the time from /clock."),
     "rviz": ("false", "Also start RViz."),
-    "shared_memory": ("true", "Set Fast DDS and malloc up for large images, unless a Fast DDS profile is set already."),
+    "shared_memory": (
+        "true",
+        "Set Fast DDS and malloc up for large images, unless a Fast DDS profile is set already.",
+    ),
     "log_level": ("info", "Least severity of the node's log messages."),
 }
 
@@ -51,7 +57,9 @@ def _setup(context):
             name="tracker",
             namespace=given["namespace"],
             parameters=[given["params_file"], overrides],
-            remappings=[("image", image), ("image/compressed", f"{image}/compressed")] if image != "image" else [],
+            remappings=[("image", image), ("image/compressed", f"{image}/compressed")]
+            if image != "image"
+            else [],
             arguments=["--ros-args", "--log-level", given["log_level"]],
             output="screen",
         ),
@@ -67,7 +75,8 @@ def _setup(context):
 
 
 def _large_images():
-    """Fast DDS's default segment holds no whole image, and malloc maps each one anew: see ros_env/README.md."""
+    """Fast DDS's default segment holds no whole image, and malloc maps each one anew: see
+    ros_env/README.md."""
     old = os.environ.get("ROS_DISTRO", "") in ("humble", "iron", "jazzy")
     variable = "FASTRTPS_DEFAULT_PROFILES_FILE" if old else "FASTDDS_DEFAULT_PROFILES_FILE"
     if variable in os.environ:
