@@ -1,5 +1,6 @@
-"""Plays a video and tracks what a prompt names in it: `ros2 launch uniref_ros demo.launch.py prompt:="the
-yellow box"`.
+"""Plays a video and tracks what a prompt names in it.
+
+`ros2 launch uniref_ros demo.launch.py prompt:="the yellow box"`
 
 Look at the result with `ros2 run rqt_image_view rqt_image_view /tracker/overlay`, or with rviz:=true.
 """
