@@ -31,16 +31,19 @@ NOT_COMPARED = {"text.ids", "text.attention_mask"}  # inputs
 
 def case_files(config) -> list:
     folders = [golden_port.DATA, *config.getoption("--golden")]
-    return [path for folder in folders for path in sorted(folder.glob("*_*.npz"))]
+    files = [path for folder in folders for path in sorted(folder.glob("*_*.npz"))]
+    return sorted(
+        files, key=lambda path: path.stem.split("_")[1]
+    )  # by backbone: making the weights takes longest
 
 
 def pytest_generate_tests(metafunc):
-    if "golden" in metafunc.fixturenames:
-        files = case_files(metafunc.config)
-        metafunc.parametrize("golden", files, ids=[path.stem for path in files], indirect=True)
     if "double" in metafunc.fixturenames:
         slow = pytest.param(True, id="float64", marks=pytest.mark.slow)
         metafunc.parametrize("double", [pytest.param(False, id="float32"), slow])
+    if "golden" in metafunc.fixturenames:
+        files = case_files(metafunc.config)
+        metafunc.parametrize("golden", files, ids=[path.stem for path in files], indirect=True)
 
 
 @pytest.fixture
