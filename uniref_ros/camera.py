@@ -60,6 +60,8 @@ class Camera:
         self.ages = Rolling()
         self.failed = 0
         self.clock_jumps = 0
+        self.last: tuple[TrackedFrame, Any] | None = None
+        """The last processed image's result and header: what people see."""
         self._node = node
         self._options = options
         self._held: deque[Any] = deque(maxlen=options.held)
@@ -142,6 +144,7 @@ class Camera:
             self.failed += 1
             raise
         stepped = time.monotonic()
+        self.last = (frame, header)
         self._note(frame)
         self._publish(frame, header, arrival.received, converted, stepped)
         self._publishers.publish_pictures(

@@ -169,6 +169,23 @@ class Commands:
         what = f"looking for {wish.text!r}" if wish.text else "following what was marked"
         return Answer((object_id,), "; ".join([f"object {object_id}: {what}", *remarks]))
 
+    def click(self, point: Any, camera: str) -> Answer:
+        """Add what a person clicked at in the overlay (geometry_msgs/Point, pixels) in the image shown.
+
+        A click on an object that is tracked already adds nothing, so a second click does no harm.
+        """
+        shown = self._chosen(camera)[0].last
+        if shown is None:
+            raise MaskError("a click before the first image was processed")
+        frame, header = shown
+        height, width = frame.size
+        if 0 <= point.x < width and 0 <= point.y < height:  # false for not-a-number too
+            slot = int(frame.label_image[int(point.y), int(point.x)])
+            hit = [item.id for item in frame.objects if item.slot == slot]
+            if hit:
+                return Answer(tuple(hit), f"object {hit[0]} is there already")
+        return self.add(TrackCommand(camera=camera, header=header, points=[point]))
+
     def add_masks(self, message: Any) -> Answer:
         """Add every object of a mask image (mono8: one object, mono16: one a value), on every camera.
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
+from geometry_msgs.msg import Point
 from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
 from rclpy.executors import ExternalShutdownException, SingleThreadedExecutor
@@ -158,6 +159,13 @@ class TrackerNode(LifecycleNode):
             "~/mask_prompt",
             lambda m: self._attempt("mask_prompt", lambda: self._commands.add_masks(m)),
         )
+        for name in self._cameras:
+            clicks = f"~/{name}/overlay_mouse_left" if name else "~/overlay_mouse_left"
+            topic(
+                Point,
+                clicks,
+                lambda m, camera=name: self._attempt("click", lambda: self._commands.click(m, camera)),
+            )
         service(AddObject, "~/add_object", self._serve_add)
         service(RemoveObject, "~/remove_object", self._serve_remove)
         service(Trigger, "~/clear", self._serve_clear)

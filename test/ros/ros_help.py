@@ -20,9 +20,9 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
-from uniref_ros.msg import TrackCommand, TrackedObject, TrackedObjectArray
 
 from uniref_ros.conversion import fill_image
+from uniref_ros.msg import TrackCommand, TrackedObject, TrackedObjectArray
 
 HERE = Path(__file__).parent
 TIMEOUT = 30.0  # s; generous, because the machine may be busy

@@ -16,9 +16,9 @@ from geometry_msgs.msg import Point
 from ros_help import Peer
 from sensor_msgs.msg import Image, RegionOfInterest
 from std_msgs.msg import Header, String
-from uniref_ros.msg import TrackCommand
 
 from uniref_ros.conversion import fill_image
+from uniref_ros.msg import TrackCommand
 
 LEFT, SIZE = (40, 32, 48, 40), (128, 224)
 RED = scene(("red", LEFT))

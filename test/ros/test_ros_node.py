@@ -19,10 +19,10 @@ from rcl_interfaces.srv import DescribeParameters, GetParameters, ListParameters
 from rclpy.parameter import Parameter
 from ros_help import NodeProcess, Peer
 from std_msgs.msg import String
-from uniref_ros.msg import TrackedObject
-from uniref_ros.srv import AddObject
 
+from uniref_ros.msg import TrackedObject
 from uniref_ros.parameters import OPTIONS
+from uniref_ros.srv import AddObject
 
 LEFT, SIZE = (40, 32, 48, 40), (128, 224)
 RED, EMPTY = scene(("red", LEFT)), scene()

@@ -15,10 +15,10 @@ from ros_help import NodeProcess, Peer, full_mask
 from sensor_msgs.msg import CompressedImage, Image, RegionOfInterest
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
-from uniref_ros.msg import TrackCommand, TrackedObject
-from uniref_ros.srv import AddObject, RemoveObject
 
 from uniref_ros.conversion import fill_image, fill_jpeg
+from uniref_ros.msg import TrackCommand, TrackedObject
+from uniref_ros.srv import AddObject, RemoveObject
 
 LEFT, RIGHT, SIZE = (40, 32, 48, 40), (140, 60, 48, 40), (128, 224)
 RED = scene(("red", LEFT))
@@ -246,6 +246,20 @@ def test_two_cameras_have_their_own_images_and_objects(tmp_path, ros):
     finally:
         left.destroy_node()
         right.destroy_node()
+
+
+def test_a_click_on_the_overlay_adds_what_is_there_once(met):
+    met.show(RED_AND_BLUE)
+    clicks = met.create_publisher(Point, "tracker/overlay_mouse_left", 10)
+    met.until(clicks.get_subscription_count, "the node's subscription to clicks")
+    clicks.publish(Point(x=60.0, y=50.0))
+    item = met.tracked(RED_AND_BLUE)[0]
+    assert overlap(full_mask(item, SIZE), rectangle(LEFT)) > 0.7
+    clicks.publish(Point(x=61.0, y=51.0))  # on the object that is tracked now
+    clicks.publish(Point(x=5000.0, y=51.0))  # outside
+    clicks.publish(Point(x=160.0, y=80.0))
+    both = met.tracked(RED_AND_BLUE, 2)
+    assert overlap(full_mask(both[1], SIZE), rectangle(RIGHT)) > 0.7
 
 
 def test_images_of_a_new_size_are_taken(met):
