@@ -1,7 +1,7 @@
 """ONNX Runtime: the network on any CPU (or, with onnxruntime-gpu, on CUDA).
 
-Every batch size of `buckets` has a session of its own in which all shapes are constants, so the memory
-planner works once and a frame allocates nothing that the frame before did not. Inputs of objects are copied
+Every batch size of `buckets` has a session of its own in which all shapes are constants, so a
+frame needs no memory that the frame before did not. Inputs of objects are copied
 into arrays made once.
 """
 
@@ -37,6 +37,8 @@ MAX_DEFAULT_THREADS = 4
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _DTYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8, "tensor(int64)": np.int64}
 _LEVELS = range(NUM_LEVELS)
+_ARENA_LOCK = Lock()
+_arena_is_shared = False  # ONNX Runtime allows one registration in a process
 
 
 def default_threads() -> int:
@@ -91,6 +93,7 @@ class OnnxRuntime(Runtime):
             raise ValueError(f"threads is {threads}, expected at least 1")
         self._ort = _import_onnxruntime()
         self._providers = _providers(self._ort, device)
+        _share_arena(self._ort)
         self._folder = find_model(model)
         self.spec = ModelSpec.from_file(self._folder / "model.json")
         self.size = choose_size(self.spec, size)
@@ -222,6 +225,10 @@ class OnnxRuntime(Runtime):
         options.inter_op_num_threads = 1
         options.execution_mode = self._ort.ExecutionMode.ORT_SEQUENTIAL
         options.log_severity_level = 3
+        # One arena for all sessions instead of one each, and no block per session planned ahead: only one
+        # session works at a time, so they can use the same memory (all batch sizes: 346 MB instead of 880).
+        options.enable_mem_pattern = False
+        options.add_session_config_entry("session.use_env_allocators", "1")
         options.add_free_dimension_override_by_name("objects", bucket)
         # Several sessions whose threads spin while waiting take the cores from the one that works.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
@@ -270,6 +277,18 @@ def _import_onnxruntime() -> Any:
     except ImportError as error:
         raise RuntimeUnavailable("ONNX Runtime is not installed: pip install onnxruntime") from error
     return onnxruntime
+
+
+def _share_arena(onnxruntime: Any) -> None:
+    """Register the process's one arena on the CPU, once."""
+    global _arena_is_shared
+    with _ARENA_LOCK:
+        if not _arena_is_shared:
+            memory = onnxruntime.OrtMemoryInfo(
+                "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
+            )
+            onnxruntime.create_and_register_allocator(memory, None)
+            _arena_is_shared = True
 
 
 def _providers(onnxruntime: Any, device: str) -> list[str]:
