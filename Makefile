@@ -9,7 +9,7 @@ export PYTHON
 .DEFAULT_GOAL := help
 
 help:
-	@echo 'make demo [VIDEO=file] [PROMPT="the yellow box"]   the real node on a video over ROS topics; results in demo_output/'
+	@echo 'make demo [VIDEO=file] [PROMPT="the yellow box"] [MODEL=folder]   the real node on a video over ROS topics; results in demo_output/'
 	@echo 'make test [TESTS=test/...]                         style check and all tests'
 	@echo 'make lint                                          style check only'
 	@echo 'make clean                                         remove environments, builds and demo_output/'
@@ -18,7 +18,7 @@ help:
 	@echo 'Choose another Python with PYTHON=python3.11. On a robot with ROS 2: colcon build, see README.md.'
 
 demo:
-	@VIDEO='$(VIDEO)' PROMPT='$(PROMPT)' scripts/demo
+	@VIDEO='$(VIDEO)' PROMPT='$(PROMPT)' scripts/demo $(if $(MODEL),--model '$(MODEL)')
 
 test:
 	@scripts/test $(TESTS)

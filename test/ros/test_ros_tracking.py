@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import pytest
-from fake_runtime import overlap, rectangle, scene
+from fake_runtime import FakeColourRuntime, overlap, rectangle, scene
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed here (make test installs it)")
 pytest.importorskip("uniref_ros.msg", reason="the ROS package is not built here (make test builds it)")
@@ -16,6 +16,7 @@ from sensor_msgs.msg import CompressedImage, Image, RegionOfInterest
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
+from uniref_model.tracking import Tracker
 from uniref_ros.conversion import fill_image, fill_jpeg
 from uniref_ros.msg import TrackCommand, TrackedObject
 from uniref_ros.srv import AddObject, RemoveObject
@@ -23,6 +24,7 @@ from uniref_ros.srv import AddObject, RemoveObject
 LEFT, RIGHT, SIZE = (40, 32, 48, 40), (140, 60, 48, 40), (128, 224)
 RED = scene(("red", LEFT))
 RED_AND_BLUE = scene(("red", LEFT), ("blue", RIGHT))
+STATES = {TrackedObject.SEARCHING: "searching", TrackedObject.TRACKED: "tracked", TrackedObject.LOST: "lost"}
 MISS_ALLOWED = 5  # images until LOST, by default
 
 
@@ -260,6 +262,22 @@ def test_a_click_on_the_overlay_adds_what_is_there_once(met):
     clicks.publish(Point(x=160.0, y=80.0))
     both = met.tracked(RED_AND_BLUE, 2)
     assert overlap(full_mask(both[1], SIZE), rectangle(RIGHT)) > 0.7
+
+
+def test_the_node_and_the_tracker_offline_give_the_same_masks(met):
+    frames = [scene(("red", (8 * i, 4 * i, 40, 40)), ("blue", (160 - 6 * i, 60, 40, 40))) for i in range(12)]
+    frames.insert(6, scene())
+    offline = Tracker(FakeColourRuntime(interactive=True))
+    for words in ("red", "the blue box"):
+        offline.add_text(words)
+        assert add(met, text=words).success
+    for frame in frames:
+        ours, theirs = offline.step(frame), met.show(frame)
+        assert [(o.id, o.slot, o.state.value, o.area) for o in ours.objects] == [
+            (o.id, o.slot, STATES[o.state], o.area) for o in theirs.objects
+        ]
+        for one, other in zip(ours.objects, theirs.objects, strict=True):
+            assert np.array_equal(ours.label_image == one.slot, full_mask(other, SIZE))
 
 
 def test_images_of_a_new_size_are_taken(met):
