@@ -43,7 +43,7 @@ class Tensors:
         def index(values: list[int]) -> Tensor:
             return torch.tensor(values, device=device)
 
-        hidden, attention = words(batch.texts or [""])
+        hidden, attention = words(batch.texts or ["nothing"])
         frame, value = index(batch.frame), index(batch.target)
         labels = torch.from_numpy(batch.labels).to(device)
         masks = np.stack(batch.reference_mask or [np.zeros(batch.labels.shape[1:], np.uint8)])

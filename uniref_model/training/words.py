@@ -10,13 +10,7 @@ import torch
 from torch import Tensor
 
 from uniref_model.export.text import HiddenStates, export_text, load_minilm, minilm_folder
-
-_DELETED = str.maketrans({character: None for character in ".,'!?\"()*#:;"} | {"-": " ", "/": " "})
-
-
-def plain_text(text: str) -> str:
-    """The authors' clean-up of an expression: lower case, punctuation dropped, dashes and slashes to spaces."""
-    return " ".join(text.lower().translate(_DELETED).split())
+from uniref_model.runtime.text import PromptTokenizer, normalise_prompt
 
 
 class WordCache:
@@ -27,7 +21,6 @@ class WordCache:
 
     def __init__(self, folder: Path, max_words: int, threads: int = 1) -> None:
         import onnxruntime
-        from tokenizers import Tokenizer
 
         graph = folder / f"hidden_{max_words}.onnx"
         if not graph.exists():
@@ -35,21 +28,18 @@ class WordCache:
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = threads
         self._session = onnxruntime.InferenceSession(str(graph), options, providers=["CPUExecutionProvider"])
-        self._tokenizer = Tokenizer.from_file(str(minilm_folder() / "tokenizer.json"))
-        self._tokenizer.enable_padding(length=max_words)
-        self._tokenizer.enable_truncation(max_words)
+        self._tokenizer = PromptTokenizer(minilm_folder() / "tokenizer.json", max_words)
         self._known: dict[str, tuple[np.ndarray, np.ndarray]] = {}
 
     def __call__(self, texts: Sequence[str]) -> tuple[Tensor, Tensor]:
         """Hidden states and attention of `texts`, in order."""
-        rows = [self._encode(plain_text(text)) for text in texts]
+        rows = [self._encode(normalise_prompt(text)) for text in texts]
         hidden = np.stack([row[0] for row in rows]).astype(np.float32)
         return torch.from_numpy(hidden), torch.from_numpy(np.stack([row[1] for row in rows]))
 
     def _encode(self, text: str) -> tuple[np.ndarray, np.ndarray]:
         if text not in self._known:
-            encoded = self._tokenizer.encode(text)
-            ids, attention = np.array([encoded.ids]), np.array([encoded.attention_mask])
+            ids, attention, _ = self._tokenizer(text)
             hidden = self._session.run(None, {"input_ids": ids, "attention_mask": attention})[0]
             self._known[text] = hidden[0].astype(np.float16), attention[0]
         return self._known[text]
