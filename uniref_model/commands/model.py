@@ -17,6 +17,7 @@ from . import console
 def register(parent: typer.Typer) -> None:
     """Add the commands to the program."""
     parent.command("train")(train_command)
+    parent.command("export")(export_command)
     parent.command("convert")(convert_command)
 
 
@@ -55,6 +56,59 @@ def train_command(
         settings, options, GeneratedExamples(pack, clips), GeneratedExamples(pack, clips, validation=True)
     )
     console.output.print(f"checkpoint: {last}", highlight=False)
+
+
+def export_command(
+    weights: Annotated[Path, typer.Argument(help="Trained weights (average.safetensors of a training run).")],
+    out: Annotated[Path, typer.Option(help="Folder for the graphs, weights, tokenizer and model.json.")],
+    model: Annotated[
+        str | None, typer.Option(help="Model config, if the weights' file does not hold it.")
+    ] = None,
+    size: Annotated[
+        list[str], typer.Option(help="Height x width, such as 256x448; repeatable. The config's if left out.")
+    ] = [],  # noqa: B006
+    mask_threshold: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Score threshold to note.")
+    ] = None,
+    language_threshold: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Score threshold to note.")
+    ] = None,
+) -> None:
+    """Write a trained model as ONNX graphs, each checked against PyTorch."""
+    from ..runtime import ModelSpec
+
+    sizes = [_size(text) for text in size]
+    if not weights.is_file():
+        raise SourceError(f"no such file: {weights}")
+    with _needs_torch():
+        from safetensors.torch import load_file
+
+        from ..export.onnx import export_model
+        from ..network.config import ModelConfig
+        from ..network.loading import load_weights, read_config
+        from ..network.model import UniRef
+    try:
+        config = read_config(weights) if model is None else ModelConfig.from_name(model)
+        network = UniRef(config, with_text=False).eval()
+        load_weights(network, load_file(str(weights)), str(weights))
+    except ValueError as error:
+        raise UniRefError(str(error)) from error
+    thresholds = {
+        "mask": ModelSpec.mask_threshold if mask_threshold is None else mask_threshold,
+        "language": ModelSpec.language_threshold if language_threshold is None else language_threshold,
+    }
+    console.status.print("exporting; this takes minutes")
+    checks = export_model(network, out, sizes or None, {"score_thresholds": thresholds})
+    for name, check in checks.items():
+        line = f"{name}: largest error {check.absolute:.1e}, mask IoU {check.mask_iou:.4f}"
+        console.output.print(line, highlight=False)
+
+
+def _size(text: str) -> tuple[int, int]:
+    parts = text.lower().split("x")
+    if len(parts) != 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise UniRefError(f"the size {text!r} is not HEIGHTxWIDTH, such as 256x448")
+    return int(parts[0]), int(parts[1])
 
 
 def convert_command(
