@@ -58,15 +58,15 @@ class NodeProcess:
         self.stop()
 
     def stop(self, with_signal: int = signal.SIGINT) -> int:
-        """End it and return its exit status. Fails when it does not end within 5 s."""
+        """End it and return its exit status. Fails when it does not end within 10 s."""
         if self.child.poll() is None:
             self.child.send_signal(with_signal)
         try:
-            return self.child.wait(5.0)
+            return self.child.wait(10.0)
         except subprocess.TimeoutExpired:
             self.child.kill()
             self.child.wait()
-            raise AssertionError(f"the node did not end within 5 s of signal {with_signal}") from None
+            raise AssertionError(f"the node did not end within 10 s of signal {with_signal}") from None
         finally:
             self._file.close()
 
