@@ -22,12 +22,12 @@ from uniref_model.network.model import UniRef  # noqa: E402
 
 SIZE = (64, 128)
 DOCUMENTED_BY_TENSORRT = {  # operators of the graphs that TensorRT's ONNX parser lists as supported
-    "Add", "ArgMax", "AveragePool", "Cast", "Clip", "Concat", "Constant", "ConstantOfShape", "Conv", "Cos", "Div", "Equal",
-    "Exp", "Expand", "Flatten", "Gather", "GatherElements", "Gemm", "GlobalAveragePool", "GlobalMaxPool", "GridSample",
-    "Identity", "InstanceNormalization", "LayerNormalization", "Less", "Log", "MatMul", "Max", "MaxPool", "Min", "Mul",
-    "Neg", "Not", "Pad", "Pow", "Range", "Reciprocal", "ReduceMax", "ReduceMean", "ReduceSum", "Relu", "Reshape", "Resize",
-    "Shape", "Sigmoid", "Sin", "Slice", "Softmax", "Split", "Sqrt", "Squeeze", "Sub", "Tanh", "Tile", "TopK", "Transpose",
-    "Unsqueeze", "Where",
+    "Add", "ArgMax", "AveragePool", "Cast", "Clip", "Concat", "Constant", "ConstantOfShape", "Conv", "Cos",
+    "Div", "Equal", "Exp", "Expand", "Flatten", "Gather", "GatherElements", "Gemm", "GlobalAveragePool",
+    "GlobalMaxPool", "GridSample", "Identity", "InstanceNormalization", "LayerNormalization", "Less", "Log",
+    "MatMul", "Max", "MaxPool", "Min", "Mul", "Neg", "Not", "Pad", "Pow", "Range", "Reciprocal",
+    "ReduceMax", "ReduceMean", "ReduceSum", "Relu", "Reshape", "Resize", "Shape", "Sigmoid", "Sin", "Slice",
+    "Softmax", "Split", "Sqrt", "Squeeze", "Sub", "Tanh", "Tile", "TopK", "Transpose", "Unsqueeze", "Where",
 }  # fmt: skip
 
 
@@ -72,8 +72,10 @@ def tiny_model(weights: np.ndarray) -> onnx.ModelProto:
     node = onnx.helper.make_node("MatMul", ["x", "w"], ["y"])
     shape = [1, weights.shape[0]], [1, weights.shape[1]]
     graph = onnx.helper.make_graph(
-        [node], "tiny",
-        [onnx.helper.make_tensor_value_info("x", 1, shape[0])], [onnx.helper.make_tensor_value_info("y", 1, shape[1])],
+        [node],
+        "tiny",
+        [onnx.helper.make_tensor_value_info("x", 1, shape[0])],
+        [onnx.helper.make_tensor_value_info("y", 1, shape[1])],
         [onnx.numpy_helper.from_array(weights, "w")],
     )
     return onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 18)], ir_version=10)
@@ -105,7 +107,9 @@ def test_constants_that_float16_cannot_hold_keep_their_precision(tmp_path: Path)
 
 
 def test_int8_weights_stay_within_half_a_step(tmp_path: Path) -> None:
-    weights = np.random.default_rng(0).normal(size=(256, 300)).astype(np.float32) * np.arange(1, 301, dtype=np.float32)
+    weights = np.random.default_rng(0).normal(size=(256, 300)).astype(np.float32) * np.arange(
+        1, 301, dtype=np.float32
+    )
     model = tiny_model(weights)
     store_int8(model)
     found = run(model.SerializeToString(), np.eye(256, dtype=np.float32)[:1])
@@ -140,10 +144,14 @@ class TestExportedModel:
     def test_only_the_number_of_objects_is_symbolic(self, exported: tuple[Path, dict]) -> None:
         for path in exported[0].glob("*.onnx"):
             graph = onnx.load(path, load_external_data=False).graph
-            names = {d.dim_param for node in (*graph.input, *graph.output) for d in node.type.tensor_type.shape.dim}
+            names = {
+                d.dim_param for node in (*graph.input, *graph.output) for d in node.type.tensor_type.shape.dim
+            }
             assert names <= {"", OBJECTS}, path.name
 
-    def test_graphs_use_documented_operators_and_name_no_local_path(self, exported: tuple[Path, dict]) -> None:
+    def test_graphs_use_documented_operators_and_name_no_local_path(
+        self, exported: tuple[Path, dict]
+    ) -> None:
         for path in exported[0].glob("*.onnx"):
             model = onnx.load(path, load_external_data=False)
             used = {node.op_type for node in model.graph.node}
@@ -161,7 +169,9 @@ class TestExportedModel:
         mask[:, 16:48, 32:64] = 1
         first = runtime.encode_reference(frame, mask)[0]
         words = runtime.encode_text("the red mug")
-        answers = runtime.segment(frame, [ObjectReferences(language=words), ObjectReferences(words, first, first)])
+        answers = runtime.segment(
+            frame, [ObjectReferences(language=words), ObjectReferences(words, first, first)]
+        )
         runtime.close()
         assert all(0 < answer.score < 1 for answer in answers)
         assert answers[0].mask_logits.shape == (SIZE[0] // 4, SIZE[1] // 4)

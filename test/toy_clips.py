@@ -30,7 +30,10 @@ def _example(size: tuple[int, int], rng: np.random.Generator) -> Example:
     for value, name in enumerate(names[:2], 1):
         shape = SHAPES[int(rng.integers(2))]
         radius = int(rng.uniform(0.1, 0.2) * height)
-        middle = np.array([width * (0.25 if value == 1 else 0.75), height / 2]) + rng.uniform(-0.1, 0.1, 2) * height
+        middle = (
+            np.array([width * (0.25 if value == 1 else 0.75), height / 2])
+            + rng.uniform(-0.1, 0.1, 2) * height
+        )
         for frame in range(3):
             x, y = (middle + rng.uniform(-0.08, 0.08, 2) * height).astype(int)
             for canvas, colour in ((images[frame], COLOURS[name]), (labels[frame], value)):

@@ -1,6 +1,7 @@
 """The deployable pieces of UniRef as modules with flat tensor inputs and outputs (the ONNX graph contract).
 
-Shapes: H, W model size; h_l, w_l of level l; C hidden; L words; T_l tokens of a (pooled) reference level; N objects.
+Shapes: H, W model size; h_l, w_l of level l; C hidden; L words; T_l tokens of a (pooled) reference level; N
+objects.
 """
 
 from __future__ import annotations
@@ -34,7 +35,10 @@ class _Part(nn.Module):
     def __init__(self, network: UniRef) -> None:
         super().__init__()
         self.network = network
-        mean, std = (torch.tensor(value).view(1, 3, 1, 1) for value in (network.config.input.mean, network.config.input.std))
+        mean, std = (
+            torch.tensor(value).view(1, 3, 1, 1)
+            for value in (network.config.input.mean, network.config.input.std)
+        )
         self.register_buffer("scale", 1 / std)
         self.register_buffer("offset", -mean / std)
 
@@ -52,7 +56,8 @@ class EncodeImage(_Part):
 
 
 class EncodeReference(_Part):
-    """image uint8 [1,H,W,3], masks [N,1,H,W], src0..3 -> key0..3 [1,T_l,C], embed0..3 [1,C], value0..3 [N,T_l,C]."""
+    """image uint8 [1,H,W,3], masks [N,1,H,W], src0..3 -> key0..3 [1,T_l,C], embed0..3 [1,C], value0..3
+    [N,T_l,C]."""
 
     def forward(self, image: Tensor, masks: Tensor, *levels: Tensor) -> tuple[Tensor, ...]:
         encoder, images = self.network.value_encoder, self.normalise(image)
@@ -65,7 +70,8 @@ class EncodeReference(_Part):
 
 
 class Segment(_Part):
-    """Features of a frame and the references of N objects -> score [N], box [N,4], mask_logits [N,H/4,W/4]."""
+    """Features of a frame and the references of N objects -> score [N], box [N,4], mask_logits
+    [N,H/4,W/4]."""
 
     def __init__(self, network: UniRef, size: tuple[int, int]) -> None:
         super().__init__(network)
@@ -86,19 +92,28 @@ class Segment(_Part):
     ) -> tuple[Tensor, Tensor, Tensor]:
         count = words.shape[0]
         features = ImageFeatures(
-            images=lateral, image_size=self.size, res2=None, lateral=lateral.expand(count, -1, -1, -1),
-            levels=[level.expand(count, -1, -1, -1) for level in levels], padding=None,
+            images=lateral,
+            image_size=self.size,
+            res2=None,
+            lateral=lateral.expand(count, -1, -1, -1),
+            levels=[level.expand(count, -1, -1, -1) for level in levels],
+            padding=None,
         )
         weight = use_reference[:, :, None]
         total = weight.sum(1).clamp(min=1)
         mask = MaskReference(
-            keys=[key.flatten(1, 2) for key in keys], values=[value.flatten(1, 2) for value in values],
+            keys=[key.flatten(1, 2) for key in keys],
+            values=[value.flatten(1, 2) for value in values],
             padding=[(weight == 0).expand(-1, -1, key.shape[2]).flatten(1) for key in keys],
             embeds=[(embed * weight).sum(1) / total for embed in embeds],
         )
         output = self.network.segment(
-            features, LanguageReference(words, word_mask == 0, sentence), mask, use_language=use_language,
-            use_mask=use_reference.amax(1), masks="best",
+            features,
+            LanguageReference(words, word_mask == 0, sentence),
+            mask,
+            use_language=use_language,
+            use_mask=use_reference.amax(1),
+            masks="best",
         )
         box = output.boxes.gather(1, output.best[:, None, None].expand(-1, 1, 4))[:, 0]
         return output.scores, box, output.mask_logits
@@ -124,18 +139,27 @@ def build_graphs(network: UniRef, size: tuple[int, int]) -> dict[str, Graph]:
         **named("embed", [embed[:, None].expand(count, 2, -1).contiguous() for embed in embeds]),
     }
     segment_inputs = {
-        "lateral": lateral, **sources, "words": words, "word_mask": torch.ones(count, config.text.max_words),
-        "sentence": words.mean(1), "use_language": torch.ones(count), **references,
+        "lateral": lateral,
+        **sources,
+        "words": words,
+        "word_mask": torch.ones(count, config.text.max_words),
+        "sentence": words.mean(1),
+        "use_language": torch.ones(count),
+        **references,
         "use_reference": torch.ones(count, 2),
     }
     return {
         "encode_image": Graph(encode_image, {"image": image}, ["lateral", *sources]),
         "encode_reference": Graph(
-            encode_reference, {"image": image, "masks": masks, **sources},
-            [f"{name}{level}" for name in ("key", "embed", "value") for level in range(LEVELS)], frozenset({"masks"}),
+            encode_reference,
+            {"image": image, "masks": masks, **sources},
+            [f"{name}{level}" for name in ("key", "embed", "value") for level in range(LEVELS)],
+            frozenset({"masks"}),
         ),
         "segment": Graph(
-            SegmentFlat(network, size).eval(), segment_inputs, ["score", "box", "mask_logits"],
+            SegmentFlat(network, size).eval(),
+            segment_inputs,
+            ["score", "box", "mask_logits"],
             frozenset(segment_inputs) - {"lateral", *sources},
         ),
     }

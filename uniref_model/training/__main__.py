@@ -12,7 +12,9 @@ from uniref_model.training.loop import RunOptions, train
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(prog="uniref train", description="Train a UniRef model on generated clips.")
+    parser = argparse.ArgumentParser(
+        prog="uniref train", description="Train a UniRef model on generated clips."
+    )
     parser.add_argument("config", type=Path, help="training YAML, for instance config/training/nano.yaml")
     parser.add_argument("--output", type=Path, required=True, help="folder for checkpoints, log and plot")
     parser.add_argument("--minutes", type=float, default=80.0, help="training time, resumed parts included")
@@ -25,10 +27,15 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1, help="data workers of each process")
     given = parser.parse_args()
     clips = ClipConfig() if given.data is None else ClipConfig.from_yaml(given.data)
-    options = RunOptions(given.output, given.minutes, given.resume, given.device, given.processes, given.threads,
-                         given.workers)
-    train(TrainingConfig.from_yaml(given.config), options, GeneratedExamples(given.pack, clips),
-          GeneratedExamples(given.pack, clips, validation=True))
+    options = RunOptions(
+        given.output, given.minutes, given.resume, given.device, given.processes, given.threads, given.workers
+    )
+    train(
+        TrainingConfig.from_yaml(given.config),
+        options,
+        GeneratedExamples(given.pack, clips),
+        GeneratedExamples(given.pack, clips, validation=True),
+    )
 
 
 if __name__ == "__main__":

@@ -1,9 +1,10 @@
 """Heads that exist only while training: short paths from the loss to the pixels.
 
-`DenseHead` reads the target's mask straight off the fused encoder maps and the mask features with 1x1 convolutions.
+`DenseHead` reads the target's mask straight off the fused encoder maps and the mask features with 1x1
+convolutions.
 On a run of an hour this teaches the fusion and the pixel features long before queries find the object.
-`AlignmentHead` compares pixels, before any fusion, with the sentence: words and what they name come to lie in one
-space, which the fusion's attention then only has to read.
+`AlignmentHead` compares pixels, before any fusion, with the sentence: words and what they name come to lie
+in one space, which the fusion's attention then only has to read.
 """
 
 from __future__ import annotations
@@ -27,19 +28,23 @@ class DenseHead(nn.Module):
             nn.init.constant_(head.bias, -2.0)  # objects cover a small part of a frame
 
     def forward(self, maps: Sequence[Tensor], target: Tensor, has_target: Tensor) -> Tensor:
-        """Sum over maps [N,C,h,w] of cross-entropy (all pairs) and dice (pairs with a target [N,H,W] bool)."""
+        """Sum over maps [N,C,h,w] of cross-entropy (all pairs) and dice (pairs with a target [N,H,W]
+        bool)."""
         total = target.new_zeros((), dtype=maps[0].dtype)
         for head, features in zip(self.heads, maps, strict=True):
             logits = head(features)
             expected = area_mean(target, logits.shape[-2:])
-            everywhere, _ = mask_losses(logits, expected, has_target.new_ones(len(target), 1, dtype=logits.dtype))
+            everywhere, _ = mask_losses(
+                logits, expected, has_target.new_ones(len(target), 1, dtype=logits.dtype)
+            )
             _, dice = mask_losses(logits, expected, has_target[:, None].to(logits.dtype))
             total = total + 2 * everywhere + dice
         return total / len(self.heads)
 
 
 class AlignmentHead(nn.Module):
-    """Scaled cosine between every pixel of `levels` feature maps (width `channels`) and a sentence, as mask logits."""
+    """Scaled cosine between every pixel of `levels` feature maps (width `channels`) and a sentence, as mask
+    logits."""
 
     WIDTH = 64
 

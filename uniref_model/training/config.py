@@ -34,7 +34,8 @@ class Pairs:
 
 @dataclass(frozen=True)
 class LossWeights:
-    """Weights of the loss terms; class, box and mask weights as in Deformable DETR and the paper's supplement."""
+    """Weights of the loss terms; class, box and mask weights as in Deformable DETR and the paper's
+    supplement."""
 
     classification: float = 2.0
     l1: float = 5.0
@@ -93,7 +94,9 @@ def _build(kind: type, data: Any, where: str) -> Any:
     known = {f.name: f for f in dataclasses.fields(kind)}
     for key in data:
         if key not in known:
-            raise ValueError(f"{where}: unknown key {key!r} for {kind.__name__}; known: {', '.join(sorted(known))}")
+            raise ValueError(
+                f"{where}: unknown key {key!r} for {kind.__name__}; known: {', '.join(sorted(known))}"
+            )
     values = dict(data)
     for key, nested in {"pairs": Pairs, "weights": LossWeights}.items():
         if kind is TrainingConfig and key in values:

@@ -57,11 +57,15 @@ def _dilate(mask, other, size, rng):
 
 def _shift(mask, other, size, rng):
     dx, dy = rng.integers(-size, size + 1, 2)
-    return cv2.warpAffine(mask, np.float32([[1, 0, dx], [0, 1, dy]]), mask.shape[::-1], flags=cv2.INTER_NEAREST)
+    return cv2.warpAffine(
+        mask, np.float32([[1, 0, dx], [0, 1, dy]]), mask.shape[::-1], flags=cv2.INTER_NEAREST
+    )
 
 
 def _smooth(mask, other, size, rng):
-    return (cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 0.3 + size / 2) > rng.uniform(0.3, 0.6)).astype(np.uint8)
+    return (cv2.GaussianBlur(mask.astype(np.float32), (0, 0), 0.3 + size / 2) > rng.uniform(0.3, 0.6)).astype(
+        np.uint8
+    )
 
 
 def _hole(mask, other, size, rng):

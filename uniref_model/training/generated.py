@@ -10,11 +10,13 @@ from uniref_model.training.data.compose import Clip, ClipConfig, ClipGenerator
 from uniref_model.training.data.sprites import SpritePack
 from uniref_model.training.pairs import Example
 
+
 @dataclass(frozen=True)
 class GeneratedExamples:
     """Endless examples from generated clips; picklable, so that worker processes can make their own.
 
-    pack: sprite pack file, or None for procedural objects alone. validation: use the pack's held-out pictures.
+    pack: sprite pack file, or None for procedural objects alone. validation: use the pack's held-out
+    pictures.
     """
 
     pack: Path | None

@@ -17,8 +17,13 @@ class RunLog:
         self._picture = folder / "log.png"
         self._every = every
         self._sums: dict[str, list[float]] = defaultdict(list)
-        self._bar = tqdm(total=round(minutes, 2), initial=round(done_minutes, 2), unit="min", dynamic_ncols=True,
-                         bar_format="{l_bar}{bar}| {n:.1f}/{total:.0f} min {postfix}")
+        self._bar = tqdm(
+            total=round(minutes, 2),
+            initial=round(done_minutes, 2),
+            unit="min",
+            dynamic_ncols=True,
+            bar_format="{l_bar}{bar}| {n:.1f}/{total:.0f} min {postfix}",
+        )
 
     def step(self, step: int, minutes: float, figures: dict[str, float]) -> None:
         """Add one step's figures."""
@@ -29,14 +34,19 @@ class RunLog:
             means = {name: sum(values) / len(values) for name, values in self._sums.items()}
             self._sums.clear()
             self.write({"step": step, "minutes": round(minutes, 3), **means})
-            shown = {key.removeprefix("iou/"): f"{means[key]:.2f}" for key in
-                     ("loss", "iou/words", "iou/mask", "iou/hint", "pairs/s") if key in means}
+            shown = {
+                key.removeprefix("iou/"): f"{means[key]:.2f}"
+                for key in ("loss", "iou/words", "iou/mask", "iou/hint", "pairs/s")
+                if key in means
+            }
             self._bar.set_postfix(step=step, **shown)
 
     def write(self, row: dict[str, float]) -> None:
         """Append one line to log.jsonl."""
         with self._path.open("a", encoding="utf-8") as file:
-            file.write(json.dumps({k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()}) + "\n")
+            file.write(
+                json.dumps({k: round(v, 5) if isinstance(v, float) else v for k, v in row.items()}) + "\n"
+            )
 
     def draw(self) -> None:
         """Redraw log.png from log.jsonl."""
@@ -47,10 +57,18 @@ class RunLog:
 
         rows = [json.loads(line) for line in self._path.read_text(encoding="utf-8").splitlines()]
         figure, axes = pyplot.subplots(1, 3, figsize=(16, 4.5))
-        groups = {"loss": ("loss", "class", "l1", "giou", "mask", "dice", "dense", "proposals"),
-                  "IoU, training": ("iou/words", "iou/mask", "iou/both", "iou/hint", "score/absent", "score/gone"),
-                  "validation": ("val/iou/words", "val/iou/mask", "val/iou/both", "val/iou/hint", "val/false/absent",
-                                 "val/false/gone")}
+        groups = {
+            "loss": ("loss", "class", "l1", "giou", "mask", "dice", "dense", "proposals"),
+            "IoU, training": ("iou/words", "iou/mask", "iou/both", "iou/hint", "score/absent", "score/gone"),
+            "validation": (
+                "val/iou/words",
+                "val/iou/mask",
+                "val/iou/both",
+                "val/iou/hint",
+                "val/false/absent",
+                "val/false/gone",
+            ),
+        }
         for axis, (title, names) in zip(axes, groups.items(), strict=True):
             for name in names:
                 points = [(row["minutes"], row[name]) for row in rows if name in row]

@@ -37,7 +37,8 @@ def box_losses(boxes: Tensor, target: Tensor, match: Match) -> tuple[Tensor, Ten
 def mask_losses(logits: Tensor, target: Tensor, weight: Tensor) -> tuple[Tensor, Tensor]:
     """(cross-entropy, dice) of mask logits [N,K,h,w] against soft targets [N,h,w] in 0..1; weight [N,K] 0/1.
 
-    Targets are area means of the full-resolution mask, so the 0.5 level of the upsampled logits is its contour.
+    Targets are area means of the full-resolution mask, so the 0.5 level of the upsampled logits is its
+    contour.
     """
     expected = target[:, None].expand_as(logits)
     count = weight.sum().clamp(min=1)

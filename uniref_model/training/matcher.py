@@ -1,9 +1,11 @@
 """Which queries answer for a pair's target.
 
-A UniRef pair (frame, reference) has one target or none, so Hungarian matching reduces to the cheapest query and
-needs no assignment solver; everything is batched over pairs. As the authors' code does in its image stages (OTA,
-after YOLOX), a target may claim more than one query: as many as the overlaps of its best candidates add up to.
-This harms nothing at inference, where only the best query is read, and gives a short run more signal.
+A UniRef pair (frame, reference) has one target or none, so Hungarian matching reduces to the cheapest query
+and
+needs no assignment solver; everything is batched over pairs. As the authors' code does in its image stages
+(OTA,
+after YOLOX), a target may claim more than one query: as many as the overlaps of its best candidates add up
+to. This harms nothing at inference, where only the best query is read, and gives a short run more signal.
 """
 
 from __future__ import annotations
@@ -20,7 +22,8 @@ CANDIDATES = 8  # queries whose overlaps are summed for the dynamic count
 
 @dataclass(frozen=True)
 class Match:
-    """index [N,K] query numbers, cheapest first; valid [N,K] whether that query is claimed (none without target)."""
+    """index [N,K] query numbers, cheapest first; valid [N,K] whether that query is claimed (none without
+    target)."""
 
     index: Tensor
     valid: Tensor

@@ -56,8 +56,16 @@ class Batch:
     previous: list[int] = field(default_factory=list)  # [N]
     kind: list[int] = field(default_factory=list)  # [N] Kind
 
-    def add(self, kind: Kind, frame: int, target: int, *, text: str | None = None, first: int = -1,
-            previous: int = -1) -> None:
+    def add(
+        self,
+        kind: Kind,
+        frame: int,
+        target: int,
+        *,
+        text: str | None = None,
+        first: int = -1,
+        previous: int = -1,
+    ) -> None:
         """Append one pair."""
         self.kind.append(int(kind))
         self.frame.append(frame)
@@ -88,7 +96,9 @@ class PairSampler:
 
     def batch(self, examples: Sequence[Example]) -> Batch:
         """All pairs of the clips; at least one."""
-        batch = Batch(np.concatenate([e.images for e in examples]), np.concatenate([e.labels for e in examples]))
+        batch = Batch(
+            np.concatenate([e.images for e in examples]), np.concatenate([e.labels for e in examples])
+        )
         for position, example in enumerate(examples):
             areas = np.stack([np.bincount(frame.ravel(), minlength=256)[1:] for frame in example.labels])
             clip = _ClipPairs(example, areas, 3 * position, batch, self._minimum, self._rng)
@@ -99,8 +109,14 @@ class PairSampler:
 
     def _kinds(self) -> list[Kind]:
         wanted = self._pairs
-        expected = {Kind.WORDS: wanted.words, Kind.MASK: wanted.mask, Kind.BOTH: wanted.both,
-                    Kind.HINT: wanted.interactive, Kind.ABSENT: wanted.absent, Kind.GONE: wanted.gone}
+        expected = {
+            Kind.WORDS: wanted.words,
+            Kind.MASK: wanted.mask,
+            Kind.BOTH: wanted.both,
+            Kind.HINT: wanted.interactive,
+            Kind.ABSENT: wanted.absent,
+            Kind.GONE: wanted.gone,
+        }
         return [kind for kind, mean in expected.items() for _ in range(int(mean + self._rng.random()))]
 
     def _foreign_reference(self, batch: Batch, clips: int) -> None:
@@ -117,8 +133,15 @@ class PairSampler:
 class _ClipPairs:
     """Adds the pairs of one clip; kinds the clip cannot serve fall back to words or are skipped."""
 
-    def __init__(self, example: Example, areas: np.ndarray, offset: int, batch: Batch, minimum: int,
-                 rng: np.random.Generator) -> None:
+    def __init__(
+        self,
+        example: Example,
+        areas: np.ndarray,
+        offset: int,
+        batch: Batch,
+        minimum: int,
+        rng: np.random.Generator,
+    ) -> None:
         self._example, self._areas, self._offset = example, areas, offset
         self._batch, self._minimum, self._rng = batch, minimum, rng
         self._count = len(example.expressions)
@@ -127,8 +150,14 @@ class _ClipPairs:
 
     def add(self, kind: Kind) -> None:
         """Add one pair of `kind` if the clip allows it."""
-        add = {Kind.WORDS: self._words, Kind.MASK: self._mask, Kind.BOTH: self._both, Kind.HINT: self._hint,
-               Kind.ABSENT: self._absent, Kind.GONE: self._gone}[kind]
+        add = {
+            Kind.WORDS: self._words,
+            Kind.MASK: self._mask,
+            Kind.BOTH: self._both,
+            Kind.HINT: self._hint,
+            Kind.ABSENT: self._absent,
+            Kind.GONE: self._gone,
+        }[kind]
         add()
 
     def _visible(self, *frames: int) -> list[int]:
@@ -158,7 +187,9 @@ class _ClipPairs:
             return -1, -1
         if len(seen) == 2 and self._rng.random() < 0.35:
             seen = [self._pick(seen)]
-        return (self._first(index) if FIRST in seen else -1), (self._previous(index) if PREVIOUS in seen else -1)
+        return (self._first(index) if FIRST in seen else -1), (
+            self._previous(index) if PREVIOUS in seen else -1
+        )
 
     def _first(self, index: int) -> int:
         if index not in self._first_references:
@@ -177,7 +208,9 @@ class _ClipPairs:
         return self._batch.add_reference(self._offset + PREVIOUS, mask)
 
     def _mask(self) -> None:
-        index = self._pick([i for i in self._visible(CURRENT) if (self._areas[:CURRENT, i] >= self._minimum).any()])
+        index = self._pick(
+            [i for i in self._visible(CURRENT) if (self._areas[:CURRENT, i] >= self._minimum).any()]
+        )
         if index is None:
             return self._words()
         first, previous = self._references(index)
@@ -189,8 +222,14 @@ class _ClipPairs:
         if index is None:
             return self._mask()
         first, previous = self._references(index)
-        self._batch.add(Kind.BOTH, self._offset + CURRENT, index + 1, text=self._spoken(index, CURRENT),
-                        first=first, previous=previous)
+        self._batch.add(
+            Kind.BOTH,
+            self._offset + CURRENT,
+            index + 1,
+            text=self._spoken(index, CURRENT),
+            first=first,
+            previous=previous,
+        )
 
     def _hint(self) -> None:
         index = self._pick(self._visible(CURRENT))
@@ -207,8 +246,11 @@ class _ClipPairs:
             self._batch.add(Kind.ABSENT, self._offset + CURRENT, -1, text=text)
 
     def _gone(self) -> None:
-        left = [i for i in range(self._count)
-                if self._areas[CURRENT, i] == 0 and (self._areas[:CURRENT, i] >= self._minimum).any()]
+        left = [
+            i
+            for i in range(self._count)
+            if self._areas[CURRENT, i] == 0 and (self._areas[:CURRENT, i] >= self._minimum).any()
+        ]
         index = self._pick(left)
         if index is not None:
             first, previous = self._references(index)

@@ -20,8 +20,12 @@ def load_pretrained_backbone(network: nn.Module) -> bool:
     name = network.config.backbone.name
     spec = importlib.util.find_spec(LITE0_PACKAGE)
     if name != "tf_efficientnet_lite0" or spec is None or spec.origin is None:
-        _log.warning("backbone %s starts from random weights (package %s: %s)", name, LITE0_PACKAGE,
-                     "absent" if spec is None else "not for this backbone")
+        _log.warning(
+            "backbone %s starts from random weights (package %s: %s)",
+            name,
+            LITE0_PACKAGE,
+            "absent" if spec is None else "not for this backbone",
+        )
         return False
     path = next((Path(spec.origin).parent / "models").glob("efficientnet-lite0-*.pth"))
     load_backbone_weights(network.backbone, load_efficientnet_lite0(path))

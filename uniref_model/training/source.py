@@ -11,7 +11,9 @@ from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from uniref_model.training.config import Stage, TrainingConfig
 from uniref_model.training.pairs import Batch, Example, PairSampler
 
-ExampleMaker = Callable[[tuple[int, int], int], Iterator[Example]]  # (height, width), seed -> endless examples
+ExampleMaker = Callable[
+    [tuple[int, int], int], Iterator[Example]
+]  # (height, width), seed -> endless examples
 
 
 class BatchStream(IterableDataset):
@@ -44,8 +46,14 @@ def loader(stream: BatchStream, workers: int) -> DataLoader:
 
     Workers are spawned: forked ones inherit the locks of OpenCV's and torch's thread pools and hang.
     """
-    return DataLoader(stream, batch_size=None, num_workers=workers, prefetch_factor=3 if workers else None,
-                      worker_init_fn=_polite, multiprocessing_context="spawn" if workers else None)
+    return DataLoader(
+        stream,
+        batch_size=None,
+        num_workers=workers,
+        prefetch_factor=3 if workers else None,
+        worker_init_fn=_polite,
+        multiprocessing_context="spawn" if workers else None,
+    )
 
 
 def _polite(_: int) -> None:

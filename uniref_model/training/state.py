@@ -54,9 +54,15 @@ class RunState:
     def save(self, path: Path) -> None:
         """Write the whole state; a reader never sees half a file."""
         data = {
-            "format": FORMAT, "model": self.model.state_dict(), "average": self.average.state,
-            "average_updates": self.average.updates, "optimiser": self.optimiser.state_dict(), "step": self.step,
-            "seconds": self.seconds, "torch_rng": torch.get_rng_state(), "numpy_rng": np.random.get_state(),
+            "format": FORMAT,
+            "model": self.model.state_dict(),
+            "average": self.average.state,
+            "average_updates": self.average.updates,
+            "optimiser": self.optimiser.state_dict(),
+            "step": self.step,
+            "seconds": self.seconds,
+            "torch_rng": torch.get_rng_state(),
+            "numpy_rng": np.random.get_state(),
             "python_rng": random.getstate(),
         }
         partial = path.with_suffix(".part")

@@ -40,6 +40,7 @@ class Tensors:
     @staticmethod
     def of(batch: Batch, words: WordCache, device: torch.device) -> Tensors:
         """Move a batch to the device; a dummy text or reference stands in where the batch has none."""
+
         def index(values: list[int]) -> Tensor:
             return torch.tensor(values, device=device)
 
@@ -48,11 +49,18 @@ class Tensors:
         labels = torch.from_numpy(batch.labels).to(device)
         masks = np.stack(batch.reference_mask or [np.zeros(batch.labels.shape[1:], np.uint8)])
         return Tensors(
-            images=torch.from_numpy(batch.images).to(device), reference_frame=index(batch.reference_frame or [0]),
-            reference_mask=torch.from_numpy(masks).to(device)[:, None].float() / 255, frame=frame,
-            target=(labels[frame] == value[:, None, None]) & (value > 0)[:, None, None], has_target=value > 0,
-            text=index(batch.text), first=index(batch.first), previous=index(batch.previous),
-            kind=index(batch.kind), hidden=hidden.to(device), attention=attention.to(device),
+            images=torch.from_numpy(batch.images).to(device),
+            reference_frame=index(batch.reference_frame or [0]),
+            reference_mask=torch.from_numpy(masks).to(device)[:, None].float() / 255,
+            frame=frame,
+            target=(labels[frame] == value[:, None, None]) & (value > 0)[:, None, None],
+            has_target=value > 0,
+            text=index(batch.text),
+            first=index(batch.first),
+            previous=index(batch.previous),
+            kind=index(batch.kind),
+            hidden=hidden.to(device),
+            attention=attention.to(device),
         )
 
 
@@ -89,14 +97,19 @@ class TrainingModel(nn.Module):
         )
         language = self.network.embed_words(data.hidden, data.attention).select(data.text.clamp(min=0))
         return self.network.segment(
-            features.select(data.frame), language, joined, use_language=(data.text >= 0).float(), use_mask=use_mask,
+            features.select(data.frame),
+            language,
+            joined,
+            use_language=(data.text >= 0).float(),
+            use_mask=use_mask,
             masks=masks,
         )
 
     def forward(self, data: Tensors, feedback: bool = False) -> tuple[Tensor, dict[str, float]]:
         """Loss and a dict of its terms, plus `iou/<kind>` of the best query's mask.
 
-        feedback: replace the previous masks by what the network itself answers there from the first reference.
+        feedback: replace the previous masks by what the network itself answers there from the first
+        reference.
         """
         features = self.network.encode_image(self.normalise(data.images))
         if feedback:
@@ -110,8 +123,15 @@ class TrainingModel(nn.Module):
         if not len(chosen):
             return
         reference = data.previous[chosen]
-        asked = Tensors(**{**vars(data), "frame": data.reference_frame[reference], "text": data.text[chosen] * 0 - 1,
-                           "first": data.first[chosen], "previous": data.previous[chosen] * 0 - 1})
+        asked = Tensors(
+            **{
+                **vars(data),
+                "frame": data.reference_frame[reference],
+                "text": data.text[chosen] * 0 - 1,
+                "first": data.first[chosen],
+                "previous": data.previous[chosen] * 0 - 1,
+            }
+        )
         output = self._segment(asked, features, "best")
         answer = upsample(output.mask_logits, data.target.shape[-2:]) > 0
         good = answer.flatten(1).any(1) & (output.logits.amax(1) > -1.0)
@@ -128,10 +148,16 @@ class TrainingModel(nn.Module):
             found = match(logits, predicted, boxes, data.has_target, self.config.positives)
             l1, giou = box_losses(predicted, boxes, found)
             masks = self.network.masks_for(output, found.index[:, :MASK_QUERIES], layer=layer)
-            entropy, dice = mask_losses(masks, area_mean(data.target, masks.shape[-2:]),
-                                        found.valid[:, :MASK_QUERIES].float())
-            named = {"class": weights.classification * class_loss(logits, found), "l1": weights.l1 * l1,
-                     "giou": weights.giou * giou, "mask": weights.mask * entropy, "dice": weights.dice * dice}
+            entropy, dice = mask_losses(
+                masks, area_mean(data.target, masks.shape[-2:]), found.valid[:, :MASK_QUERIES].float()
+            )
+            named = {
+                "class": weights.classification * class_loss(logits, found),
+                "l1": weights.l1 * l1,
+                "giou": weights.giou * giou,
+                "mask": weights.mask * entropy,
+                "dice": weights.dice * dice,
+            }
             factor = 1.0 if layer == len(layers) - 1 else weights.auxiliary
             total = total + factor * sum(named.values())
             terms.update({name: value.detach() for name, value in named.items()})
@@ -152,7 +178,9 @@ class TrainingModel(nn.Module):
             return data.hidden.new_zeros(())
         language = self.network.embed_words(data.hidden, data.attention)
         maps = [level[data.frame[rows]] for level in features.levels[:3]]
-        loss = self.alignment(maps, language.sentence[data.text[rows]], data.target[rows], data.has_target[rows])
+        loss = self.alignment(
+            maps, language.sentence[data.text[rows]], data.target[rows], data.has_target[rows]
+        )
         return loss * self.config.weights.alignment
 
     def _proposal_loss(self, output: object, boxes: Tensor, data: Tensors) -> Tensor:

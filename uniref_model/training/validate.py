@@ -1,4 +1,5 @@
-"""Scores on held-out clips: how well words, masks and clicks find their object, and how often absence is noticed."""
+"""Scores on held-out clips: how well words, masks and clicks find their object, and how often absence is
+noticed."""
 
 from __future__ import annotations
 
