@@ -12,6 +12,7 @@ torch = pytest.importorskip("torch", reason="training needs PyTorch")
 
 from toy_clips import toy_examples  # noqa: E402
 
+from uniref_model.training import calibrate  # noqa: E402
 from uniref_model.training.boxes import boxes_of_masks, pairwise_iou_giou  # noqa: E402
 from uniref_model.training.config import Pairs, Stage, TrainingConfig  # noqa: E402
 from uniref_model.training.degrade import degrade, hint  # noqa: E402
@@ -136,7 +137,7 @@ def test_unknown_settings_are_refused_by_name(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="learning_rat"):
         TrainingConfig.from_yaml(path)
     path.write_text("stages:\n  - {until: 0.5, height: 64, width: 128, clips: 1}\n")
-    with pytest.raises(ValueError, match="1.0"):
+    with pytest.raises(ValueError, match=r"1\.0"):
         TrainingConfig.from_yaml(path)
 
 
@@ -191,7 +192,7 @@ class TestRun:
 
         wrong = tmp_path / "wrong.pt"
         torch.save({"model": 1}, wrong)
-        with pytest.raises(ModelFileError, match="wrong.pt"):
+        with pytest.raises(ModelFileError, match=r"wrong\.pt"):
             train(TrainingConfig(), RunOptions(tmp_path, 0.1, resume=wrong, workers=0), toy_examples, toy_examples)
 
 
@@ -217,3 +218,30 @@ def test_a_few_steps_on_one_batch_lower_the_loss(tmp_path: Path) -> None:
     assert losses[-1] < 0.8 * losses[0]
     unused = [n for n, p in model.named_parameters() if p.requires_grad and p.grad is None]
     assert not unused, f"no gradient reaches {unused}"
+
+
+def test_calibration_turns_scores_into_the_rate_of_right_answers() -> None:
+    generator = torch.Generator().manual_seed(3)
+    logits = torch.randn(4000, generator=generator) - 3.0
+    truth = (4.0 * logits + 11.0).sigmoid()
+    right = torch.rand(4000, generator=generator) < truth
+    found = calibrate.fit(logits, right)
+    assert (found.scale * logits + found.bias).sigmoid().sub(truth).abs().max() < 0.06
+    assert found.loss_after < found.loss_before
+    with pytest.raises(ValueError, match="4000 of 4000"):
+        calibrate.fit(logits, torch.ones(4000, dtype=torch.bool))
+
+
+def test_calibration_changes_the_scores_and_not_the_choice() -> None:
+    from uniref_model.network.config import ModelConfig
+    from uniref_model.network.model import UniRef
+
+    torch.manual_seed(0)
+    network = UniRef(ModelConfig.from_name("uniref_nano"), with_text=False).eval()
+    features = network.encode_image(torch.randn(1, 3, 64, 96))
+    with torch.no_grad():
+        before = network.segment(features, masks=None)
+        calibrate.apply(network, calibrate.Calibration(3.0, 1.5, 2, 1, 0.0, 0.0))
+        after = network.segment(features, masks=None)
+    assert torch.allclose(after.logits, 3.0 * before.logits + 1.5, atol=1e-5)
+    assert torch.equal(after.best, before.best)

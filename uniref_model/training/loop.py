@@ -6,6 +6,7 @@ import os
 import random
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from pathlib import Path
@@ -13,9 +14,11 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.distributed as dist
+from safetensors.torch import save_file
 
 from uniref_model.network.config import ModelConfig
 from uniref_model.network.model import UniRef
+from uniref_model.training import calibrate
 from uniref_model.training.config import Pairs, Stage, TrainingConfig
 from uniref_model.training.log import RunLog
 from uniref_model.training.source import BatchStream, ExampleMaker, loader
@@ -173,19 +176,37 @@ class _Run:
             self.saved = state.seconds
             self._save()
 
-    def _validate(self) -> None:
-        """Score the averaged weights."""
+    @contextmanager
+    def _averaged(self) -> Iterator[UniRef]:
+        """The network with the averaged weights, for a while."""
         network = self.state.model.network
         trained = {name: value.clone() for name, value in network.state_dict().items()}
         network.load_state_dict(self.state.average.state)
-        scores = validate(self.state.model, self.validation)
+        yield network
         network.load_state_dict(trained)
+
+    def _validate(self) -> None:
+        """Score the averaged weights."""
+        with self._averaged():
+            scores = validate(self.state.model, self.validation)
         self.log.write({"step": self.state.step, "minutes": self.state.seconds / 60,
                         **{f"val/{name}": value for name, value in scores.items()}})
 
-    def _save(self) -> None:
-        from safetensors.torch import save_file
+    def _calibrate(self) -> None:
+        """Write model.safetensors: the averaged weights with calibrated scores, what `uniref export` takes."""
+        with self._averaged() as network:
+            try:
+                found = calibrate.fit(*calibrate.collect(self.state.model, self.validation))
+            except ValueError as error:  # a run of a few steps: nothing is right yet
+                self.log.write({"step": self.state.step, "calibration": str(error)})
+                return
+            calibrate.apply(network, found)
+            weights = {name: value.contiguous().clone() for name, value in network.state_dict().items()}
+        notes = {"step": str(self.state.step), "calibration": str(found)}
+        save_file(weights, self.options.output / "model.safetensors", metadata=notes)
+        self.log.write({"step": self.state.step, "calibration": str(found)})
 
+    def _save(self) -> None:
         self.state.save(self.options.output / "last.pt")
         average = {name: value.contiguous() for name, value in self.state.average.state.items()}
         save_file(average, self.options.output / "average.part", metadata={"step": str(self.state.step)})
@@ -194,5 +215,6 @@ class _Run:
 
     def _finish(self) -> None:
         self._validate()
+        self._calibrate()
         self._save()
         self.log.close()

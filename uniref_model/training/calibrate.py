@@ -1,0 +1,87 @@
+"""Scores that mean what they say: Platt scaling of the class logit, folded into the network's last class head.
+
+Focal loss with several positives a target teaches an order of scores, not their size. Two numbers fitted on
+held-out generated clips (logistic regression of "is the answer right", Platt 1999) turn the best query's score into
+the probability of a right answer, so that the thresholds 0.4 and 0.3 keep their meaning for every set of weights.
+Which query is best cannot change: the scale is positive.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor, nn
+
+from uniref_model.training.step import Tensors, TrainingModel, mask_iou, upsample
+
+RIGHT_IOU = 0.5
+MIN_SCALE, MAX_SCALE = 0.2, 12.0
+
+
+@dataclass(frozen=True)
+class Calibration:
+    """logit -> scale * logit + bias. answers, right: pairs it was fitted on. loss_*: nats a pair, before and
+    after."""
+
+    scale: float
+    bias: float
+    answers: int
+    right: int
+    loss_before: float
+    loss_after: float
+
+    def __str__(self) -> str:
+        return json.dumps({k: round(v, 4) if isinstance(v, float) else v for k, v in asdict(self).items()})
+
+
+@torch.no_grad()
+def collect(model: TrainingModel, batches: Sequence[Tensors]) -> tuple[Tensor, Tensor]:
+    """Best logits [N] of all pairs, and whether the answer was right [N]: a target there, and IoU over 0.5."""
+    model.eval()
+    logits, right = [], []
+    for data in batches:
+        output = model.respond(data, "best")
+        iou = mask_iou(upsample(output.mask_logits, data.target.shape[-2:]) > 0, data.target)
+        logits.append(output.logits.amax(1))
+        right.append(data.has_target & (iou > RIGHT_IOU))
+    return torch.cat(logits), torch.cat(right)
+
+
+def fit(logits: Tensor, right: Tensor) -> Calibration:
+    """Maximum likelihood with Platt's softened targets. ValueError unless there are right and wrong answers."""
+    count, positive = len(right), int(right.sum())
+    if positive == 0 or positive == count:
+        raise ValueError(
+            f"{positive} of {count} held-out answers are right; calibration needs right and wrong ones"
+        )
+    target = torch.where(right, (positive + 1) / (positive + 2), 1 / (count - positive + 2)).double()
+    x = logits.double()
+    log_scale, bias = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
+    parameters = [log_scale.requires_grad_(), bias.requires_grad_()]
+
+    def loss() -> Tensor:
+        return nn.functional.binary_cross_entropy_with_logits(log_scale.exp() * x + bias, target)
+
+    before = float(loss())
+    optimiser = torch.optim.LBFGS(parameters, max_iter=200, line_search_fn="strong_wolfe")
+
+    def closure() -> Tensor:
+        optimiser.zero_grad()
+        value = loss()
+        value.backward()
+        return value
+
+    optimiser.step(closure)
+    scale = float(log_scale.exp().clamp(MIN_SCALE, MAX_SCALE))
+    return Calibration(scale, float(bias), count, positive, before, float(loss()))
+
+
+@torch.no_grad()
+def apply(network: nn.Module, calibration: Calibration) -> None:
+    """Fold the calibration into the class head of the last decoder layer, in place."""
+    head = network.class_embed[network.config.transformer.decoder_layers - 1]
+    head.weight.mul_(calibration.scale)
+    head.bias.mul_(calibration.scale).add_(calibration.bias)
