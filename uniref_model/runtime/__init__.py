@@ -30,8 +30,9 @@ __all__ = [
     "shipped_models",
 ]
 
-RUNTIMES = ("onnxruntime",)
-"""Runtimes by preference: "auto" takes the first that works here."""
+RUNTIMES = ("onnxruntime", "tensorrt")
+"""Runtimes there are. "auto" takes the first: TensorRT builds engines for minutes, so it has to be asked
+for."""
 
 
 def load_runtime(
@@ -48,11 +49,15 @@ def load_runtime(
         size: "256x448" (height x width); None takes the model's default.
         runtime: "auto" or one of `RUNTIMES`.
         threads: CPU threads; None chooses.
-        device: "cpu" or "cuda".
+        device: "cpu" or "cuda", for onnxruntime; TensorRT always runs on the GPU.
     Raises ModelFileError or RuntimeUnavailable; each names what was asked for and what there is.
     """
     if runtime not in ("auto", *RUNTIMES):
         raise RuntimeUnavailable(f"no runtime {runtime!r}, expected auto or one of {', '.join(RUNTIMES)}")
+    if runtime == "tensorrt":
+        from .trt.runtime import TensorRtRuntime
+
+        return TensorRtRuntime(model, size=size, threads=threads)
     from .onnx_runtime import OnnxRuntime
 
     return OnnxRuntime(model, size=size, threads=threads, device=device)
@@ -60,11 +65,29 @@ def load_runtime(
 
 def available_runtimes() -> dict[str, str]:
     """Every runtime with its version when it works here, else "unavailable: " and why."""
+    return {"onnxruntime": _onnxruntime_state(), "tensorrt": _tensorrt_state()}
+
+
+def _onnxruntime_state() -> str:
     try:
         import onnxruntime
     except ImportError as error:
-        return {"onnxruntime": f"unavailable: {error}"}
+        return f"unavailable: {error}"
     providers = ", ".join(
         name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers()
     )
-    return {"onnxruntime": f"{onnxruntime.__version__} ({providers})"}
+    return f"{onnxruntime.__version__} ({providers})"
+
+
+def _tensorrt_state() -> str:
+    from .trt.device import CudaDevice
+    from .trt.library import load_library
+
+    try:
+        library = load_library()
+        device = CudaDevice()
+    except RuntimeUnavailable as error:
+        return f"unavailable: {error}"
+    gpu = device.facts()["gpu"]
+    device.close()
+    return f"{library.name} {library.version} on {gpu}"

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -54,9 +54,18 @@ def _physical_cores() -> int | None:
     return len(siblings) or None
 
 
+class Batch(Protocol):
+    """A graph for one batch size: `inputs` are arrays made once, by name, for what depends on objects."""
+
+    inputs: dict[str, np.ndarray]
+
+    def run(self, shared: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Run on `inputs` and the frame's own inputs; outputs by name, in arrays that the caller may keep."""
+
+
 @dataclass(frozen=True)
-class _Batch:
-    """A session with constant shapes and the inputs made for it, keyed by input name."""
+class SessionBatch:
+    """A session of ONNX Runtime with constant shapes."""
 
     session: Any
     inputs: dict[str, np.ndarray]
@@ -105,7 +114,7 @@ class OnnxRuntime(Runtime):
             name: f"{name}{suffix}" for name in ("encode_image", "encode_reference", "segment")
         } | {"encode_text": "encode_text.onnx"}
         verify_files(self._folder, self.spec, [*self._files.values(), "tokenizer.json"])
-        self._batches: dict[tuple[str, int], _Batch] = {}
+        self._batches: dict[tuple[str, int], Batch] = {}
         self._lock = Lock()
         self._text_lock = Lock()
         self._tokenizer = PromptTokenizer(self._folder / "tokenizer.json", self.spec.max_words)
@@ -194,7 +203,7 @@ class OnnxRuntime(Runtime):
         batch = self._batch("segment", bucket)
         for row in range(bucket):
             # Padding repeats the first object: real numbers, so no NaN or denormal slows the batch down.
-            _write_object(batch.inputs, row, objects[row] if row < len(objects) else objects[0])
+            write_object(batch.inputs, row, objects[row] if row < len(objects) else objects[0])
         out = batch.run(shared)
         return [
             Prediction(float(out["score"][row]), out["box"][row], out["mask_logits"][row])
@@ -210,14 +219,17 @@ class OnnxRuntime(Runtime):
             out["words"][0], attention[0].astype(np.float32), out["sentence"][0], truncated=truncated
         )
 
-    def _batch(self, graph: str, bucket: int) -> _Batch:
+    def _batch(self, graph: str, bucket: int) -> Batch:
         known = self._batches.get((graph, bucket))
         if known is None:
             if graph not in self._files:
                 raise RuntimeUnavailable(f"the runtime of model {self.spec.name!r} is closed")
-            session = self._session(self._folder / self._files[graph], bucket)
-            known = self._batches[graph, bucket] = _Batch(session, _object_inputs(session))
+            known = self._batches[graph, bucket] = self._make_batch(graph, bucket)
         return known
+
+    def _make_batch(self, graph: str, bucket: int) -> Batch:
+        session = self._session(self._folder / self._files[graph], bucket)
+        return SessionBatch(session, _object_inputs(session))
 
     def _session(self, path: Path, bucket: int) -> Any:
         options = self._ort.SessionOptions()
@@ -238,16 +250,20 @@ class OnnxRuntime(Runtime):
             raise ModelFileError(f"ONNX Runtime cannot load {path}: {error}") from error
 
 
+OBJECT_INPUTS = ("masks", "word", "sentence", "use_", "key", "value", "embed")
+"""How the names of inputs that depend on objects begin."""
+
+
 def _object_inputs(session: Any) -> dict[str, np.ndarray]:
     """Zeroed arrays for the inputs that depend on objects; the frame's are passed as they are."""
     return {
         node.name: np.zeros([int(v) for v in node.shape], _DTYPES[node.type])
         for node in session.get_inputs()
-        if node.name.startswith(("masks", "word", "sentence", "use_", "key", "value", "embed"))
+        if node.name.startswith(OBJECT_INPUTS)
     }
 
 
-def _write_object(inputs: dict[str, np.ndarray], row: int, item: ObjectReferences) -> None:
+def write_object(inputs: dict[str, np.ndarray], row: int, item: ObjectReferences) -> None:
     """Copy one object into its row of a segment batch; absent references are switched off, their numbers left
     alone."""
     language = item.language
