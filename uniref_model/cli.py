@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from . import __version__
+from .commands import bench as bench_commands
 from .commands import data as data_commands
 from .commands import eval as eval_commands
 from .commands import model as model_commands
@@ -74,7 +75,7 @@ def track(
     ] = None,
     model: Annotated[str, typer.Option(help="A model's name or folder; see 'uniref info'.")] = "uniref_nano",
     size: Annotated[str | None, typer.Option(help="Model size, height x width, such as 192x320.")] = None,
-    runtime: Annotated[str, typer.Option(help="auto or onnxruntime.")] = "auto",
+    runtime: Annotated[str, typer.Option(help="auto, onnxruntime or tensorrt.")] = "auto",
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; chosen by default.")] = None,
     references: Annotated[
@@ -135,7 +136,7 @@ def doctor() -> None:
         raise typer.Exit(1)
 
 
-for _commands in (model_commands, data_commands, eval_commands):
+for _commands in (bench_commands, model_commands, data_commands, eval_commands):
     _commands.register(app)
 
 

@@ -77,7 +77,7 @@ def export_command(
     """Write a trained model as ONNX graphs, each checked against PyTorch."""
     from ..runtime import ModelSpec
 
-    sizes = [_size(text) for text in size]
+    sizes = [parse_size(text) for text in size]
     if not weights.is_file():
         raise SourceError(f"no such file: {weights}")
     with _needs_torch():
@@ -104,7 +104,8 @@ def export_command(
         console.output.print(line, highlight=False)
 
 
-def _size(text: str) -> tuple[int, int]:
+def parse_size(text: str) -> tuple[int, int]:
+    """(height, width) of "256x448". Raises UniRefError."""
     parts = text.lower().split("x")
     if len(parts) != 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
         raise UniRefError(f"the size {text!r} is not HEIGHTxWIDTH, such as 256x448")
