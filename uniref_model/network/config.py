@@ -81,7 +81,7 @@ class TransformerConfig:
 @dataclass(frozen=True)
 class MaskHeadConfig:
     reduce: int = 64  # width between the pyramid and the 8 mask channels
-    coordinate_scale: float = 1.0  # relative coordinates are pixels times this; the authors use raw pixels
+    coordinate_span: float | None = None  # relative coordinates run over this many units a width; None: pixels
 
 
 @dataclass(frozen=True)

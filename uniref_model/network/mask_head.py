@@ -19,7 +19,7 @@ PARAMETER_SIZES = (80, 64, 8, 8, 8, 1)
 class MaskHead(nn.Module):
     def __init__(self, config: MaskHeadConfig, channels: int, res2_channels: int):
         super().__init__()
-        self.coordinate_scale = config.coordinate_scale
+        self.coordinate_span = config.coordinate_span
         self.lay3 = nn.Conv2d(channels, channels, 3, 1, 1)
         self.lay4 = nn.Conv2d(channels, channels, 3, 1, 1)
         # a plain convolution, in spite of the authors' name
@@ -67,11 +67,12 @@ class MaskHead(nn.Module):
         height, width = features.shape[-2:]
         w0, w1, w2, b0, b1, b2 = params.split(PARAMETER_SIZES, -1)
         w0 = w0.unflatten(-1, (MASK_CHANNELS, 2 + MASK_CHANNELS))  # [N, K, 8 out, 10 in]
-        # reference point minus pixel centre, in pixels
+        # reference point minus pixel centre, in pixels unless the config has another unit
         x = torch.arange(width, dtype=features.dtype, device=features.device) * STRIDE + STRIDE // 2
         y = torch.arange(height, dtype=features.dtype, device=features.device) * STRIDE + STRIDE // 2
-        dx = (reference[..., 0:1] * image_size[1] - x) * self.coordinate_scale  # [N, K, w]
-        dy = (reference[..., 1:2] * image_size[0] - y) * self.coordinate_scale  # [N, K, h]
+        unit = 1.0 if self.coordinate_span is None else self.coordinate_span / image_size[1]
+        dx = (reference[..., 0:1] * image_size[1] - x) * unit  # [N, K, w]
+        dy = (reference[..., 1:2] * image_size[0] - y) * unit  # [N, K, h]
         # a 1x1 convolution of [dx, dy, features]; dx and dy vary along one axis only, so they are never
         # spread out
         z = (w0[..., 2:].flatten(1, 2) @ features.flatten(2)).reshape(
