@@ -1,5 +1,9 @@
-"""Kept for tools that look for it; everything is said in pyproject.toml."""
+"""What pyproject.toml cannot say: config/ travels inside the package, as uniref_model/config."""
 
-from setuptools import setup
+from setuptools import find_packages, setup
 
-setup()
+setup(
+    packages=[*find_packages(include=["uniref_model", "uniref_model.*"]), "uniref_model.config"],
+    package_dir={"uniref_model.config": "config"},
+    package_data={"uniref_model": ["weights/**/*"], "uniref_model.config": ["**/*.yaml"]},
+)
