@@ -60,7 +60,7 @@ class CaptureSource(FrameSource):
     """A video file or a camera."""
 
     def __init__(self, what: str | int, title: str) -> None:
-        _silence_ffmpeg()
+        silence_ffmpeg()
         self._title = title
         self._capture = cv2.VideoCapture(what)
         opened, first = self._capture.read() if self._capture.isOpened() else (False, None)
@@ -190,7 +190,7 @@ class VideoWriter:
         if self._writer is None:
             self._size = (image.shape[1], image.shape[0])
             make_folder(self._path.parent)
-            _silence_ffmpeg()
+            silence_ffmpeg()
             code = cv2.VideoWriter_fourcc(*_CODECS[self._path.suffix.lower()])
             self._writer = cv2.VideoWriter(str(self._path), code, self._fps, self._size)
             if not self._writer.isOpened():
@@ -220,7 +220,7 @@ def _natural(path: Path) -> list[tuple[int, int | str]]:
     ]
 
 
-def _silence_ffmpeg() -> None:
+def silence_ffmpeg() -> None:
     """Keep FFmpeg's own complaints off stderr: the errors raised here say which file. OpenCV reads this
     once."""
     os.environ.setdefault("OPENCV_FFMPEG_LOGLEVEL", "-8")

@@ -19,6 +19,7 @@ from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
 
 from uniref_model.errors import SourceError
+from uniref_model.video import silence_ffmpeg
 from uniref_ros.conversion import fill_image
 
 _FALLBACK_RATE = 30.0  # frames/s, for a file that does not say
@@ -47,6 +48,7 @@ def open_video(source: str) -> Video:
     """Open a file, or a camera device given by its number. Raises SourceError."""
     if not source:
         raise SourceError("parameter source is empty, expected a video file or the number of a camera device")
+    silence_ffmpeg()
     if source.isdigit():
         capture = cv2.VideoCapture(int(source))
         if not capture.isOpened():

@@ -19,8 +19,10 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
+from ..errors import SourceError
 from ..runtime.base import Runtime
 from ..tracking import TrackedFrame, Tracker, TrackerConfig
+from ..video import open_source
 from .errors import DatasetError
 from .metrics import Score, mean_score, score_mask
 
@@ -323,19 +325,15 @@ def _frame_files(folder: Path) -> list[Path]:
 
 
 def _video_frames(path: Path) -> Iterator[tuple[str, np.ndarray]]:
-    capture = cv2.VideoCapture(str(path))
     try:
-        index = 0
-        while True:
-            found, image = capture.read()
-            if not found:
-                break
-            yield f"{index:05d}", cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-            index += 1
+        source = open_source(str(path))
+    except SourceError as error:
+        raise DatasetError(str(error)) from error
+    try:
+        for frame in source:
+            yield f"{frame.index:05d}", frame.image
     finally:
-        capture.release()
-    if index == 0:
-        raise DatasetError(f"{path} holds no frame that OpenCV can decode")
+        source.close()
 
 
 def _read_image(path: Path) -> np.ndarray:
