@@ -364,6 +364,15 @@ def _real_library() -> Library | None:
 
 
 @needs_model
+@pytest.mark.parametrize("graph", ["encode_image", "encode_reference"])
+def test_the_image_is_cast_before_anything_else(graph):
+    """TensorRT refuses a uint8 input that goes anywhere but into a Cast (found by building these graphs)."""
+    onnx = pytest.importorskip("onnx", reason="onnx is not installed")
+    model = onnx.load(MODEL / f"{graph}_192x320.onnx", load_external_data=False)
+    assert {node.op_type for node in model.graph.node if "image" in node.input} == {"Cast"}
+
+
+@needs_model
 @pytest.mark.skipif(_real_library() is None, reason="no TensorRT library is installed (see load_library)")
 @pytest.mark.parametrize("graph", ["encode_image", "encode_reference", "segment"])
 def test_the_real_library_builds_the_graphs(tmp_path, graph):

@@ -44,7 +44,8 @@ class _Part(nn.Module):
 
     def normalise(self, image: Tensor) -> Tensor:
         """uint8 [1,H,W,3] RGB -> float [1,3,H,W]."""
-        return image.permute(0, 3, 1, 2).float() * self.scale + self.offset
+        # TensorRT takes a uint8 input only where a cast is the first thing that happens to it.
+        return image.float().permute(0, 3, 1, 2) * self.scale + self.offset
 
 
 class EncodeImage(_Part):
