@@ -39,7 +39,9 @@ def test_boxes_of_masks_are_tight_and_empty_ones_are_zero() -> None:
 
 
 def test_the_matcher_takes_the_overlapping_query_and_none_without_target() -> None:
-    boxes = torch.tensor([[[0.2, 0.2, 0.2, 0.2], [0.7, 0.7, 0.2, 0.2], [0.5, 0.5, 0.9, 0.9]]]).expand(2, -1, -1)
+    boxes = torch.tensor([[[0.2, 0.2, 0.2, 0.2], [0.7, 0.7, 0.2, 0.2], [0.5, 0.5, 0.9, 0.9]]]).expand(
+        2, -1, -1
+    )
     target = torch.tensor([[0.7, 0.7, 0.22, 0.2]]).expand(2, -1)
     found = match(torch.zeros(2, 3), boxes, target, torch.tensor([True, False]), positives=3)
     assert found.index[0, 0] == 1
@@ -118,7 +120,9 @@ def test_every_kind_of_pair_has_the_references_it_needs() -> None:
 
 def test_a_hint_is_drawn_on_the_frame_it_asks_about_and_a_mask_on_an_earlier_one() -> None:
     batch = sampled(Pairs(words=0, mask=3, both=0, interactive=3, absent=0, gone=0))
-    for kind, frame, first, previous in zip(batch.kind, batch.frame, batch.first, batch.previous, strict=True):
+    for kind, frame, first, previous in zip(
+        batch.kind, batch.frame, batch.first, batch.previous, strict=True
+    ):
         earlier = [batch.reference_frame[r] for r in (first, previous) if r >= 0]
         assert all((at == frame) if kind == Kind.HINT else (at < frame) for at in earlier)
 
@@ -156,13 +160,16 @@ class TestRun:
         from uniref_model.training.loop import RunOptions, train
 
         output = tmp_path_factory.mktemp("run")
-        config = TrainingConfig(stages=(Stage(1.0, 64, 128, 2),), validation_clips=4, feedback_after=0.0,
-                                feedback_probability=1.0)
+        config = TrainingConfig(
+            stages=(Stage(1.0, 64, 128, 2),), validation_clips=4, feedback_after=0.0, feedback_probability=1.0
+        )
         train(config, RunOptions(output, minutes=0.1, threads=1, workers=0), toy_examples, toy_examples)
         return output
 
     def test_it_leaves_checkpoint_weights_log_and_plot(self, run: Path) -> None:
-        assert {"last.pt", "average.safetensors", "log.jsonl", "log.png"} <= {path.name for path in run.iterdir()}
+        assert {"last.pt", "average.safetensors", "log.jsonl", "log.png"} <= {
+            path.name for path in run.iterdir()
+        }
         rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
         assert all(np.isfinite(list(row.values())).all() for row in rows)
         assert any("val/iou/words" in row for row in rows)
@@ -181,7 +188,9 @@ class TestRun:
 
         before = torch.load(run / "last.pt", weights_only=False)
         config = TrainingConfig(stages=(Stage(1.0, 64, 128, 2),), validation_clips=4)
-        options = RunOptions(tmp_path, minutes=before["seconds"] / 60 + 0.02, resume=run / "last.pt", threads=1, workers=0)
+        options = RunOptions(
+            tmp_path, minutes=before["seconds"] / 60 + 0.02, resume=run / "last.pt", threads=1, workers=0
+        )
         train(config, options, toy_examples, toy_examples)
         after = torch.load(tmp_path / "last.pt", weights_only=False)
         assert after["step"] > before["step"] and after["seconds"] > before["seconds"]
@@ -193,7 +202,12 @@ class TestRun:
         wrong = tmp_path / "wrong.pt"
         torch.save({"model": 1}, wrong)
         with pytest.raises(ModelFileError, match=r"wrong\.pt"):
-            train(TrainingConfig(), RunOptions(tmp_path, 0.1, resume=wrong, workers=0), toy_examples, toy_examples)
+            train(
+                TrainingConfig(),
+                RunOptions(tmp_path, 0.1, resume=wrong, workers=0),
+                toy_examples,
+                toy_examples,
+            )
 
 
 def test_a_few_steps_on_one_batch_lower_the_loss(tmp_path: Path) -> None:

@@ -81,7 +81,7 @@ class TransformerConfig:
 @dataclass(frozen=True)
 class MaskHeadConfig:
     reduce: int = 64  # width between the pyramid and the 8 mask channels
-    coordinate_span: float | None = None  # relative coordinates run over this many units a width; None: pixels
+    coordinate_span: float | None = None  # units that relative coordinates count a width; None: pixels
 
 
 @dataclass(frozen=True)

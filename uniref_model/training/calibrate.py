@@ -1,9 +1,9 @@
-"""Scores that mean what they say: Platt scaling of the class logit, folded into the network's last class head.
+"""Scores that mean what they say: Platt scaling of the class logit, folded into the last class head.
 
 Focal loss with several positives a target teaches an order of scores, not their size. Two numbers fitted on
-held-out generated clips (logistic regression of "is the answer right", Platt 1999) turn the best query's score into
-the probability of a right answer, so that the thresholds 0.4 and 0.3 keep their meaning for every set of weights.
-Which query is best cannot change: the scale is positive.
+held-out generated clips (logistic regression of "is the answer right", Platt 1999) turn the best query's
+score into the probability of a right answer, so that the thresholds 0.4 and 0.3 keep their meaning for every
+set of weights. Which query is best cannot change: the scale is positive.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class Calibration:
 
 @torch.no_grad()
 def collect(model: TrainingModel, batches: Sequence[Tensors]) -> tuple[Tensor, Tensor]:
-    """Best logits [N] of all pairs, and whether the answer was right [N]: a target there, and IoU over 0.5."""
+    """All pairs' best logits [N], and whether the answer was right [N]: a target there, IoU over 0.5."""
     model.eval()
     logits, right = [], []
     for data in batches:
@@ -51,7 +51,7 @@ def collect(model: TrainingModel, batches: Sequence[Tensors]) -> tuple[Tensor, T
 
 
 def fit(logits: Tensor, right: Tensor) -> Calibration:
-    """Maximum likelihood with Platt's softened targets. ValueError unless there are right and wrong answers."""
+    """Maximum likelihood with Platt's softened targets. ValueError unless both kinds of answer occur."""
     count, positive = len(right), int(right.sum())
     if positive == 0 or positive == count:
         raise ValueError(

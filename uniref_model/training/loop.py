@@ -45,7 +45,7 @@ class RunOptions:
 
 
 def train(config: TrainingConfig, options: RunOptions, make: ExampleMaker, held_out: ExampleMaker) -> Path:
-    """Train and return the path of the last checkpoint; `make` gives training clips, `held_out` validation clips."""
+    """Train and return the path of the last checkpoint; make, held_out: training and validation clips."""
     options.output.mkdir(parents=True, exist_ok=True)
     if options.processes == 1:
         _run(0, config, options, make, held_out)
@@ -65,7 +65,9 @@ def build_model(config: TrainingConfig) -> TrainingModel:
     return TrainingModel(network, config).to(memory_format=torch.channels_last)
 
 
-def _run(rank: int, config: TrainingConfig, options: RunOptions, make: ExampleMaker, held_out: ExampleMaker) -> None:
+def _run(
+    rank: int, config: TrainingConfig, options: RunOptions, make: ExampleMaker, held_out: ExampleMaker
+) -> None:
     torch.set_num_threads(options.threads)
     shared = options.processes > 1
     if shared:
@@ -82,8 +84,14 @@ def _run(rank: int, config: TrainingConfig, options: RunOptions, make: ExampleMa
 class _Run:
     """One process's part of a run; process 0 also logs, averages, validates and saves."""
 
-    def __init__(self, rank: int, config: TrainingConfig, options: RunOptions, make: ExampleMaker,
-                 held_out: ExampleMaker) -> None:
+    def __init__(
+        self,
+        rank: int,
+        config: TrainingConfig,
+        options: RunOptions,
+        make: ExampleMaker,
+        held_out: ExampleMaker,
+    ) -> None:
         self.rank, self.config, self.options, self.make = rank, config, options, make
         self.device = torch.device(options.device)
         model = build_model(config).to(self.device).train()
@@ -106,7 +114,10 @@ class _Run:
         stage = Stage(1.0, last.height, last.width, 4)
         config = replace(self.config, pairs=VALIDATION_PAIRS)
         stream = iter(BatchStream(held_out, config, stage, 0))
-        return [Tensors.of(next(stream), self.words, self.device) for _ in range(self.config.validation_clips // 4)]
+        return [
+            Tensors.of(next(stream), self.words, self.device)
+            for _ in range(self.config.validation_clips // 4)
+        ]
 
     def go(self) -> None:
         """Train until the time is over, stage by stage."""
@@ -156,7 +167,9 @@ class _Run:
         flat = torch.cat([g.flatten() for g in gradients])
         dist.all_reduce(flat)
         flat /= self.options.processes
-        for parameter, part in zip(self.parameters, flat.split([p.numel() for p in self.parameters]), strict=True):
+        for parameter, part in zip(
+            self.parameters, flat.split([p.numel() for p in self.parameters]), strict=True
+        ):
             parameter.grad = part.view_as(parameter)
 
     def _agree(self, progress: float) -> float:
@@ -189,11 +202,16 @@ class _Run:
         """Score the averaged weights."""
         with self._averaged():
             scores = validate(self.state.model, self.validation)
-        self.log.write({"step": self.state.step, "minutes": self.state.seconds / 60,
-                        **{f"val/{name}": value for name, value in scores.items()}})
+        self.log.write(
+            {
+                "step": self.state.step,
+                "minutes": self.state.seconds / 60,
+                **{f"val/{name}": value for name, value in scores.items()},
+            }
+        )
 
     def _calibrate(self) -> None:
-        """Write model.safetensors: the averaged weights with calibrated scores, what `uniref export` takes."""
+        """Write model.safetensors: the averaged weights, scores calibrated; `uniref export` takes it."""
         with self._averaged() as network:
             try:
                 found = calibrate.fit(*calibrate.collect(self.state.model, self.validation))
