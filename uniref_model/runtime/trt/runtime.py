@@ -52,6 +52,7 @@ class TensorRtRuntime(OnnxRuntime):
         self._cache = EngineCache(cache or default_engine_cache())
         self._replaced: dict[str, str] = {}
         self._engines: list[EngineBatch] = []
+        self._plain: dict[tuple[str, int], Batch] = {}
         super().__init__(model, size=size, threads=threads, device="cpu", buckets=buckets)
 
     def describe(self) -> dict[str, str]:
@@ -67,9 +68,10 @@ class TensorRtRuntime(OnnxRuntime):
         for engine in self._engines:
             engine.close()
         self._engines.clear()
+        self._plain.clear()
 
     def _make_batch(self, graph: str, bucket: int) -> Batch:
-        reference = super()._make_batch(graph, bucket)
+        reference = self._plain_batch(graph, bucket)
         if graph == "encode_text":  # once a prompt, and fp32 on the CPU is exact
             return reference
         try:
@@ -78,6 +80,12 @@ class TensorRtRuntime(OnnxRuntime):
             _log.warning("%s for %d objects runs on ONNX Runtime: %s", graph, bucket, error)
             self._replaced[f"{graph} x{bucket}"] = str(error)
             return reference
+
+    def _plain_batch(self, graph: str, bucket: int) -> Batch:
+        """ONNX Runtime's form of a graph, kept: the gates of later engines need it too."""
+        if (graph, bucket) not in self._plain:
+            self._plain[graph, bucket] = super()._make_batch(graph, bucket)
+        return self._plain[graph, bucket]
 
     def _checked_engine(self, graph: str, bucket: int, reference: Batch) -> Batch:
         batch = self._engine(graph, bucket)
@@ -130,7 +138,7 @@ class TensorRtRuntime(OnnxRuntime):
         image = np.ascontiguousarray(coarse[rows][:, columns])[None]
         if graph == "encode_image":
             return {"image": image}
-        features = super()._make_batch("encode_image", 1).run({"image": image})
+        features = self._plain_batch("encode_image", 1).run({"image": image})
         sources = {f"src{level}": features[f"src{level}"] for level in range(NUM_LEVELS)}
         masks = np.zeros((bucket, 1, *self.size), np.float32)
         for row in range(bucket):
@@ -139,7 +147,7 @@ class TensorRtRuntime(OnnxRuntime):
         if graph == "encode_reference":
             reference.inputs["masks"][...] = masks
             return {"image": image, **sources}
-        encoder = super()._make_batch("encode_reference", bucket)
+        encoder = self._plain_batch("encode_reference", bucket)
         encoder.inputs["masks"][...] = masks
         _fill_objects(reference.inputs, encoder.run({"image": image, **sources}), bucket, generator)
         return {"lateral": features["lateral"], **sources}
