@@ -19,9 +19,9 @@ from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CompressedImage, Image
-from std_msgs.msg import String
+from std_msgs.msg import Header, String
 
-from uniref_ros.conversion import fill_image
+from uniref_ros.conversion import fill_image, fill_jpeg
 from uniref_ros.msg import TrackCommand, TrackedObject, TrackedObjectArray
 
 HERE = Path(__file__).parent
@@ -90,6 +90,7 @@ class Peer(Node):
 
     def __init__(self, camera: str = "", transport: str = "raw", namespace: str = "") -> None:
         super().__init__("peer", namespace=namespace or None)
+        self._compressed = transport == "compressed"
         name = f"{camera}/" if camera else ""
         self.results: list[TrackedObjectArray] = []
         self.labels: list[Image] = []
@@ -127,8 +128,12 @@ class Peer(Node):
         while time.monotonic() < deadline:
             rclpy.spin_once(self, timeout_sec=0.05)
 
-    def meet(self) -> None:
-        """Wait until the tracker is active and connected."""
+    def meet(self, *, warm_up: bool = True) -> None:
+        """Wait until the tracker is active and connected.
+
+        warm_up: until an image has come through, too. Discovery has two directions, images are best effort,
+        and only a result shows that the node hears us.
+        """
         self.until(
             lambda: all(
                 p.get_subscription_count() for p in (self.images, self.prompts, self.commands, self.masks)
@@ -136,15 +141,24 @@ class Peer(Node):
             "the node's subscriptions",
         )
         self.until(lambda: self.count_publishers(f"{self._prefix}objects"), "the objects topic")
-        self.spin(0.3)  # the other direction of the same discovery
+        if warm_up:
+            self.results.clear()
+            self.until(self._knock, "a first result")
 
-    def image(self, pixels: np.ndarray, encoding: str = "rgb8") -> Image:
-        """An image message with a stamp of its own."""
+    def _knock(self) -> bool:
+        self.images.publish(self.image(np.full((128, 224, 3), 128, np.uint8)))
+        deadline = time.monotonic() + 1.0
+        while not self.results and time.monotonic() < deadline:
+            rclpy.spin_once(self, timeout_sec=0.05)
+        return bool(self.results)
+
+    def image(self, pixels: np.ndarray) -> Any:
+        """An image message (of this peer's transport) of RGB pixels, with a stamp of its own."""
         self._stamp += 1
-        message = Image()
-        message.header.stamp = Time(sec=self._stamp, nanosec=500)
-        message.header.frame_id = "camera_optical"
-        return fill_image(message, pixels, encoding, message.header)
+        header = Header(stamp=Time(sec=self._stamp, nanosec=500), frame_id="camera_optical")
+        if self._compressed:
+            return fill_jpeg(CompressedImage(), pixels, 95, header)
+        return fill_image(Image(), pixels, "rgb8", header)
 
     def show(self, pixels: np.ndarray) -> TrackedObjectArray:
         """Publish an image and wait for its result."""

@@ -183,8 +183,8 @@ def test_silence_of_the_camera_is_warned_of(tmp_path, peer):
     from ros_help import NodeProcess
 
     with NodeProcess(tmp_path / "node.log", "diagnostics_period:=0.1", "stale_after:=0.3"):
-        peer.meet()
+        peer.meet(warm_up=False)
         peer.until(lambda: "no image on image yet" in peer.status(": image")["message"], "a warning")
-        peer.show(RED)
+        peer.meet()
         peer.until(lambda: "no image on image for" in peer.status(": image")["message"], "a warning")
         assert peer.show(RED).objects == []

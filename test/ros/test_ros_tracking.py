@@ -17,7 +17,7 @@ from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
 from uniref_model.tracking import Tracker
-from uniref_ros.conversion import fill_image, fill_jpeg
+from uniref_ros.conversion import fill_image
 from uniref_ros.msg import TrackCommand, TrackedObject
 from uniref_ros.srv import AddObject, RemoveObject
 
@@ -170,6 +170,7 @@ def test_spoken_controls(met):
 
 def test_set_enabled_pauses_and_resumes(met):
     assert met.call(SetBool, "tracker/set_enabled", SetBool.Request(data=False)).success
+    met.results.clear()
     met.images.publish(met.image(RED))
     met.spin(0.5)
     assert not met.results
@@ -205,7 +206,7 @@ def test_the_newest_image_wins(tmp_path, peer):
         stamps = [result.header.stamp.sec for result in peer.results]
         assert stamps == sorted(set(stamps)), "never an older image after a newer one"
         assert len(stamps) < count, "a slow network must not process every image"
-        assert last.frames_dropped + len(stamps) >= count, "every image is either processed or counted"
+        assert 0 < last.frames_dropped <= count - len(stamps), "what the node replaced is counted"
         assert last.wait_ms < 4e3 * delay
         for result in peer.results:  # a mask of the right time: where the object was in that very image
             x = 10 + 5 * [m.header.stamp.sec for m in sent].index(result.header.stamp.sec)
@@ -220,11 +221,7 @@ def test_compressed_images(tmp_path, ros):
             peer.images.publish(CompressedImage(format="jpeg", data=b"this is no picture"))
             peer.until(lambda: "could not be decoded" in peer.status("tracker")["last error"], "the refusal")
             peer.prompts.publish(String(data="red"))
-            while not (peer.results and peer.results[-1].objects and peer.results[-1].objects[0].area):
-                peer.images.publish(message := fill_jpeg(CompressedImage(), RED, 95, peer.image(RED).header))
-                peer.result_of(message)
-            item = peer.results[-1].objects[0]
-            assert overlap(full_mask(item, SIZE), rectangle(LEFT)) > 0.8
+            assert overlap(full_mask(peer.tracked(RED)[0], SIZE), rectangle(LEFT)) > 0.8
     finally:
         peer.destroy_node()
 
