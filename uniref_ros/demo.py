@@ -34,6 +34,7 @@ _STATES = {TrackedObject.SEARCHING: "searching", TrackedObject.TRACKED: "tracked
 _START_TIMEOUT = 120.0  # s for the node to load its model
 _QUIET = 3.0  # s without a result, after the video's end, until the demo is over
 _STOP_TIMEOUT = 5.0  # s for a process to end on SIGINT
+_WARM = 20  # images after which every buffer of the node exists, so that its memory should stay as it is
 _VIDEO_RATE = 30.0  # frames/s of the overlay video when the source does not say
 
 
@@ -197,7 +198,7 @@ def _watch(witness: Witness, tracker: Process, player: Process, frames: int, con
                 progress.update(
                     task, completed=len(figures.states) + figures.dropped, description=witness.last
                 )
-            if figures.states and not figures.memory_start_mb:
+            if len(figures.states) >= _WARM and not figures.memory_start_mb:
                 figures.memory_start_mb = tracker.memory_mb
             if not console.is_terminal and witness.last and time.monotonic() > line_due:
                 console.print(
@@ -217,7 +218,7 @@ def show(summary: Summary, out: Path, console: Console) -> None:
         "mean score while tracked": f"{summary.mean_score:.2f}",
         "latency, image stamp to result": "p50 {} ms, p95 {} ms".format(*summary.age_ms_p50_p95),
         "latency, inside the node": "p50 {} ms, p95 {} ms".format(*summary.in_node_ms_p50_p95),
-        "memory of the node, start and end": "{} MB, {} MB".format(*summary.memory_mb_start_end),
+        f"memory, after {_WARM} images and at the end": "{} MB, {} MB".format(*summary.memory_mb_start_end),
     }
     if summary.first_tracked_after_s is not None:
         rows["from `make demo` to the first tracked image"] = f"{summary.first_tracked_after_s:.1f} s"
