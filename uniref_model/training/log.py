@@ -18,7 +18,7 @@ class RunLog:
         self._every = every
         self._sums: dict[str, list[float]] = defaultdict(list)
         self._bar = tqdm(
-            total=round(minutes, 2),
+            total=round(max(minutes, done_minutes), 2),  # tqdm forgets a total that is passed
             initial=round(done_minutes, 2),
             unit="min",
             dynamic_ncols=True,
