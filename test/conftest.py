@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from uniref_model.video import silence_ffmpeg
+
 
 def pytest_addoption(parser):
     parser.addoption("--slow", action="store_true", help="run tests of a minute and more too")
@@ -20,6 +22,7 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    silence_ffmpeg()  # before any test opens a video: OpenCV reads the setting once
     config.addinivalue_line("markers", "slow: takes a minute or more; runs with --slow")
 
 

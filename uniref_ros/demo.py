@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import os
 import signal
 import subprocess
 import sys
@@ -243,9 +242,6 @@ def main(args: list[str] | None = None) -> int:
         "--started", type=float, default=time.time(), help="when the command was typed, epoch seconds"
     )
     arguments = parser.parse_args(args)
-    os.environ.setdefault(
-        "OPENCV_FFMPEG_LOGLEVEL", "8"
-    )  # only fatal errors: remarks on the stream are noise here
     console = Console()
     rclpy.init(args=[])
     try:

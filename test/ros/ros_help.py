@@ -16,6 +16,7 @@ import numpy as np
 import rclpy
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
+from rclpy.client import Client
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import CompressedImage, Image
@@ -91,6 +92,7 @@ class Peer(Node):
     def __init__(self, camera: str = "", transport: str = "raw", namespace: str = "") -> None:
         super().__init__("peer", namespace=namespace or None)
         self._compressed = transport == "compressed"
+        self._callers: dict[str, Client] = {}
         name = f"{camera}/" if camera else ""
         self.results: list[TrackedObjectArray] = []
         self.labels: list[Image] = []
@@ -203,14 +205,14 @@ class Peer(Node):
 
     def call(self, kind: type, name: str, request: Any) -> Any:
         """Call a service and return its answer."""
-        client = self.create_client(kind, name)
-        try:
-            self.until(client.service_is_ready, f"the service {name}")
-            future = client.call_async(request)
-            self.until(future.done, f"the answer of {name}")
-            return future.result()
-        finally:
-            self.destroy_client(client)
+        if name not in self._callers:
+            self._callers[name] = self.create_client(kind, name)
+            self.until(self._callers[name].service_is_ready, f"the service {name}")
+            # The service may not have found our reader yet, and an answer sent before that is lost.
+            self.spin(1.0)
+        future = self._callers[name].call_async(request)
+        self.until(future.done, f"the answer of {name}")
+        return future.result()
 
 
 def full_mask(item: TrackedObject, size: tuple[int, int]) -> np.ndarray:
