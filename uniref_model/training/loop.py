@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import random
 import time
@@ -17,6 +18,7 @@ import torch.distributed as dist
 from safetensors.torch import save_file
 
 from uniref_model.network.config import ModelConfig
+from uniref_model.network.loading import CONFIG_KEY
 from uniref_model.network.model import UniRef
 from uniref_model.training import calibrate
 from uniref_model.training.config import Pairs, Stage, TrainingConfig
@@ -220,7 +222,12 @@ class _Run:
                 return
             calibrate.apply(network, found)
             weights = {name: value.contiguous().clone() for name, value in network.state_dict().items()}
-        notes = {"step": str(self.state.step), "calibration": str(found)}
+        notes = {
+            "format": "pt",
+            CONFIG_KEY: json.dumps(network.config.to_dict()),
+            "step": str(self.state.step),
+            "calibration": str(found),
+        }
         save_file(weights, self.options.output / "model.safetensors", metadata=notes)
         self.log.write({"step": self.state.step, "calibration": str(found)})
 
