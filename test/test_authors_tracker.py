@@ -107,8 +107,8 @@ def test_objects_given_by_words(monkeypatch, number):
     video.check(f"refytvos_vl.exp{number}", video.labels(tracker))
 
 
-def test_streaming_differs_where_it_says_so(monkeypatch):
-    """The same video by our own rules: an object that is nearly covered keeps its previous reference."""
+def test_our_own_rules_lead_elsewhere(monkeypatch):
+    """So the label maps above do tell the protocols apart."""
     video = Video(Golden(golden_port.DATA / "d_r50.npz"), monkeypatch)
     tracker = Tracker(video.runtime, TrackerConfig(mask_threshold=THRESHOLDS["davis17"]))
     labels = video.labels(tracker)

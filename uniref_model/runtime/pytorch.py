@@ -1,6 +1,7 @@
-"""PyTorch: the network from a .safetensors file (of `uniref convert` or a training run), such as the authors'.
+"""PyTorch: the network from a .safetensors file (of `uniref convert` or a training run).
 
-For models that are not exported. It needs the `train` extra. Only this module of the runtimes imports torch.
+For models that are not exported, such as the authors' R50 and Swin-L. It needs the `train` extra. Only this
+module of the runtimes imports torch.
 """
 
 from __future__ import annotations

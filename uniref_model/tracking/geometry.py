@@ -1,9 +1,9 @@
 """Between a frame of any size and the model's one size.
 
-Frames of the authors' models ("shortest_edge") keep their aspect, with padding right and bottom. For all others
-("stretch") a frame is stretched to the model size, as in training; where that would distort it by more than
-`MAX_DISTORTION`, it is stretched only so far, centred, and the rest is filled with the mean colour (zero to the
-network).
+Frames of the authors' models ("shortest_edge") keep their aspect, with padding right and bottom. For all
+others ("stretch") a frame is stretched to the model size, as in training; where that would distort it by more
+than `MAX_DISTORTION`, it is stretched only so far, centred, and the rest is filled with the mean colour (zero
+to the network).
 """
 
 from __future__ import annotations
@@ -78,8 +78,8 @@ class FrameGeometry:
         return canvas
 
     def mask_to_model_floor(self, mask: np.ndarray) -> np.ndarray:
-        """As `mask_to_model`, but rounded as torch's "nearest" does (down, in float32), and an object may vanish:
-        the authors' protocol to the pixel."""
+        """As `mask_to_model`, but rounded as torch's "nearest" does (down, in float32), and an object may
+        vanish: the authors' protocol to the pixel."""
         rows, columns = (
             np.minimum(np.floor(np.arange(count) * np.float32(length / count)).astype(int), length - 1)
             for count, length in zip((self.height, self.width), self.frame, strict=True)
