@@ -177,3 +177,33 @@ class TestExportedModel:
         assert all(0 < answer.score < 1 for answer in answers)
         assert answers[0].mask_logits.shape == (SIZE[0] // 4, SIZE[1] // 4)
         assert not np.allclose(answers[0].mask_logits, answers[1].mask_logits)
+
+    def test_the_torch_runtime_gives_the_same_masks(self, exported: tuple[Path, dict]) -> None:
+        from uniref_model.runtime import ObjectReferences, load_runtime
+        from uniref_model.runtime.pytorch import TorchRuntime
+
+        rng = np.random.default_rng(0)
+        images = rng.integers(0, 256, (2, *SIZE, 3), dtype=np.uint8)
+        masks = np.zeros((2, *SIZE), np.float32)
+        masks[0, 16:48, 32:64] = masks[1, :32, 96:] = 1
+        answers = []
+        with load_runtime(exported[0], size=SIZE, runtime="onnxruntime", threads=1) as graphs:
+            words = graphs.encode_text("the red mug")
+            # `prepare`: the weights as the graphs hold them, rounded to float16
+            for runtime in (graphs, TorchRuntime(prepare(network()), size=SIZE)):
+                one, other = runtime.encode_reference(runtime.encode_image(images[0]), masks)
+                asked = [
+                    ObjectReferences(first=one),
+                    ObjectReferences(language=words),
+                    ObjectReferences(words, one, other),
+                    ObjectReferences(first=other),
+                ]
+                answers.append(runtime.segment(runtime.encode_image(images[1]), asked))
+        for graph, torch_ in zip(*answers, strict=True):
+            assert graph.score == pytest.approx(torch_.score, abs=1e-3)
+            np.testing.assert_allclose(graph.box, torch_.box, atol=1e-2)
+            found, wanted = graph.mask_logits, torch_.mask_logits
+            assert np.abs(found - wanted).max() <= 1e-3 * np.abs(wanted).max()
+            # untrained masks are nearly empty at 0; at the median half of the pixels count
+            found, wanted = found > np.median(wanted), wanted > np.median(wanted)
+            assert (found & wanted).sum() >= 0.99 * (found | wanted).sum() > 0

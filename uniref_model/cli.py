@@ -73,14 +73,19 @@ def track(
     json: Annotated[
         Path | None, typer.Option(help="Write id, prompt, state, score and box of every frame.")
     ] = None,
-    model: Annotated[str, typer.Option(help="A model's name or folder; see 'uniref info'.")] = "uniref_nano",
+    model: Annotated[
+        str, typer.Option(help="A model's name or folder (see 'uniref info'), or a .safetensors file.")
+    ] = "uniref_nano",
     size: Annotated[str | None, typer.Option(help="Model size, height x width, such as 192x320.")] = None,
-    runtime: Annotated[str, typer.Option(help="auto, onnxruntime or tensorrt.")] = "auto",
+    runtime: Annotated[str, typer.Option(help="auto, onnxruntime, tensorrt or torch.")] = "auto",
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; chosen by default.")] = None,
     references: Annotated[
         str, typer.Option(help="Which masks of the past to use: first, previous or first+previous.")
     ] = "first+previous",
+    protocol: Annotated[
+        str, typer.Option(help="streaming, or authors: the video rules behind the authors' numbers.")
+    ] = "streaming",
     mask_threshold: Annotated[
         float | None, typer.Option(min=0, max=1, help="Score above which an object given by mask is seen.")
     ] = None,
@@ -99,6 +104,7 @@ def track(
     try:
         config = TrackerConfig(
             references=references,
+            reference_protocol=protocol,
             mask_threshold=mask_threshold,
             language_threshold=language_threshold,
         )

@@ -53,7 +53,7 @@ def bench_command(
     frame_size: Annotated[str, typer.Option(help="Size of the frames, height x width.")] = "480x640",
     model: Annotated[str, typer.Option(help="A model's name or folder.")] = "uniref_nano",
     size: Annotated[str | None, typer.Option(help="Model size, height x width.")] = None,
-    runtime: Annotated[str, typer.Option(help="auto, onnxruntime or tensorrt.")] = "auto",
+    runtime: Annotated[str, typer.Option(help="auto, onnxruntime, tensorrt or torch.")] = "auto",
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; chosen by default.")] = None,
     out: Annotated[Path | None, typer.Option("--json", help="Also write the numbers here.")] = None,

@@ -55,6 +55,15 @@ def read_config(path: str | Path) -> ModelConfig:
         raise ModelFileError(f"{path}: {error}") from error
 
 
+def has_text_encoder(path: str | Path) -> bool:
+    """Whether a model file holds a text encoder. The file is known to be one (`read_config`)."""
+    from safetensors import safe_open
+
+    read_config(path)
+    with safe_open(str(path), framework="pt") as file:
+        return any(key.startswith("text_encoder.") for key in file.keys())  # noqa: SIM118 - it is no dict
+
+
 def load_model(path: str | Path, with_text: bool = True) -> UniRef:
     """A model file as a UniRef in eval mode, float32 on the CPU. Raises ModelFileError."""
     from safetensors.torch import load_file

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from importlib import metadata
 from pathlib import Path
 
 from ..errors import RuntimeUnavailable
@@ -30,9 +31,9 @@ __all__ = [
     "shipped_models",
 ]
 
-RUNTIMES = ("onnxruntime", "tensorrt")
-"""Runtimes there are. "auto" takes the first: TensorRT builds engines for minutes, so it has to be asked
-for."""
+RUNTIMES = ("onnxruntime", "tensorrt", "torch")
+"""Runtimes there are. "auto" takes torch for a .safetensors file, else the first: TensorRT builds engines for
+minutes, so it has to be asked for."""
 
 
 def load_runtime(
@@ -42,18 +43,20 @@ def load_runtime(
     threads: int | None = None,
     device: str = "cpu",
 ) -> Runtime:
-    """Load an exported model.
+    """Load an exported model, or (torch) a .safetensors file.
 
     Args:
-        model: a name from `shipped_models()`, or a path to a folder with model.json.
+        model: a name from `shipped_models()`, a path to a folder with model.json, or a .safetensors file.
         size: "256x448" (height x width); None takes the model's default.
         runtime: "auto" or one of `RUNTIMES`.
         threads: CPU threads; None chooses.
-        device: "cpu" or "cuda", for onnxruntime; TensorRT always runs on the GPU.
+        device: "cpu" or "cuda", for onnxruntime and torch; TensorRT always runs on the GPU.
     Raises ModelFileError or RuntimeUnavailable; each names what was asked for and what there is.
     """
     if runtime not in ("auto", *RUNTIMES):
         raise RuntimeUnavailable(f"no runtime {runtime!r}, expected auto or one of {', '.join(RUNTIMES)}")
+    if runtime == "torch" or (runtime == "auto" and Path(model).suffix == ".safetensors"):
+        return _load_torch(model, size, threads, device)
     if runtime == "tensorrt":
         from .trt.runtime import TensorRtRuntime
 
@@ -63,9 +66,22 @@ def load_runtime(
     return OnnxRuntime(model, size=size, threads=threads, device=device)
 
 
+def _load_torch(
+    model: str | Path, size: str | tuple[int, int] | None, threads: int | None, device: str
+) -> Runtime:
+    try:
+        from .pytorch import TorchRuntime
+
+        return TorchRuntime(model, size=size, threads=threads, device=device)
+    except ImportError as error:  # torch itself, or what the model is built of (timm, transformers)
+        raise RuntimeUnavailable(
+            f"the torch runtime needs PyTorch ({error}): pip install 'uniref_ros[train]'"
+        ) from error
+
+
 def available_runtimes() -> dict[str, str]:
     """Every runtime with its version when it works here, else "unavailable: " and why."""
-    return {"onnxruntime": _onnxruntime_state(), "tensorrt": _tensorrt_state()}
+    return {"onnxruntime": _onnxruntime_state(), "tensorrt": _tensorrt_state(), "torch": _torch_state()}
 
 
 def _onnxruntime_state() -> str:
@@ -77,6 +93,14 @@ def _onnxruntime_state() -> str:
         name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers()
     )
     return f"{onnxruntime.__version__} ({providers})"
+
+
+def _torch_state() -> str:
+    """Its version as installed: importing it takes seconds."""
+    try:
+        return metadata.version("torch")
+    except metadata.PackageNotFoundError:
+        return "unavailable: PyTorch is not installed (only .safetensors models need it)"
 
 
 def _tensorrt_state() -> str:

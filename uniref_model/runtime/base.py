@@ -32,9 +32,9 @@ class ModelSpec:
     """What model.json says about an exported model.
 
     sizes: (height, width) pairs with graphs; the first is the default. resize: "stretch" (no padding mask in
-        the graphs).
+        the graphs) or "shortest_edge" (the aspect is kept, with padding right and bottom; TorchRuntime only).
     mask_upsample: how quarter-size logits become model-size ones, "aligned" or "bilinear" (the authors' VOS
-        and RVOS paths).
+        and RVOS paths), or "by_task": as they do, bilinear for objects with words and aligned for others.
     mask_threshold, language_threshold: scores an object must exceed to count as seen. interactive: whether
     the model was trained to answer a click or a box given as a soft mask. sha256: file name -> hex digest,
     verified on load.
@@ -56,17 +56,24 @@ class ModelSpec:
     extra: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:
-        if self.resize != "stretch":
+        if self.resize not in ("stretch", "shortest_edge"):
             raise ModelFileError(
-                f"model {self.name!r}: resize is {self.resize!r}, this version knows 'stretch' only"
+                f"model {self.name!r}: resize is {self.resize!r}, this version knows 'stretch' and "
+                "'shortest_edge' only"
             )
-        if self.mask_upsample not in ("aligned", "bilinear"):
+        if self.mask_upsample not in ("aligned", "bilinear", "by_task"):
             raise ModelFileError(
                 f"model {self.name!r}: mask_upsample is {self.mask_upsample!r}, "
-                "expected 'aligned' or 'bilinear'"
+                "expected 'aligned', 'bilinear' or 'by_task'"
             )
         if not self.sizes:
             raise ModelFileError(f"model {self.name!r} lists no sizes")
+
+    def upsample_for(self, with_words: bool) -> str:
+        """ "aligned" or "bilinear", for an object with words or without."""
+        if self.mask_upsample == "by_task":
+            return "bilinear" if with_words else "aligned"
+        return self.mask_upsample
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ModelSpec:
@@ -191,6 +198,11 @@ class Runtime(ABC):
     @abstractmethod
     def encode_image(self, image: np.ndarray) -> FrameFeatures:
         """Encode a frame, uint8 [H,W,3] RGB at model size."""
+
+    def encode_fitted(self, image: np.ndarray, shown: tuple[int, int]) -> FrameFeatures:
+        """As `encode_image`, for a frame that fills (height, width) of the image. Models of resize
+        "shortest_edge" mask the padding right and bottom of it out; others see all of the image."""
+        return self.encode_image(image)
 
     @abstractmethod
     def encode_reference(self, frame: FrameFeatures, masks: np.ndarray) -> list[MaskReference]:

@@ -53,8 +53,13 @@ class PromptTokenizer:
         self._max_words = max_words
         self._tokenizer.no_padding()
         self._tokenizer.no_truncation()
-        self._end = self._tokenizer.token_to_id("[SEP]")
-        self._pad = self._tokenizer.token_to_id("[PAD]") or 0
+        self._end = self._token("[SEP]", "</s>")
+        self._pad = self._token("[PAD]", "<pad>") or 0
+
+    def _token(self, *names: str) -> int | None:
+        """The id of the first of these that there is (BERT's name, RoBERTa's name)."""
+        ids = (self._tokenizer.token_to_id(name) for name in names)
+        return next((index for index in ids if index is not None), None)
 
     def __call__(self, text: str) -> tuple[np.ndarray, np.ndarray, bool]:
         """ids and attention (1 = word), both int64 [1,L], and whether words were dropped to fit L."""

@@ -53,8 +53,13 @@ class Aggregator:
     def __init__(self) -> None:
         self._allocate((0, 0))
 
-    def merge(self, claims: Sequence[Claim], geometry: FrameGeometry) -> tuple[np.ndarray, list[Share]]:
-        """uint16 [h,w] labels (a fresh array) and each claim's share, in the order of `claims`."""
+    def merge(
+        self, claims: Sequence[Claim], geometry: FrameGeometry, whole: bool = False
+    ) -> tuple[np.ndarray, list[Share]]:
+        """uint16 [h,w] labels (a fresh array) and each claim's share, in the order of `claims`.
+
+        whole: compute every pixel of every claim, and let predictions reach 1, as the authors do.
+        """
         if self._best.shape != geometry.frame:
             self._allocate(geometry.frame)
         labels = np.zeros(geometry.frame, np.uint16)
@@ -63,7 +68,7 @@ class Aggregator:
         regions: dict[int, tuple[slice, slice]] = {}
         claimed: dict[int, int] = {}
         for index in sorted(range(len(claims)), key=lambda index: claims[index].slot):
-            region = regions[index] = self._read(claims[index], geometry)
+            region = regions[index] = self._read(claims[index], geometry, whole)
             values, best = self._values[region], self._best[region]
             labels[region][values > best] = claims[index].slot
             np.maximum(best, values, out=best)
@@ -77,12 +82,15 @@ class Aggregator:
     def _allocate(self, size: tuple[int, int]) -> None:
         self._best, self._background, self._values = (np.zeros(size, np.float32) for _ in range(3))
 
-    def _read(self, claim: Claim, geometry: FrameGeometry) -> tuple[slice, slice]:
+    def _read(self, claim: Claim, geometry: FrameGeometry, whole: bool) -> tuple[slice, slice]:
         """Put a claim's frame-size probability into `_values` and answer the region that matters."""
         if claim.given is not None:
             region = _bounds(claim.given)
             self._values[region] = claim.given[region] != 0
             return region
+        if whole:
+            geometry.probability_to_frame(claim.probability, out=self._values)
+            return slice(0, geometry.frame[0]), slice(0, geometry.frame[1])
         rows, columns = _bounds(claim.probability > MIN_CLAIM)
         if rows.start == rows.stop:
             return rows, columns

@@ -36,7 +36,8 @@ def mask_for(
         soft = draw_box(box, runtime.size) if box else draw_points(points, given.labels, runtime.size)
         reference = runtime.encode_reference(frame, soft[None])[0]
         answer = runtime.segment(frame, [ObjectReferences(language=language, first=reference)])[0]
-        logits = upsample_logits(answer.mask_logits, runtime.size, runtime.spec.mask_upsample)
+        method = runtime.spec.upsample_for(language is not None)
+        logits = upsample_logits(answer.mask_logits, runtime.size, method)
         probability = sigmoid(logits)
         if answer.score > threshold and _agrees(probability > 0.5, points, given.labels, box):
             return probability, answer.score

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+PROTOCOLS = ("streaming", "authors")
 REFERENCES = ("first", "previous", "first+previous")
 MAX_LABEL = 255
 """Highest slot: label images are written as 8-bit PNGs."""
@@ -26,6 +27,10 @@ class TrackerConfig:
         the tracked mask.
     reanchor_after: for how many such checks in a row, until the object is anchored anew. 0 never re-anchors.
     recheck_every: frames between checks that are made even when they cost an extra row. 0: only free ones.
+    reference_protocol: "authors" follows the video protocols behind the authors' numbers (`inference_vos_3f`,
+        `inference_rvos_vl`): an object keeps all its references whether it is seen or not, any part it gets
+        of the merged frame renews the previous one, and min_area, anchor_after and the re-anchoring options
+        play no part. "streaming" is made for cameras: see README.
     """
 
     max_objects: int = 8
@@ -38,10 +43,19 @@ class TrackerConfig:
     reanchor_margin: float = 0.2
     reanchor_after: int = 3
     recheck_every: int = 15
+    reference_protocol: str = "streaming"
+
+    @property
+    def as_authors(self) -> bool:
+        return self.reference_protocol == "authors"
 
     def __post_init__(self) -> None:
         if self.references not in REFERENCES:
             raise ValueError(f"references is {self.references!r}, expected one of {', '.join(REFERENCES)}")
+        if self.reference_protocol not in PROTOCOLS:
+            raise ValueError(
+                f"reference_protocol is {self.reference_protocol!r}, expected one of {', '.join(PROTOCOLS)}"
+            )
         if not 1 <= self.max_objects <= MAX_LABEL:
             raise ValueError(f"max_objects is {self.max_objects}, expected 1 to {MAX_LABEL}")
         for name, low in (

@@ -95,12 +95,16 @@ class FramePass:
         return labels, shares
 
     def _encode(self, image: np.ndarray) -> _View:
-        geometry = FrameGeometry.fit(image.shape[:2], self.runtime.size)
-        small = geometry.image_to_model(image, self.runtime.spec.mean)
+        geometry, small = self._fit(image)
         self._lap("prepare")
-        features = self.runtime.encode_image(small)
+        features = self.runtime.encode_fitted(small, (geometry.height, geometry.width))
         self._lap("encode_image")
         return _View(features, geometry)
+
+    def _fit(self, image: np.ndarray) -> tuple[FrameGeometry, np.ndarray]:
+        spec = self.runtime.spec
+        geometry = FrameGeometry.fit(image.shape[:2], self.runtime.size, spec.resize)
+        return geometry, geometry.image_to_model(image, spec.mean)
 
     def _apply_given(self, targets: Sequence[Target], view: _View) -> dict[str, _Answer]:
         answers: dict[str, _Answer] = {}
@@ -138,14 +142,16 @@ class FramePass:
         earlier = given.image is not None
         if earlier:
             given.check(given.image.shape[:2])
-            geometry = FrameGeometry.fit(given.image.shape[:2], self.runtime.size)
-            small = geometry.image_to_model(given.image, self.runtime.spec.mean)
-            view = _View(self.runtime.encode_image(small), geometry)
+            geometry, small = self._fit(given.image)
+            shown = geometry.height, geometry.width
+            view = _View(self.runtime.encode_fitted(small, shown), geometry)
         else:
             given.check(view.geometry.frame)
         if given.mask is not None:
-            answer = _Answer(1.0, given=given.mask)
-            mask = view.geometry.mask_to_model(given.mask)
+            mask = self._mask_to_model(given.mask, view)
+            # The authors merge it as it is at model size, soft at the edges; ours stands to the pixel.
+            as_given = {"probability": mask} if self.config.as_authors else {"given": given.mask}
+            answer = _Answer(1.0, **as_given)
         else:
             answer = self._cut_out(target, given, view)
             mask = (answer.probability > 0.5).astype(np.float32)
@@ -180,7 +186,8 @@ class FramePass:
                 row, prediction = checked, check
         if self._sureness((row, prediction)) <= 1.0:
             return _Answer(prediction.score)
-        logits = upsample_logits(prediction.mask_logits, self.runtime.size, self.runtime.spec.mask_upsample)
+        method = self.runtime.spec.upsample_for(row.references.language is not None)
+        logits = upsample_logits(prediction.mask_logits, self.runtime.size, method)
         return _Answer(prediction.score, anchor_score=prediction.score, probability=sigmoid(logits))
 
     def _sureness(self, pair: tuple[Row, Prediction]) -> float:
@@ -216,7 +223,9 @@ class FramePass:
     ) -> tuple[np.ndarray, dict[str, Share]]:
         claims = {target.id: answers[target.id].claim(target.slot) for target in targets}
         claims = {name: claim for name, claim in claims.items() if claim is not None}
-        labels, shares = self.aggregator.merge(list(claims.values()), view.geometry)
+        labels, shares = self.aggregator.merge(
+            list(claims.values()), view.geometry, whole=self.config.as_authors
+        )
         self._lap("merge")
         return labels, {name: share for name, share in zip(claims, shares, strict=True) if share.area}
 
@@ -228,7 +237,7 @@ class FramePass:
         for target in targets:
             if target.id not in shares or not target.needs_reference(self.config):
                 continue
-            mask = view.geometry.mask_to_model(labels == target.slot)
+            mask = self._mask_to_model(labels == target.slot, view)
             if target.is_well_seen(shares[target.id], int(np.count_nonzero(mask)), self.config):
                 masks[target.id] = mask
         references: list[MaskReference] = []
@@ -236,6 +245,10 @@ class FramePass:
             references = self.runtime.encode_reference(view.features, np.stack(list(masks.values())))
         self._lap("encode_reference")
         return dict(zip(masks, references, strict=True))
+
+    def _mask_to_model(self, mask: np.ndarray, view: _View) -> np.ndarray:
+        geometry = view.geometry
+        return geometry.mask_to_model_floor(mask) if self.config.as_authors else geometry.mask_to_model(mask)
 
     def _lap(self, stage: str) -> None:
         now = perf_counter()

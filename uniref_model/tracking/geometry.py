@@ -1,8 +1,9 @@
 """Between a frame of any size and the model's one size.
 
-A frame is stretched to the model size, as in training. Where that would distort it by more than
-`MAX_DISTORTION`, it is stretched only so far, centred, and the rest is filled with the mean colour (zero to
-the network).
+Frames of the authors' models ("shortest_edge") keep their aspect, with padding right and bottom. For all
+others ("stretch") a frame is stretched to the model size, as in training; where that would distort it by more
+than `MAX_DISTORTION`, it is stretched only so far, centred, and the rest is filled with the mean colour (zero
+to the network).
 """
 
 from __future__ import annotations
@@ -31,7 +32,12 @@ class FrameGeometry:
     width: int
 
     @classmethod
-    def fit(cls, frame: tuple[int, int], model: tuple[int, int]) -> FrameGeometry:
+    def fit(cls, frame: tuple[int, int], model: tuple[int, int], resize: str = "stretch") -> FrameGeometry:
+        """resize: the model's way, `ModelSpec.resize`."""
+        if resize == "shortest_edge":
+            scale = min(model[0] / frame[0], model[1] / frame[1])
+            height, width = (max(1, int(side * scale + 0.5)) for side in frame)
+            return cls(frame, model, 0, 0, min(height, model[0]), min(width, model[1]))
         aspect = frame[1] / frame[0]
         wanted = min(max(model[1] / model[0], aspect / MAX_DISTORTION), aspect * MAX_DISTORTION)
         height = min(model[0], max(1, round(model[1] / wanted)))
@@ -69,6 +75,17 @@ class FrameGeometry:
             small = area > 0
         canvas = np.zeros(self.model, np.float32)
         canvas[self.inside] = small
+        return canvas
+
+    def mask_to_model_floor(self, mask: np.ndarray) -> np.ndarray:
+        """As `mask_to_model`, but rounded as torch's "nearest" does (down, in float32), and an object may
+        vanish: the authors' protocol to the pixel."""
+        rows, columns = (
+            np.minimum(np.floor(np.arange(count) * np.float32(length / count)).astype(int), length - 1)
+            for count, length in zip((self.height, self.width), self.frame, strict=True)
+        )
+        canvas = np.zeros(self.model, np.float32)
+        canvas[self.inside] = mask[np.ix_(rows, columns)] != 0
         return canvas
 
     def probability_to_frame(self, probability: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:

@@ -68,7 +68,9 @@ class Target:
         return (None if config.references == "previous" else first), previous
 
     def is_well_seen(self, share: Share, model_area: int, config: TrackerConfig) -> bool:
-        """Whether this frame's mask may become a reference."""
+        """Whether this frame's mask may become a reference; the authors take any."""
+        if config.as_authors:
+            return True
         return model_area >= config.min_area and share.area >= MIN_SHARE * share.claimed
 
     def see(
@@ -84,7 +86,8 @@ class Target:
             return
         if self.first is None:
             self.sightings += 1
-            if self.sightings < config.anchor_after and anchor_score < GIVEN_ANCHOR:
+            patient = not config.as_authors and self.sightings < config.anchor_after
+            if patient and anchor_score < GIVEN_ANCHOR:
                 return
         if self.first is None or self.reanchor is not None:
             self.anchor_score = anchor_score if self.reanchor is None else self.reanchor
@@ -152,8 +155,10 @@ def plan_rows(
     the first reference in odd ones; without words, the first reference alone, then all references. A batch is
     padded to the next bucket anyway; the spare rows go to the other turn of lost objects, then to `check`
     rows of objects anchored by words (see `Tracker`), which are asked for every `recheck_every` frames even
-    when no row is spare.
+    when no row is spare. By the authors' protocol every object is asked for once, with all it has.
     """
+    if config.as_authors:
+        return [Row(target, _everything(target, config)) for target in targets]
     rows = [Row(target, _main(target, frame_index, config)) for target in targets]
     due = config.recheck_every > 0 and frame_index % config.recheck_every == 0
     checkable = [target for target in targets if _checkable(target, config)]
@@ -179,7 +184,11 @@ def _main(target: Target, turn: int, config: TrackerConfig) -> ObjectReferences:
         return ObjectReferences(target.language, first or previous)
     if target.state is TrackState.LOST and turn % 2 == 0:
         return ObjectReferences(first=first or previous)
-    return ObjectReferences(target.language, first, previous)
+    return _everything(target, config)
+
+
+def _everything(target: Target, config: TrackerConfig) -> ObjectReferences:
+    return ObjectReferences(target.language, *target.mask_references(config))
 
 
 def _has_other_turn(target: Target, config: TrackerConfig) -> bool:
