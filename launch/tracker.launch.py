@@ -26,7 +26,7 @@ ARGUMENTS = {
     "image_transport": ("", "raw or compressed; empty: as in params_file."),
     "model": ("", "A shipped model's name or the folder of an exported model; empty: as in params_file."),
     "size": ("", "Model size HEIGHTxWIDTH, such as 192x320; empty: as in params_file."),
-    "runtime": ("", "auto, onnxruntime or tensorrt; empty: as in params_file."),
+    "runtime": ("", "auto, onnxruntime, tensorrt or torch; empty: as in params_file."),
     "prompts": ("", "Objects to look for from the start, separated by semicolons."),
     "use_sim_time": ("false", "Take the time from /clock."),
     "rviz": ("false", "Also start RViz."),

@@ -72,7 +72,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "runtime",
         "auto",
-        "auto, onnxruntime or tensorrt; auto takes onnxruntime, TensorRT must be asked for.",
+        "auto, onnxruntime, tensorrt or torch; auto takes torch for .safetensors files and onnxruntime "
+        "otherwise. TensorRT must be asked for.",
         when="configure",
     ),
     Option("threads", 0, "CPU threads of the runtime; 0: its own choice.", (0, 256), when="configure"),
