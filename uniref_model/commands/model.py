@@ -60,7 +60,7 @@ def train_command(
 
 def export_command(
     weights: Annotated[Path, typer.Argument(help="Trained weights (average.safetensors of a training run).")],
-    out: Annotated[Path, typer.Option(help="Folder for the graphs, weights, tokenizer and model.json.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for graphs, weights, tokenizer, model.json.")],
     model: Annotated[
         str | None, typer.Option(help="Model config, if the weights' file does not hold it.")
     ] = None,
@@ -115,7 +115,7 @@ def parse_size(text: str) -> tuple[int, int]:
 def convert_command(
     checkpoint: Annotated[Path, typer.Argument(help="The authors' checkpoint (.pth).")],
     model: Annotated[str, typer.Option(help="Which model it is: uniref_r50 or uniref_swin_l.")],
-    out: Annotated[Path, typer.Option(help="File to write (.safetensors).")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="File to write (.safetensors).")],
     allow: Annotated[
         list[str], typer.Option(help="Shell pattern of unknown keys that may be dropped; repeatable.")
     ] = [],  # noqa: B006 - typer copies defaults
