@@ -60,7 +60,7 @@ def train_command(
 
 def export_command(
     weights: Annotated[Path, typer.Argument(help="Trained weights (average.safetensors of a training run).")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder for graphs, weights, tokenizer, model.json.")],
+    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")],
     model: Annotated[
         str | None, typer.Option(help="Model config, if the weights' file does not hold it.")
     ] = None,
