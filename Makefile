@@ -5,12 +5,13 @@ VIDEO ?= media/box.mp4
 PROMPT ?= the yellow box
 export PYTHON
 
-.PHONY: help demo test lint clean
+.PHONY: help demo test test-full lint clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo [VIDEO=file] [PROMPT="the yellow box"] [MODEL=folder]   the real node on a video over ROS topics; results in demo_output/'
 	@echo 'make test [TESTS=test/...]                         style check and all tests'
+	@echo 'make test-full                                       also what takes a minute or more a test'
 	@echo 'make lint                                          style check only'
 	@echo 'make clean                                         remove environments, builds and demo_output/'
 	@echo
@@ -22,6 +23,9 @@ demo:
 
 test:
 	@scripts/test $(TESTS)
+
+test-full:
+	@scripts/test --slow $(TESTS)
 
 lint:
 	@scripts/bootstrap test 3
