@@ -6,9 +6,10 @@ import json
 import os
 import random
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -218,7 +219,7 @@ class _Run:
             try:
                 found = calibrate.fit(*calibrate.collect(self.state.model, self.validation))
             except ValueError as error:  # a run of a few steps: nothing is right yet
-                self.log.write({"step": self.state.step, "calibration": str(error)})
+                warnings.warn(f"the scores stay uncalibrated, no model.safetensors: {error}", stacklevel=2)
                 return
             calibrate.apply(network, found)
             weights = {name: value.contiguous().clone() for name, value in network.state_dict().items()}
@@ -229,7 +230,8 @@ class _Run:
             "calibration": str(found),
         }
         save_file(weights, self.options.output / "model.safetensors", metadata=notes)
-        self.log.write({"step": self.state.step, "calibration": str(found)})
+        fitted = {f"calibration/{name}": value for name, value in asdict(found).items()}
+        self.log.write({"step": self.state.step, **fitted})
 
     def _save(self) -> None:
         self.state.save(self.options.output / "last.pt")
