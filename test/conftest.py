@@ -26,6 +26,28 @@ def pytest_configure(config):
     config.addinivalue_line("markers", "slow: takes a minute or more; runs with --slow")
 
 
+GOLDEN_ROWS = pytest.StashKey[list]()
+
+
+@pytest.fixture
+def golden_table(request):
+    """Called with a golden case, its precision and what was measured: a row of the table at the end."""
+    rows = request.config.stash.setdefault(GOLDEN_ROWS, [])
+    return lambda case, precision, row: rows.append((case, precision, *row))
+
+
+def pytest_terminal_summary(terminalreporter, config):
+    rows = config.stash.get(GOLDEN_ROWS, [])
+    if not rows:
+        return
+    terminalreporter.section("golden values: our network against the authors'")
+    titles = ("case", "precision", "tensors", "largest error / abs-max", "in", "label pixels off")
+    widths = [max(len(row[column]) for row in [titles, *rows]) for column in range(len(titles))]
+    for row in [titles, *sorted(rows)]:
+        cells = (cell.ljust(width) for cell, width in zip(row, widths, strict=True))
+        terminalreporter.write_line("  ".join(cells).rstrip())
+
+
 def pytest_collection_modifyitems(config, items):
     if config.getoption("--slow"):
         return

@@ -14,10 +14,15 @@ for module in ("torch", "timm", "transformers", "safetensors"):
     if importlib.util.find_spec(module) is None:
         pytest.skip(f"the converter needs {module} (extra: train)", allow_module_level=True)
 
+import numpy as np
 import torch
+from golden_reader import Golden
+from typer.testing import CliRunner
 
+from uniref_model.cli import app
 from uniref_model.errors import ModelFileError
 from uniref_model.network import convert, loading
+from uniref_model.runtime.text import PromptTokenizer
 
 DATA = Path(__file__).parent / "golden"
 
@@ -210,6 +215,32 @@ def test_model_files_come_back_as_they_were(tmp_path):
     save_file({"a": torch.zeros(1)}, str(path))
     with pytest.raises(ModelFileError, match="no UniRef config in its header"):
         loading.read_config(path)
+
+
+def converted_beside(tmp_path, written, language: str = "bert-base") -> tuple[Path, str]:
+    """`uniref convert` run; the tokenizer's place and what was printed."""
+    path = save(tmp_path, checkpoint(language=language))
+    arguments = ["convert", str(path), "--model", "uniref_r50", "-o", str(tmp_path / "r50.safetensors")]
+    result = CliRunner().invoke(app, arguments)
+    assert result.exit_code == 0, result.output
+    return tmp_path / "tokenizer.json", " ".join(result.output.split())
+
+
+def test_the_tokenizer_is_placed_beside_the_weights(tmp_path, written):
+    path, told = converted_beside(tmp_path, written)
+    assert "BERT's uncased vocabulary" in told
+    golden = Golden(DATA / "a_r50.npz")  # ids of the authors' tokenizer
+    ids, attention, truncated = PromptTokenizer(path, 77)(golden.meta["text"])
+    wanted = golden.whole("text.ids")
+    assert np.array_equal(ids[:, : wanted.shape[1]], wanted) and not ids[:, wanted.shape[1] :].any()
+    assert attention.sum() == (wanted != 0).sum() and not truncated
+    path.write_text("mine")
+    assert "was there" in converted_beside(tmp_path, written)[1] and path.read_text() == "mine"
+
+
+def test_roberta_needs_a_tokenizer_of_its_own(tmp_path, written):
+    path, told = converted_beside(tmp_path, written, "roberta-base")
+    assert "roberta-base's tokenizer.json" in told and not path.exists()
 
 
 @pytest.mark.slow

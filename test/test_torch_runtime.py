@@ -20,10 +20,10 @@ import torch
 
 from uniref_model.cli import main
 from uniref_model.errors import ModelFileError, PromptError, RuntimeUnavailable
-from uniref_model.network.config import ModelConfig
+from uniref_model.network.config import FUSION_MODES, ModelConfig
 from uniref_model.network.loading import save_weights
 from uniref_model.network.model import UniRef
-from uniref_model.runtime import ObjectReferences, load_runtime
+from uniref_model.runtime import LanguageReference, ObjectReferences, load_runtime
 from uniref_model.runtime.pytorch import TorchRuntime
 
 SIZE = (64, 128)
@@ -165,6 +165,30 @@ def test_without_torch_it_says_how_to_get_it(monkeypatch, weights):
     monkeypatch.delitem(sys.modules, "uniref_model.runtime.pytorch", raising=False)
     with pytest.raises(RuntimeUnavailable, match=r"pip install 'uniref_ros\[train\]'"):
         load_runtime(weights)
+
+
+def test_the_fusion_can_be_chosen(weights, folder):
+    """Another fusion of words and mask gives other scores from the same weights, and says so."""
+    scores = {}
+    words = np.random.default_rng(0).standard_normal((24, 64)).astype(np.float32)
+    language = LanguageReference(words, np.ones(24, np.float32), words.mean(0))
+    image = np.random.default_rng(1).integers(0, 256, (*SIZE, 3), np.uint8)
+    for mode in FUSION_MODES:
+        with load_runtime(weights, SIZE, fusion=mode) as runtime:
+            assert runtime.describe()["fusion"] == mode
+            frame = runtime.encode_image(image)
+            (mask,) = runtime.encode_reference(frame, np.ones((1, *SIZE), np.float32))
+            (answer,) = runtime.segment(frame, [ObjectReferences(language, mask)])
+            scores[mode] = float(answer.mask_logits.sum())
+    assert len(set(scores.values())) == len(FUSION_MODES), scores
+    with pytest.raises(ModelFileError, match=r"'sum'.*parallel_multiply"):
+        load_runtime(weights, SIZE, fusion="sum")
+    with pytest.raises(RuntimeUnavailable, match="exported graph has its own built in"):
+        load_runtime("uniref_nano", fusion="parallel")
+    assert (
+        main(["track", str(folder), "--model", str(weights), "--click", "30,30", "--fusion", "sum", "-q"])
+        == 1
+    )
 
 
 @pytest.mark.slow

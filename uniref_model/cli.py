@@ -83,6 +83,13 @@ def track(
     references: Annotated[
         str, typer.Option(help="Which masks of the past to use: first, previous or first+previous.")
     ] = "first+previous",
+    fusion: Annotated[
+        str | None,
+        typer.Option(
+            help="How words and masks fuse, if not as the file says: parallel, parallel_multiply, "
+            "mask_then_language or language_then_mask. For .safetensors models."
+        ),
+    ] = None,
     protocol: Annotated[
         str, typer.Option(help="streaming, or authors: the video rules behind the authors' numbers.")
     ] = "streaming",
@@ -114,7 +121,7 @@ def track(
         source,
         given,
         Outputs(out, masks, json),
-        Model(model, size, runtime, device, threads),
+        Model(model, size, runtime, device, threads, fusion),
         config,
         max_frames,
         quiet,

@@ -6,7 +6,7 @@ import json
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
@@ -14,10 +14,6 @@ from rich.table import Table
 
 from ..errors import UniRefError
 from . import console
-
-if TYPE_CHECKING:
-    from ..evaluation.predictors import Predictor
-    from ..evaluation.presets import EvalPreset
 
 app = typer.Typer(no_args_is_help=True, help="Score a model on your own clips or on a published benchmark.")
 
@@ -28,6 +24,16 @@ Size = Annotated[
 RuntimeName = Annotated[str, typer.Option(help="auto, onnxruntime, …")]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads.")]
 Device = Annotated[str, typer.Option(help="cpu or cuda.")]
+Fusion = Annotated[
+    str | None,
+    typer.Option(
+        help="How words and masks fuse, if not as the file says: parallel, parallel_multiply, "
+        "mask_then_language or language_then_mask. For .safetensors models."
+    ),
+]
+MaskReferences = Annotated[
+    str | None, typer.Option(help="Masks of the past to use: first, previous or first+previous (default).")
+]
 
 
 def register(parent: typer.Typer) -> None:
@@ -112,18 +118,30 @@ def benchmark_command(
     runtime: RuntimeName = "auto",
     threads: Threads = None,
     device: Device = "cpu",
+    fusion: Fusion = None,
+    references: MaskReferences = None,
 ) -> None:
     """Predict a published benchmark, write its submission files, and score it where its masks are
     published."""
+    from ..evaluation.predictors import TrackerPredictor, load_authors_predictor
     from ..evaluation.presets import load_preset
     from ..evaluation.runner import run_benchmark
+    from ..runtime import load_runtime
+    from ..tracking import TrackerConfig
 
     with _errors_told():
         preset = load_preset(name, split=split)
         if protocol == "tracker":
-            predictor = _tracker_predictor(preset, model, size, runtime, threads, device)
+            loaded = load_runtime(model, size, runtime, threads, device, fusion=fusion)
+            chosen = {} if references is None else {"references": references}
+            predictor = TrackerPredictor(loaded, preset, TrackerConfig(**chosen))
         elif protocol == "authors":
-            predictor = _authors_predictor(preset, weights, tokenizer, threads, device)
+            if weights is None:
+                raise ValueError(
+                    "--protocol authors needs --weights, a .safetensors file written by `uniref convert`"
+                )
+            options = {"device": device, "threads": threads, "fusion": fusion, "references": references}
+            predictor = load_authors_predictor(preset, weights, tokenizer, **options)
         else:
             raise ValueError(f"protocol is {protocol!r}, expected tracker or authors")
         with _progress() as progress:
@@ -156,27 +174,6 @@ def list_command() -> None:
         sides = f"{preset.short_side} / {preset.max_side}"
         table.add_row(preset.id, preset.protocol, preset.split, str(preset.threshold), sides)
     console.output.print(table)
-
-
-def _tracker_predictor(
-    preset: EvalPreset, model: str, size: str | None, runtime: str, threads: int | None, device: str
-) -> Predictor:
-    from ..evaluation.predictors import TrackerPredictor
-    from ..runtime import load_runtime
-
-    return TrackerPredictor(load_runtime(model, size, runtime, threads, device), preset)
-
-
-def _authors_predictor(
-    preset: EvalPreset, weights: Path | None, tokenizer: Path | None, threads: int | None, device: str
-) -> Predictor:
-    from ..evaluation.predictors import load_authors_predictor
-
-    if weights is None:
-        raise ValueError(
-            "--protocol authors needs --weights, a .safetensors file written by `uniref convert`"
-        )
-    return load_authors_predictor(preset, weights, tokenizer, device=device, threads=threads)
 
 
 def _clip_table(results: list[dict[str, Any]]) -> Table:

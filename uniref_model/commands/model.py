@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -128,6 +129,21 @@ def convert_command(
     except ValueError as error:
         raise UniRefError(str(error)) from error
     console.output.print(str(report), highlight=False, markup=False)
+    console.output.print(_place_tokenizer(out, report.text_encoder), highlight=False, markup=False)
+
+
+def _place_tokenizer(weights: Path, text_encoder: str) -> str:
+    """Put the tokenizer that prompts need beside the weights, if the package has it; what to tell people."""
+    from ..runtime.files import find_model
+
+    path = weights.with_name("tokenizer.json")
+    if path.exists():
+        return f"prompts use the {path} that was there; it has to be {text_encoder}'s"
+    if text_encoder != "bert-base":
+        return f"prompts need {text_encoder}'s tokenizer.json at {path}; masks and clicks work without"
+    # The nano model's MiniLM has BERT's uncased vocabulary, and its tokenizer the authors' rules.
+    shutil.copyfile(find_model("uniref_nano") / "tokenizer.json", path)
+    return f"{path}: BERT's uncased vocabulary, for prompts"
 
 
 @contextmanager

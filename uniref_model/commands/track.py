@@ -66,9 +66,10 @@ class Model:
     runtime: str = "auto"
     device: str = "cpu"
     threads: int | None = None
+    fusion: str | None = None
 
     def load(self) -> Runtime:
-        return load_runtime(self.name, self.size, self.runtime, self.threads, self.device)
+        return load_runtime(self.name, self.size, self.runtime, self.threads, self.device, fusion=self.fusion)
 
 
 def track(

@@ -61,7 +61,8 @@ class TrackerPredictor:
         self._config = config or TrackerConfig()
 
     def describe(self) -> dict[str, Any]:
-        return {"predictor": "tracker", **self._runtime.describe(), "threshold": self._threshold}
+        facts = {"threshold": self._threshold, "references": self._config.references}
+        return {"predictor": "tracker", **self._runtime.describe(), **facts}
 
     def vos(self, video: Video) -> Labels:
         tracker = self._tracker(len(video.objects))
@@ -194,8 +195,12 @@ def load_authors_predictor(
     *,
     device: str = "cpu",
     threads: int | None = None,
+    fusion: str | None = None,
+    references: str | None = None,
 ) -> AuthorsPredictor:
     """The authors' protocol for a converted model file; tokenizer.json is looked for beside it if not given.
+
+    fusion, references: choices other than the file's (`ModelConfig.with_fusion`), the ablations of the paper.
 
     Raises ModelFileError for a missing or unfit file, RuntimeUnavailable without PyTorch.
     """
@@ -212,7 +217,7 @@ def load_authors_predictor(
     if threads is not None:
         torch.set_num_threads(threads)
     with_text = preset.protocol != "vos"
-    model = load_model(weights, with_text=with_text).to(device)
+    model = load_model(weights, with_text=with_text, fusion=fusion, references=references).to(device)
     words = tokenizer or weights.with_name("tokenizer.json")
     tokenize = PromptTokenizer(words, model.config.text.max_words) if with_text else None
 
@@ -221,4 +226,6 @@ def load_authors_predictor(
         ids, attention, _ = tokenize(phrase)
         return model.encode_text(torch.from_numpy(ids).to(device), torch.from_numpy(attention).to(device))
 
-    return AuthorsPredictor(model, encode_text, preset, {"model": model.config.name, "weights": weights.name})
+    chosen = {"fusion": model.config.fusion.mode, "references": model.config.fusion.references}
+    facts = {"model": model.config.name, "weights": weights.name, **chosen}
+    return AuthorsPredictor(model, encode_text, preset, facts)

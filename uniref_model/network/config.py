@@ -124,6 +124,15 @@ class ModelConfig:
             raise ValueError(f"no model named {name!r}; known: {', '.join(sorted(known)) or 'none'}")
         return cls.from_yaml(known[name])
 
+    def with_fusion(self, mode: str | None = None, references: str | None = None) -> ModelConfig:
+        """The same weights read another way, for ablations: another fusion mode, other mask references. None
+        leaves a choice as it is. Raises ValueError naming a value out of its choices."""
+        changes = {"mode": mode, "references": references}
+        changes = {key: value for key, value in changes.items() if value is not None}
+        config = dataclasses.replace(self, fusion=dataclasses.replace(self.fusion, **changes))
+        _check(config)
+        return config
+
     def to_dict(self) -> dict:
         return dataclasses.asdict(self)
 

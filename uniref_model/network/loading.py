@@ -64,11 +64,16 @@ def has_text_encoder(path: str | Path) -> bool:
         return any(key.startswith("text_encoder.") for key in file.keys())  # noqa: SIM118 - it is no dict
 
 
-def load_model(path: str | Path, with_text: bool = True) -> UniRef:
-    """A model file as a UniRef in eval mode, float32 on the CPU. Raises ModelFileError."""
+def load_model(
+    path: str | Path, with_text: bool = True, *, fusion: str | None = None, references: str | None = None
+) -> UniRef:
+    """A model file as a UniRef in eval mode, float32 on the CPU. Raises ModelFileError.
+
+    fusion, references: choices other than the file's, see `ModelConfig.with_fusion`.
+    """
     from safetensors.torch import load_file
 
-    model = UniRef(read_config(path), with_text=with_text)
+    model = UniRef(read_config(path).with_fusion(fusion, references), with_text=with_text)
     load_weights(model, load_file(str(path)), str(path))
     return model.eval()
 

@@ -42,6 +42,8 @@ def load_runtime(
     runtime: str = "auto",
     threads: int | None = None,
     device: str = "cpu",
+    *,
+    fusion: str | None = None,
 ) -> Runtime:
     """Load an exported model, or (torch) a .safetensors file.
 
@@ -51,12 +53,18 @@ def load_runtime(
         runtime: "auto" or one of `RUNTIMES`.
         threads: CPU threads; None chooses.
         device: "cpu" or "cuda", for onnxruntime and torch; TensorRT always runs on the GPU.
+        fusion: another way to fuse words and masks than the model's; torch only.
     Raises ModelFileError or RuntimeUnavailable; each names what was asked for and what there is.
     """
     if runtime not in ("auto", *RUNTIMES):
         raise RuntimeUnavailable(f"no runtime {runtime!r}, expected auto or one of {', '.join(RUNTIMES)}")
     if runtime == "torch" or (runtime == "auto" and Path(model).suffix == ".safetensors"):
-        return _load_torch(model, size, threads, device)
+        return _load_torch(model, size, threads, device, fusion)
+    if fusion is not None:
+        raise RuntimeUnavailable(
+            f"fusion {fusion!r} can be chosen for .safetensors models only: an exported graph has its own "
+            "built in"
+        )
     if runtime == "tensorrt":
         from .trt.runtime import TensorRtRuntime
 
@@ -67,12 +75,16 @@ def load_runtime(
 
 
 def _load_torch(
-    model: str | Path, size: str | tuple[int, int] | None, threads: int | None, device: str
+    model: str | Path,
+    size: str | tuple[int, int] | None,
+    threads: int | None,
+    device: str,
+    fusion: str | None,
 ) -> Runtime:
     try:
         from .pytorch import TorchRuntime
 
-        return TorchRuntime(model, size=size, threads=threads, device=device)
+        return TorchRuntime(model, size=size, threads=threads, device=device, fusion=fusion)
     except ImportError as error:  # torch itself, or what the model is built of (timm, transformers)
         raise RuntimeUnavailable(
             f"the torch runtime needs PyTorch ({error}): pip install 'uniref_ros[train]'"

@@ -64,6 +64,7 @@ class TorchRuntime(Runtime):
         device: "cpu" or "cuda".
         tokenizer: a tokenizer.json, or a function in place of one; None looks beside the weights. Without one
             the model follows masks and clicks, and prompts raise ModelFileError.
+        fusion: how words and masks are fused, if not as the file says (`ModelConfig.with_fusion`).
     Raises ModelFileError, RuntimeUnavailable (no such device); ImportError where timm or transformers is
     missing.
     """
@@ -79,6 +80,7 @@ class TorchRuntime(Runtime):
         threads: int | None = None,
         device: str = "cpu",
         tokenizer: str | Path | Tokenizer | None = None,
+        fusion: str | None = None,
     ) -> None:
         if threads is not None and threads < 1:
             raise ValueError(f"threads is {threads}, expected at least 1")
@@ -86,7 +88,7 @@ class TorchRuntime(Runtime):
         if isinstance(model, UniRef):
             network = model
         else:
-            network = _load(Path(model))
+            network = _load(Path(model), fusion)
             tokenizer = Path(model).parent / "tokenizer.json" if tokenizer is None else tokenizer
         if threads is not None:
             torch.set_num_threads(threads)
@@ -98,7 +100,8 @@ class TorchRuntime(Runtime):
         self.encode_prompt = PromptCache(self._encode_text)
 
     def describe(self) -> dict[str, str]:
-        return super().describe() | {"device": self.device.type, "version": torch.__version__}
+        facts = {"device": self.device.type, "version": torch.__version__}
+        return super().describe() | facts | {"fusion": self._loaded().config.fusion.mode}
 
     def encode_text(self, text: str) -> LanguageReference:
         return self.encode_prompt(text)
@@ -200,12 +203,15 @@ class TorchRuntime(Runtime):
         return self._network
 
 
-def _load(path: Path) -> UniRef:
+def _load(path: Path, fusion: str | None) -> UniRef:
     if path.suffix != ".safetensors":
         raise ModelFileError(
             f"the torch runtime reads a .safetensors file (see 'uniref convert'), found {str(path)!r}"
         )
-    return load_model(path, with_text=has_text_encoder(path))
+    try:
+        return load_model(path, with_text=has_text_encoder(path), fusion=fusion)
+    except ValueError as error:
+        raise ModelFileError(f"{path}: {error}") from error
 
 
 def _device(name: str) -> torch.device:
