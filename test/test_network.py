@@ -285,6 +285,32 @@ def test_masks_for_chosen_queries_are_those_of_all(nano, inputs):
     assert torch.equal(output.scores, output.logits.max(1).values.sigmoid())
 
 
+@torch.inference_mode()
+@pytest.mark.parametrize("span", [None, 10.0])
+def test_images_of_different_sizes_share_a_batch(span):
+    """Each of them gets what it gets alone on a canvas of that size."""
+    torch.manual_seed(0)
+    model = build().eval()
+    model.mask_head.coordinate_span = span
+    images, padding = torch.randn(2, 3, *SIZE), torch.zeros(2, *SIZE, dtype=torch.bool)
+    padding[0, -20:], padding[1, :, -60:] = True, True
+    images = images.masked_fill(padding[:, None], 0.0)
+    masks = torch.zeros(2, 1, *SIZE)
+    masks[:, :, 20:60, 20:70] = 1
+
+    def respond(index):
+        features = model.encode_image(images[index], padding[index])
+        reference = model.encode_reference(features, masks[index])
+        return model.segment(features.select(torch.arange(len(index))), mask=reference)
+
+    together = respond([0, 1])
+    assert together.image_size.tolist() == [[SIZE[0] - 20, SIZE[1]], [SIZE[0], SIZE[1] - 60]]
+    for row in (0, 1):
+        alone = respond([row])
+        torch.testing.assert_close(together.logits[row], alone.logits[0], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(together.mask_logits[row], alone.mask_logits[0], rtol=1e-3, atol=1e-3)
+
+
 def test_aligned_bilinear_is_sampling_two_pixels_back():
     """Row Y of the result is the input at max((Y - 2) / 4, 0), the upper neighbour clamped."""
     x = torch.randn(1, 1, 7, 5, dtype=torch.float64)
@@ -314,11 +340,8 @@ def test_proposals_at_the_border_are_unusable():
 # ---- errors and files ----
 
 
-def test_images_of_one_batch_must_share_their_size(nano):
+def test_the_padding_mask_must_fit_the_images(nano):
     padding = torch.zeros(2, *SIZE, dtype=torch.bool)
-    padding[1, :, -32:] = True
-    with pytest.raises(ValueError, match=r"different sizes without padding: \[\(128, 160\), \(128, 192\)\]"):
-        nano.encode_image(torch.zeros(2, 3, *SIZE), padding)
     with pytest.raises(ValueError, match="pad_mask is"):
         nano.encode_image(torch.zeros(2, 3, *SIZE), padding[:1])
 

@@ -15,6 +15,9 @@ STRIDE = 4  # of the mask logits to the input
 # the dynamic network: 10 inputs (dx, dy, 8 features) -> 8 -> 8 -> 1; all weights first, then all biases
 PARAMETER_SIZES = (80, 64, 8, 8, 8, 1)
 
+ImageSize = tuple[int, int] | Tensor
+"""(height, width) of every image of a batch, or int64 [N, 2] where they differ."""
+
 
 class MaskHead(nn.Module):
     def __init__(self, config: MaskHeadConfig, channels: int, res2_channels: int):
@@ -51,7 +54,7 @@ class MaskHead(nn.Module):
         return self.mask_conv(F.relu(self.output_conv(lateral + x)))
 
     def forward(
-        self, features: Tensor, hidden: Tensor, reference: Tensor, image_size: tuple[int, int]
+        self, features: Tensor, hidden: Tensor, reference: Tensor, image_size: ImageSize
     ) -> Tensor:
         """One mask a query.
 
@@ -61,7 +64,7 @@ class MaskHead(nn.Module):
         return self.apply_dynamic(features, self.controller(hidden), reference, image_size)
 
     def apply_dynamic(
-        self, features: Tensor, params: Tensor, reference: Tensor, image_size: tuple[int, int]
+        self, features: Tensor, params: Tensor, reference: Tensor, image_size: ImageSize
     ) -> Tensor:
         batch, count = params.shape[:2]
         height, width = features.shape[-2:]
@@ -70,9 +73,10 @@ class MaskHead(nn.Module):
         # reference point minus pixel centre, in pixels unless the config has another unit
         x = torch.arange(width, dtype=features.dtype, device=features.device) * STRIDE + STRIDE // 2
         y = torch.arange(height, dtype=features.dtype, device=features.device) * STRIDE + STRIDE // 2
-        unit = 1.0 if self.coordinate_span is None else self.coordinate_span / image_size[1]
-        dx = (reference[..., 0:1] * image_size[1] - x) * unit  # [N, K, w]
-        dy = (reference[..., 1:2] * image_size[0] - y) * unit  # [N, K, h]
+        image_height, image_width = image_size if isinstance(image_size, tuple) else _columns(image_size)
+        unit = 1.0 if self.coordinate_span is None else self.coordinate_span / image_width
+        dx = (reference[..., 0:1] * image_width - x) * unit  # [N, K, w]
+        dy = (reference[..., 1:2] * image_height - y) * unit  # [N, K, h]
         # a 1x1 convolution of [dx, dy, features]; dx and dy vary along one axis only, so they are never
         # spread out
         z = (w0[..., 2:].flatten(1, 2) @ features.flatten(2)).reshape(
@@ -88,6 +92,11 @@ class MaskHead(nn.Module):
         z = F.relu(w1 @ z + b1.reshape(batch * count, MASK_CHANNELS, 1))
         z = w2.reshape(batch * count, 1, MASK_CHANNELS) @ z + b2.reshape(batch * count, 1, 1)
         return z.reshape(batch, count, height, width)
+
+
+def _columns(sizes: Tensor) -> tuple[Tensor, Tensor]:
+    """Heights and widths of [N, 2], each [N, 1, 1]."""
+    return sizes[:, 0, None, None], sizes[:, 1, None, None]
 
 
 def aligned_bilinear(x: Tensor, factor: int) -> Tensor:

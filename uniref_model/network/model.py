@@ -20,7 +20,7 @@ from uniref_model.network.deformable import (
     valid_ratios,
 )
 from uniref_model.network.fusion import UniFusion
-from uniref_model.network.mask_head import MaskHead
+from uniref_model.network.mask_head import ImageSize, MaskHead
 from uniref_model.network.positions import grid_code, resize_padding
 from uniref_model.network.text import LanguageReference, Resizer, build_text_encoder, encode_tokens
 from uniref_model.network.two_stage import Proposals, TwoStage
@@ -34,7 +34,7 @@ class ImageFeatures:
     """A batch of B frames, ready to be segmented or to serve as references. Does not depend on any object."""
 
     images: Tensor  # [B, 3, H, W] normalised
-    image_size: tuple[int, int]  # (height, width) without padding
+    image_size: ImageSize  # (height, width) without padding
     res2: Tensor | None  # [B, c2, H / 4, W / 4]
     lateral: Tensor  # [B, 8, H / 4, W / 4]: what the mask head takes from res2
     levels: list[Tensor]  # src0..src3, [B, C, h, w] at strides 8, 16, 32, 64
@@ -45,6 +45,7 @@ class ImageFeatures:
         return replace(
             self,
             images=self.images[index],
+            image_size=self.image_size[index] if isinstance(self.image_size, Tensor) else self.image_size,
             res2=None if self.res2 is None else self.res2[index],
             lateral=self.lateral[index],
             levels=[level[index] for level in self.levels],
@@ -67,7 +68,7 @@ class SegmentOutput:
     references: list[Tensor]  # [N, Q, 4] the boxes each layer started from
     memory: list[Tensor]  # [N, C, h, w] a level, after the encoder
     mask_features: Tensor  # [N, 8, H / 4, W / 4]
-    image_size: tuple[int, int]
+    image_size: ImageSize
     best: Tensor  # [N] int64, the query of the highest score
     mask_logits: Tensor | None = None  # [N, H / 4, W / 4] of the best query, or [N, Q, H / 4, W / 4] of all
 
@@ -132,7 +133,7 @@ class UniRef(nn.Module):
         """images [B, 3, H, W], already (RGB - mean) / std; pad_mask [B, H, W] bool, True on padding (right
         and bottom).
 
-        All images of a padded batch must have the same size without padding, else ValueError.
+        Raises ValueError where pad_mask does not have the images' shape.
         """
         image_size = _unpadded_size(images, pad_mask)
         res2, *maps = self.backbone(images)
@@ -288,7 +289,7 @@ def _projections(backbone_channels: tuple[int, ...], channels: int) -> list[nn.S
     ]
 
 
-def _unpadded_size(images: Tensor, pad_mask: Tensor | None) -> tuple[int, int]:
+def _unpadded_size(images: Tensor, pad_mask: Tensor | None) -> ImageSize:
     height, width = int(images.shape[-2]), int(images.shape[-1])
     if pad_mask is None:
         return height, width
@@ -296,10 +297,6 @@ def _unpadded_size(images: Tensor, pad_mask: Tensor | None) -> tuple[int, int]:
         raise ValueError(
             f"pad_mask is {tuple(pad_mask.shape)}; the images need {(images.shape[0], height, width)}"
         )
-    sizes = {
-        (int(rows), int(columns))
-        for rows, columns in zip((~pad_mask[:, :, 0]).sum(1), (~pad_mask[:, 0]).sum(1), strict=True)
-    }
-    if len(sizes) != 1:
-        raise ValueError(f"images of one batch have different sizes without padding: {sorted(sizes)}")
-    return sizes.pop()
+    sizes = torch.stack(((~pad_mask[:, :, 0]).sum(1), (~pad_mask[:, 0]).sum(1)), 1)
+    rows, columns = sizes[0].tolist()
+    return (rows, columns) if bool((sizes == sizes[0]).all()) else sizes
