@@ -220,6 +220,10 @@ class Runtime(ABC):
         """Load and run what `segment` would otherwise load at first use of a batch size (all by default)."""
         return None
 
+    def trim(self) -> None:
+        """Give memory that is free but still held back to the system; for a pause. Nothing is unloaded."""
+        return None
+
     def describe(self) -> dict[str, str]:
         """Facts for people and diagnostics: runtime, model, size, and what the runtime adds."""
         return {"runtime": self.name, "model": self.spec.name, "size": f"{self.size[0]}x{self.size[1]}"}

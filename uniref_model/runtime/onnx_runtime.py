@@ -29,6 +29,7 @@ from .base import (
     Runtime,
 )
 from .files import choose_size, find_model, verify_files
+from .memory import give_back_heap, share_arena, shrink_arena
 from .text import PromptCache, PromptTokenizer
 
 MAX_DEFAULT_THREADS = 4
@@ -37,8 +38,6 @@ MAX_DEFAULT_THREADS = 4
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _DTYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8, "tensor(int64)": np.int64}
 _LEVELS = range(NUM_LEVELS)
-_ARENA_LOCK = Lock()
-_arena_is_shared = False  # ONNX Runtime allows one registration in a process
 
 
 def default_threads() -> int:
@@ -102,7 +101,7 @@ class OnnxRuntime(Runtime):
             raise ValueError(f"threads is {threads}, expected at least 1")
         self._ort = _import_onnxruntime()
         self._providers = _providers(self._ort, device)
-        _share_arena(self._ort)
+        share_arena(self._ort)
         self._folder = find_model(model)
         self.spec = ModelSpec.from_file(self._folder / "model.json")
         self.size = choose_size(self.spec, size)
@@ -170,9 +169,15 @@ class OnnxRuntime(Runtime):
             self.segment(frame, [ObjectReferences(first=reference) for reference in references])
 
     def close(self) -> None:
-        with self._lock:
+        with self._lock, self._text_lock:
             self._batches.clear()
             self._files = {}
+            self._tokenizer = None  # megabytes, and the prompt cache refers back to this object
+        self.trim()
+
+    def trim(self) -> None:
+        shrink_arena(self._ort)
+        give_back_heap()
 
     def _chunks(self, count: int) -> Iterable[tuple[int, int]]:
         """(start, batch size) pieces that cover `count` rows; only the last is padded."""
@@ -211,9 +216,11 @@ class OnnxRuntime(Runtime):
         ]
 
     def _encode_text(self, text: str) -> LanguageReference:
-        ids, attention, truncated = self._tokenizer(text)
         # A lock of its own: a prompt never waits for a frame, nor a frame for a prompt.
         with self._text_lock:
+            if self._tokenizer is None:
+                raise self._closed()
+            ids, attention, truncated = self._tokenizer(text)
             out = self._batch("encode_text", 1).run({"input_ids": ids, "attention_mask": attention})
         return LanguageReference(
             out["words"][0], attention[0].astype(np.float32), out["sentence"][0], truncated=truncated
@@ -223,9 +230,12 @@ class OnnxRuntime(Runtime):
         known = self._batches.get((graph, bucket))
         if known is None:
             if graph not in self._files:
-                raise RuntimeUnavailable(f"the runtime of model {self.spec.name!r} is closed")
+                raise self._closed()
             known = self._batches[graph, bucket] = self._make_batch(graph, bucket)
         return known
+
+    def _closed(self) -> RuntimeUnavailable:
+        return RuntimeUnavailable(f"the runtime of model {self.spec.name!r} is closed")
 
     def _make_batch(self, graph: str, bucket: int) -> Batch:
         session = self._session(self._folder / self._files[graph], bucket)
@@ -293,18 +303,6 @@ def _import_onnxruntime() -> Any:
     except ImportError as error:
         raise RuntimeUnavailable("ONNX Runtime is not installed: pip install onnxruntime") from error
     return onnxruntime
-
-
-def _share_arena(onnxruntime: Any) -> None:
-    """Register the process's one arena on the CPU, once."""
-    global _arena_is_shared
-    with _ARENA_LOCK:
-        if not _arena_is_shared:
-            memory = onnxruntime.OrtMemoryInfo(
-                "Cpu", onnxruntime.OrtAllocatorType.ORT_ARENA_ALLOCATOR, 0, onnxruntime.OrtMemType.DEFAULT
-            )
-            onnxruntime.create_and_register_allocator(memory, None)
-            _arena_is_shared = True
 
 
 def _providers(onnxruntime: Any, device: str) -> list[str]:

@@ -30,6 +30,7 @@ from .base import (
     Prediction,
     Runtime,
 )
+from .memory import give_back_heap
 from .text import PromptCache, PromptTokenizer
 
 BATCH = 8
@@ -158,6 +159,12 @@ class TorchRuntime(Runtime):
     def close(self) -> None:
         with self._lock:
             self._network = None
+        self.trim()
+
+    def trim(self) -> None:
+        if self.device.type == "cuda":
+            torch.cuda.empty_cache()
+        give_back_heap()
 
     def _segment(self, objects: list[ObjectReferences], frame: TorchFrame) -> list[Prediction]:
         parts = [[item.first for item in objects], [item.previous for item in objects]]
