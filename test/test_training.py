@@ -147,7 +147,7 @@ def test_unknown_settings_are_refused_by_name(tmp_path: Path) -> None:
 
 def test_the_shipped_config_reads() -> None:
     config = TrainingConfig.from_yaml(REPOSITORY / "config" / "training" / "nano.yaml")
-    assert config.stage_at(0.0).height < config.stage_at(0.99).height
+    assert config.stages_at(0.0)[0].height < config.stages_at(0.99)[0].height
 
 
 class TestRun:

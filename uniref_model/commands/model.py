@@ -33,13 +33,16 @@ def train_command(
         Path | None, typer.Option(help="Clip settings, such as config/training/data.yaml.")
     ] = None,
     resume: Annotated[Path | None, typer.Option(help="Checkpoint (last.pt) to go on from.")] = None,
+    init: Annotated[
+        Path | None, typer.Option(help="Weights (.safetensors) to start from, without optimiser state.")
+    ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     processes: Annotated[int, typer.Option(min=1, help="Processes that share every step.")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="Threads of each process.")] = 2,
     workers: Annotated[int, typer.Option(min=0, help="Data workers of each process.")] = 1,
 ) -> None:
     """Train a model on generated clips."""
-    for path in (config, pack, data, resume):
+    for path in (config, pack, data, resume, init):
         if path is not None and not path.is_file():
             raise SourceError(f"no such file: {path}")
     with _needs_torch():
@@ -52,7 +55,7 @@ def train_command(
         settings = TrainingConfig.from_yaml(config)
     except ValueError as error:
         raise UniRefError(str(error)) from error
-    options = RunOptions(output, minutes, resume, device, processes, threads, workers)
+    options = RunOptions(output, minutes, resume, device, processes, threads, workers, init=init)
     last = train(
         settings, options, GeneratedExamples(pack, clips), GeneratedExamples(pack, clips, validation=True)
     )

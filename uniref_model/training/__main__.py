@@ -21,6 +21,9 @@ def main() -> None:
     parser.add_argument("--pack", type=Path, help="sprite pack; without it all objects are procedural")
     parser.add_argument("--data", type=Path, help="clip settings, for instance config/training/data.yaml")
     parser.add_argument("--resume", type=Path, help="checkpoint (last.pt) to continue from")
+    parser.add_argument(
+        "--init", type=Path, help="weights (.safetensors) to start from, without optimiser state"
+    )
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--processes", type=int, default=1, help="processes that share each step")
     parser.add_argument("--threads", type=int, default=2, help="threads of each process")
@@ -28,7 +31,14 @@ def main() -> None:
     given = parser.parse_args()
     clips = ClipConfig() if given.data is None else ClipConfig.from_yaml(given.data)
     options = RunOptions(
-        given.output, given.minutes, given.resume, given.device, given.processes, given.threads, given.workers
+        given.output,
+        given.minutes,
+        given.resume,
+        given.device,
+        given.processes,
+        given.threads,
+        given.workers,
+        init=given.init,
     )
     train(
         TrainingConfig.from_yaml(given.config),

@@ -70,3 +70,9 @@ class AlignmentHead(nn.Module):
             _, dice = mask_losses(logits, expected, has_target[:, None].to(logits.dtype))
             total = total + 2 * everywhere + dice
         return total / len(self.pixels)
+
+    def compare(self, level: int, features: Tensor, sentences: Tensor) -> Tensor:
+        """Scaled cosines of every pixel of `level`'s map [F,C,h,w] with every sentence [W,C] -> [F,W,h,w]."""
+        pixels = F.normalize(self.pixels[level](features), dim=1)
+        text = F.normalize(self.sentence(sentences), dim=1)
+        return self.scale * torch.einsum("fcyx,wc->fwyx", pixels, text)

@@ -9,8 +9,8 @@ set of weights. Which query is best cannot change: the scale is positive.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
 
 import torch
 from torch import Tensor, nn
@@ -33,12 +33,21 @@ class Calibration:
     loss_before: float
     loss_after: float
 
+    def inverse(self) -> Calibration:
+        """What undoes it."""
+        return replace(self, scale=1 / self.scale, bias=-self.bias / self.scale)
+
+    @staticmethod
+    def from_text(text: str) -> Calibration:
+        """Read what `str` gives."""
+        return Calibration(**json.loads(text))
+
     def __str__(self) -> str:
         return json.dumps({k: round(v, 4) if isinstance(v, float) else v for k, v in asdict(self).items()})
 
 
 @torch.no_grad()
-def collect(model: TrainingModel, batches: Sequence[Tensors]) -> tuple[Tensor, Tensor]:
+def collect(model: TrainingModel, batches: Iterable[Tensors]) -> tuple[Tensor, Tensor]:
     """All pairs' best logits [N], and whether the answer was right [N]: a target there, IoU over 0.5."""
     model.eval()
     logits, right = [], []

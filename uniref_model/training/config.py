@@ -12,7 +12,8 @@ import yaml
 
 @dataclass(frozen=True)
 class Stage:
-    """One stretch of the run. `until` is the fraction of the run (0..1] at which it ends."""
+    """One stretch of the run. `until` is the fraction of the run (0..1] at which it ends; stages that end
+    together take turns, step by step, so that one run may serve several sizes alike."""
 
     until: float
     height: int
@@ -43,7 +44,10 @@ class LossWeights:
     mask: float = 2.0
     dice: float = 5.0
     dense: float = 2.0  # the training-only dense head
+    contour: float = 0.0  # cross-entropy in a band along the contour
+    presence: float = 0.0  # the best query's logit against the IoU of its mask, 0 for what is not there
     alignment: float = 2.0  # the training-only comparison of pixels with the sentence
+    classes: float = 0.0  # pixels and ImageNet's class names, taught by the backbone's own classifier
     proposals: float = 1.0  # factor on the two-stage terms
     auxiliary: float = 1.0  # factor on every decoder layer but the last
 
@@ -71,6 +75,7 @@ class TrainingConfig:
     checkpoint_minutes: float = 5.0
     validation_minutes: float = 8.0
     validation_clips: int = 40
+    calibration_clips: int = 40  # held-out clips on which the scores are calibrated at the end
     seed: int = 1
 
     @staticmethod
@@ -83,9 +88,10 @@ class TrainingConfig:
             raise ValueError(f"{path}: stages' `until` must rise and end at 1.0, got {ends}")
         return config
 
-    def stage_at(self, progress: float) -> Stage:
-        """The stage for `progress` in 0..1 of the run."""
-        return next((stage for stage in self.stages if progress < stage.until), self.stages[-1])
+    def stages_at(self, progress: float) -> tuple[Stage, ...]:
+        """The stages for `progress` in 0..1 of the run, which take turns."""
+        until = next((stage.until for stage in self.stages if progress < stage.until), self.stages[-1].until)
+        return tuple(stage for stage in self.stages if stage.until == until)
 
 
 def _build(kind: type, data: Any, where: str) -> Any:

@@ -25,7 +25,14 @@ from uniref_model.training import calibrate
 from uniref_model.training.config import Pairs, Stage, TrainingConfig
 from uniref_model.training.log import RunLog
 from uniref_model.training.source import BatchStream, ExampleMaker, loader
-from uniref_model.training.state import Average, RunState, build_optimiser, freeze, set_rate
+from uniref_model.training.state import (
+    Average,
+    RunState,
+    build_optimiser,
+    freeze,
+    load_initial,
+    set_rate,
+)
 from uniref_model.training.step import Tensors, TrainingModel
 from uniref_model.training.validate import validate
 from uniref_model.training.words import WordCache
@@ -45,6 +52,7 @@ class RunOptions:
     threads: int = 2
     workers: int = 1
     port: int = 29511  # processes meet at this local port
+    init: Path | None = None  # weights to start from, when nothing is resumed
 
 
 def train(config: TrainingConfig, options: RunOptions, make: ExampleMaker, held_out: ExampleMaker) -> Path:
@@ -57,13 +65,17 @@ def train(config: TrainingConfig, options: RunOptions, make: ExampleMaker, held_
     return options.output / "last.pt"
 
 
-def build_model(config: TrainingConfig) -> TrainingModel:
-    """The network with ImageNet backbone weights where the package that holds them is installed."""
+def build_model(config: TrainingConfig, init: Path | None = None) -> TrainingModel:
+    """The network with the weights of `init`, or with ImageNet backbone weights where the package that holds
+    them is installed."""
     from uniref_model.training.pretrained import load_pretrained_backbone
 
     torch.manual_seed(config.seed)
     network = UniRef(ModelConfig.from_name(config.model), with_text=False)
-    load_pretrained_backbone(network)
+    if init is None:
+        load_pretrained_backbone(network)
+    else:
+        load_initial(network, init)
     freeze(network.backbone.body, config.frozen)
     return TrainingModel(network, config).to(memory_format=torch.channels_last)
 
@@ -96,8 +108,12 @@ class _Run:
         held_out: ExampleMaker,
     ) -> None:
         self.rank, self.config, self.options, self.make = rank, config, options, make
+        self.held_out = held_out
         self.device = torch.device(options.device)
-        model = build_model(config).to(self.device).train()
+        model = build_model(config, options.init).to(self.device)
+        self.words = WordCache(options.output / f"text_{rank}", model.network.config.text.max_words)
+        self._teach_classes(model)
+        model.train()
         self.state = RunState(model, Average(model.network, config.ema_decay), build_optimiser(model, config))
         if options.resume is not None:
             self.state.load(options.resume)
@@ -105,32 +121,40 @@ class _Run:
         seed = config.seed + 7919 * rank + self.state.step
         random.seed(seed)
         self.rng = np.random.default_rng(config.seed + self.state.step)  # equal in all processes
-        self.words = WordCache(options.output / f"text_{rank}", model.network.config.text.max_words)
         self.seed = seed
         if rank == 0:
             self.log = RunLog(options.output, options.minutes, self.state.seconds / 60)
-            self.validation = self._validation_set(held_out)
+            self.validation = list(self._held_out(config.validation_clips, 0))
             self.saved = self.validated = self.state.seconds
 
-    def _validation_set(self, held_out: ExampleMaker) -> list[Tensors]:
+    def _teach_classes(self, model: TrainingModel) -> None:
+        if self.config.weights.classes <= 0:
+            return
+        from uniref_model.training.classes import ClassNames, class_names, load_teacher, vocabularies
+
+        teacher = load_teacher(model.network.config.backbone.name)
+        if teacher is not None:
+            words, cover = vocabularies(class_names())
+            hidden, attention = self.words([f"the {word}" for word in words])
+            model.class_names = ClassNames(teacher, cover, hidden, attention).to(self.device)
+
+    def _held_out(self, clips: int, seed: int) -> Iterator[Tensors]:
+        """Batches of held-out clips at the last stage's size."""
         last = self.config.stages[-1]
         stage = Stage(1.0, last.height, last.width, 4)
         config = replace(self.config, pairs=VALIDATION_PAIRS)
-        stream = iter(BatchStream(held_out, config, stage, 0))
-        return [
-            Tensors.of(next(stream), self.words, self.device)
-            for _ in range(self.config.validation_clips // 4)
-        ]
+        stream = iter(BatchStream(self.held_out, config, [stage], seed))
+        return (Tensors.of(next(stream), self.words, self.device) for _ in range(clips // 4))
 
     def go(self) -> None:
         """Train until the time is over, stage by stage."""
         total, state = self.options.minutes * 60, self.state
-        progress, stage, batches = state.seconds / total, None, None
+        progress, stages, batches = state.seconds / total, None, None
         mark, seconds_before = time.monotonic(), state.seconds
         while progress < 1:
-            wanted = self.config.stage_at(progress)
-            if wanted is not stage:
-                stage, batches = wanted, self._batches(wanted)
+            wanted = self.config.stages_at(progress)
+            if wanted != stages:
+                stages, batches = wanted, self._batches(wanted)
             data = Tensors.of(next(batches), self.words, self.device)
             figures = self._step(data, progress)
             state.step += 1
@@ -141,8 +165,8 @@ class _Run:
         if self.rank == 0:
             self._finish()
 
-    def _batches(self, stage: Stage) -> Iterator:
-        stream = BatchStream(self.make, self.config, stage, self.seed + self.state.step)
+    def _batches(self, stages: tuple[Stage, ...]) -> Iterator:
+        stream = BatchStream(self.make, self.config, stages, self.seed + self.state.step)
         return iter(loader(stream, self.options.workers))
 
     def _step(self, data: Tensors, progress: float) -> dict[str, float]:
@@ -217,7 +241,8 @@ class _Run:
         """Write model.safetensors: the averaged weights, scores calibrated; `uniref export` takes it."""
         with self._averaged() as network:
             try:
-                found = calibrate.fit(*calibrate.collect(self.state.model, self.validation))
+                clips = self._held_out(self.config.calibration_clips, 1)
+                found = calibrate.fit(*calibrate.collect(self.state.model, clips))
             except ValueError as error:  # a run of a few steps: nothing is right yet
                 warnings.warn(f"the scores stay uncalibrated, no model.safetensors: {error}", stacklevel=2)
                 return

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import numpy as np
 import torch
@@ -17,16 +17,23 @@ ExampleMaker = Callable[
 
 
 class BatchStream(IterableDataset):
-    """Endless batches of one stage; every worker of every process draws its own clips."""
+    """Endless batches of the given stages in turn; every worker of every process draws its own clips."""
 
-    def __init__(self, make: ExampleMaker, config: TrainingConfig, stage: Stage, seed: int) -> None:
+    def __init__(
+        self, make: ExampleMaker, config: TrainingConfig, stages: Sequence[Stage], seed: int
+    ) -> None:
         super().__init__()
-        self._make, self._config, self._stage, self._seed = make, config, stage, seed
+        self._make, self._config, self._stages, self._seed = make, config, tuple(stages), seed
 
     def __iter__(self) -> Iterator[Batch]:
         worker = get_worker_info()
         seed = 1009 * self._seed + (0 if worker is None else worker.id)
-        stage = self._stage
+        sources = [self._batches(stage, seed) for stage in self._stages]
+        while True:
+            for source in sources:
+                yield next(source)
+
+    def _batches(self, stage: Stage, seed: int) -> Iterator[Batch]:
         sampler = pair_sampler(self._config, stage, seed)
         examples = self._make((stage.height, stage.width), seed)
         while True:

@@ -10,13 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from uniref_model.errors import ModelFileError
+from uniref_model.training import calibrate
 from uniref_model.training.config import TrainingConfig
 from uniref_model.training.step import TrainingModel
 
 FORMAT = 1
+_TEACHER = "class_names."  # fixed weights, loaded from their package every time
 
 
 class Average:
@@ -55,7 +58,7 @@ class RunState:
         """Write the whole state; a reader never sees half a file."""
         data = {
             "format": FORMAT,
-            "model": self.model.state_dict(),
+            "model": {k: v for k, v in self.model.state_dict().items() if not k.startswith(_TEACHER)},
             "average": self.average.state,
             "average_updates": self.average.updates,
             "optimiser": self.optimiser.state_dict(),
@@ -76,7 +79,10 @@ class RunState:
         data = torch.load(path, map_location="cpu", weights_only=False)
         if not isinstance(data, dict) or data.get("format") != FORMAT:
             raise ModelFileError(f"{path} is not a training checkpoint of format {FORMAT}")
-        self.model.load_state_dict(data["model"])
+        missing, unknown = self.model.load_state_dict(data["model"], strict=False)
+        wrong = [name for name in (*missing, *unknown) if not name.startswith(_TEACHER)]
+        if wrong:
+            raise ModelFileError(f"{path} is of another model: {len(wrong)} names differ, first {wrong[0]!r}")
         for name, value in data["average"].items():
             self.average.state[name].copy_(value)
         self.average.updates = data["average_updates"]
@@ -85,6 +91,23 @@ class RunState:
         torch.set_rng_state(data["torch_rng"])
         np.random.set_state(data["numpy_rng"])
         random.setstate(data["python_rng"])
+
+
+def load_initial(network: nn.Module, path: Path) -> None:
+    """Start from published weights (.safetensors), without an optimiser's state.
+
+    A calibration folded into them is taken out again, since the losses are about uncalibrated scores.
+    ModelFileError where the file is none or belongs to another model.
+    """
+    try:
+        with safe_open(path, "pt") as file:
+            notes = file.metadata() or {}
+            weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
+        network.load_state_dict(weights)
+    except (OSError, SafetensorError, RuntimeError) as error:
+        raise ModelFileError(f"{path} cannot be started from: {error}") from error
+    if "calibration" in notes:
+        calibrate.apply(network, calibrate.Calibration.from_text(notes["calibration"]).inverse())
 
 
 def freeze(backbone: nn.Module, prefixes: Sequence[str]) -> None:

@@ -11,10 +11,18 @@ from torch import Tensor, nn
 
 from uniref_model.training.auxiliary import AlignmentHead, DenseHead
 from uniref_model.training.boxes import boxes_of_masks
+from uniref_model.training.classes import LEVEL
 from uniref_model.training.config import TrainingConfig
-from uniref_model.training.losses import area_mean, box_losses, class_loss, mask_losses
+from uniref_model.training.losses import (
+    area_mean,
+    box_losses,
+    class_loss,
+    contour_loss,
+    mask_losses,
+    presence_loss,
+)
 from uniref_model.training.matcher import match
-from uniref_model.training.pairs import Batch, Kind
+from uniref_model.training.pairs import CURRENT, FRAMES, Batch, Kind
 from uniref_model.training.words import WordCache
 
 MASK_QUERIES = 2  # claimed queries whose masks are trained; more costs memory traffic and teaches little
@@ -73,6 +81,7 @@ class TrainingModel(nn.Module):
         hidden = network.config.hidden
         self.dense = DenseHead([hidden, hidden, hidden, 8])
         self.alignment = AlignmentHead(hidden, levels=3)
+        self.class_names: nn.Module | None = None  # `loop` adds them where the config wants them
         self.config = config
         mean, std = network.config.input.mean, network.config.input.std
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
@@ -117,6 +126,14 @@ class TrainingModel(nn.Module):
         output = self._segment(data, features, None)
         return self._losses(data, features, output)
 
+    def _class_loss(self, features: object) -> Tensor:
+        """What ImageNet's classifier says about one frame of each clip, in words."""
+        chosen = slice(CURRENT, None, FRAMES)
+        loss = self.class_names(
+            self.network, self.alignment, features.images[chosen], features.levels[LEVEL][chosen]
+        )
+        return loss * self.config.weights.classes
+
     @torch.no_grad()
     def _own_previous(self, data: Tensors, features: object) -> None:
         chosen = ((data.first >= 0) & (data.previous >= 0) & data.has_target).nonzero()[:, 0]
@@ -148,9 +165,9 @@ class TrainingModel(nn.Module):
             found = match(logits, predicted, boxes, data.has_target, self.config.positives)
             l1, giou = box_losses(predicted, boxes, found)
             masks = self.network.masks_for(output, found.index[:, :MASK_QUERIES], layer=layer)
-            entropy, dice = mask_losses(
-                masks, area_mean(data.target, masks.shape[-2:]), found.valid[:, :MASK_QUERIES].float()
-            )
+            expected = area_mean(data.target, masks.shape[-2:])
+            claimed = found.valid[:, :MASK_QUERIES].float()
+            entropy, dice = mask_losses(masks, expected, claimed)
             named = {
                 "class": weights.classification * class_loss(logits, found),
                 "l1": weights.l1 * l1,
@@ -158,6 +175,8 @@ class TrainingModel(nn.Module):
                 "mask": weights.mask * entropy,
                 "dice": weights.dice * dice,
             }
+            if weights.contour > 0:
+                named["contour"] = weights.contour * contour_loss(masks, expected, claimed)
             factor = 1.0 if layer == len(layers) - 1 else weights.auxiliary
             total = total + factor * sum(named.values())
             terms.update({name: value.detach() for name, value in named.items()})
@@ -168,9 +187,18 @@ class TrainingModel(nn.Module):
         aligned = self._alignment_loss(data, features)
         terms["align"] = aligned.detach()
         total = total + aligned
+        if self.class_names is not None:
+            named = self._class_loss(features)
+            terms["names"] = named.detach()
+            total = total + named
+        iou = self._best_iou(data, output)
+        if weights.presence > 0:
+            present = weights.presence * presence_loss(output.logits.amax(1), iou * data.has_target)
+            terms["presence"] = present.detach()
+            total = total + present
         figures = {name: float(value) for name, value in terms.items()}
         figures["loss"] = float(total.detach())
-        return total, figures | self._overlap(data, output)
+        return total, figures | _by_kind(data, output, iou)
 
     def _alignment_loss(self, data: Tensors, features: object) -> Tensor:
         rows = (data.text >= 0).nonzero()[:, 0]
@@ -191,19 +219,25 @@ class TrainingModel(nn.Module):
         return weights.classification * class_loss(logits, found) + weights.l1 * l1 + weights.giou * giou
 
     @torch.no_grad()
-    def _overlap(self, data: Tensors, output: object) -> dict[str, float]:
+    def _best_iou(self, data: Tensors, output: object) -> Tensor:
+        """IoU [N] of the best query's mask with the target (1 where both are empty)."""
         best = output.logits.argmax(1, keepdim=True)
         logits = self.network.masks_for(output, best)[:, 0]
-        iou = mask_iou(upsample(logits, data.target.shape[-2:]) > 0, data.target)
-        score = output.logits.amax(1).sigmoid()
-        figures = {}
-        for kind in Kind:
-            rows = data.kind == int(kind)
-            if rows.any():
-                negative = kind in (Kind.ABSENT, Kind.GONE)
-                name = f"{'score' if negative else 'iou'}/{kind.name.lower()}"
-                figures[name] = float((score if negative else iou)[rows].mean())
-        return figures
+        return mask_iou(upsample(logits, data.target.shape[-2:]) > 0, data.target)
+
+
+@torch.no_grad()
+def _by_kind(data: Tensors, output: object, iou: Tensor) -> dict[str, float]:
+    """Mean IoU of each kind of pair, and the mean score where there is nothing to be found."""
+    score = output.logits.amax(1).sigmoid()
+    figures = {}
+    for kind in Kind:
+        rows = data.kind == int(kind)
+        if rows.any():
+            negative = kind in (Kind.ABSENT, Kind.GONE)
+            name = f"{'score' if negative else 'iou'}/{kind.name.lower()}"
+            figures[name] = float((score if negative else iou)[rows].mean())
+    return figures
 
 
 def upsample(logits: Tensor, size: tuple[int, int]) -> Tensor:

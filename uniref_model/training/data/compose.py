@@ -22,7 +22,7 @@ from .hands import draw_hand, draw_person, skin
 from .library import Library, Thing
 from .motion import Pose, camera_path, plan_motion
 from .names import name_object
-from .photometry import Camera, Canvas, Finish, Light, lay
+from .photometry import Camera, Canvas, Finish, Light, lay, shake
 from .shapes import Cutout, View
 from .sprites import SpritePack
 
@@ -52,6 +52,7 @@ class ClipConfig:
     person_share: float = 0.5
     away_share: float = 0.08
     occluder_share: float = 0.25
+    shake_share: float = 0.12
     expressions: int = 4
     absent: int = 4
     least_pixels: int = 6
@@ -164,6 +165,8 @@ class ClipGenerator:
         for t in range(FRAMES):
             canvas = self._paint(rng, actors, t, path[t], background, aspect)
             light.fall_on(canvas.image, path[t])
+            if rng.random() < config.shake_share:
+                shake(rng, canvas.image)
             shot = camera.changed(rng, 0.15 if t == 0 else 0.02).shoot(rng, canvas.image)
             images.append(shot)
             labels.append(canvas.ids)

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from .colours import SPELLINGS, ColourNames, any_colour
-from .names import Names, display_noun
+from .names import Names, display_noun, name_object
 
 LEFT, RIGHT, TOP, BOTTOM, MIDDLE = "left", "right", "top", "bottom", "middle"
 
@@ -174,8 +174,19 @@ def _choose_noun(rng: np.random.Generator, names: Names) -> str:
 
 def _random_claim(rng: np.random.Generator, thing: Seen) -> Claim:
     claim = Claim(_choose_noun(rng, thing.names))
+    if _is_person(thing.names.own):
+        return _placed(rng, claim, thing)
     if thing.colours.main and rng.random() < (0.62 if claim.noun else 0.8):
         claim = replace(claim, colour=str(rng.choice(sorted(thing.colours.main))))
+    return _placed(rng, claim, thing)
+
+
+def _is_person(own: frozenset[str]) -> bool:
+    """People are not told apart by colour: the words would be about skin."""
+    return "person" in own
+
+
+def _placed(rng: np.random.Generator, claim: Claim, thing: Seen) -> Claim:
     roll = rng.random()
     if roll < 0.24:
         claim = replace(claim, place=str(rng.choice([LEFT, RIGHT, LEFT, RIGHT, TOP, BOTTOM, MIDDLE])))
@@ -232,6 +243,8 @@ def absent_for(
             same = [c for thing in things for c in sorted(thing.colours.main)]
             colour = str(rng.choice(same)) if same and rng.random() < 0.6 else None
             claim = Claim(str(rng.choice(nouns)), colour=colour)
+        if claim.colour and _is_person(name_object(claim.noun).own):
+            continue
         if any(refer(seen, claim)[1] for seen in frames):
             continue
         text = say(rng, claim)

@@ -115,6 +115,15 @@ def _shadow(canvas: Canvas, cover: np.ndarray, at: tuple[int, int, int, int], st
     region[...] = cv2.multiply(region, cv2.merge([light, light, light]), scale=1 / 255)
 
 
+def shake(rng: np.random.Generator, image: np.ndarray) -> None:
+    """The blur of a camera that moves while the shutter is open, on the frame uint8 [H,W,3] in place."""
+    angle = rng.uniform(0, 2 * np.pi)
+    length = rng.uniform(1.5, 0.025 * image.shape[1])
+    kernel = motion_kernel((float(np.cos(angle) * length), float(np.sin(angle) * length)))
+    if kernel is not None:
+        image[...] = cv2.filter2D(image, -1, kernel)
+
+
 @dataclass(frozen=True)
 class Light:
     """Uneven light in the room: coarse gains float32 [6,8], or None; the map moves with the background."""

