@@ -1,0 +1,1 @@
+"""Cost: ours beside memory-bank methods, over time and over objects."""

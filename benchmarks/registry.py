@@ -1,0 +1,126 @@
+"""The figures there are: a name, what it shows, what it needs, and about how long it takes."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+RESULTS = Path(__file__).parent / "results"
+
+
+@dataclass(frozen=True)
+class Options:
+    """How to run an entry.
+
+    full: the figure's real size instead of the tiny one. smoke: a few seconds, for tests; its numbers mean
+    nothing. device: "cpu" or "cuda", for the networks. threads: CPU threads of each network. only: parts of
+    the entry by name; all if empty.
+    """
+
+    full: bool = False
+    smoke: bool = False
+    device: str = "cpu"
+    threads: int = 2
+    only: tuple[str, ...] = ()
+
+    def choose(self, smoke: Any, tiny: Any, full: Any) -> Any:
+        """The value for the size asked for."""
+        return full if self.full else smoke if self.smoke else tiny
+
+
+@dataclass(frozen=True)
+class Check:
+    """A promise that the entry's numbers must keep."""
+
+    claim: str
+    passed: bool
+    found: str
+
+
+@dataclass
+class Result:
+    """What an entry measured: plain data for JSON, figures by suffix, tables as (title, header, rows) for
+    people, and the promises checked. notes: what a reader must know to read the numbers."""
+
+    data: dict[str, Any]
+    figures: dict[str, Figure] = field(default_factory=dict)
+    tables: list[tuple[str, list[str], list[list[str]]]] = field(default_factory=list)
+    checks: list[Check] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One figure. module: has `run(options) -> Result`. needs: modules without which it cannot run at all.
+    minutes: about, tiny, on two quiet CPU cores."""
+
+    name: str
+    title: str
+    module: str
+    minutes: float
+    needs: tuple[str, ...] = ()
+
+    def missing(self) -> list[str]:
+        """Modules it needs that are not installed."""
+        return [name for name in self.needs if importlib.util.find_spec(name) is None]
+
+    def run(self, options: Options) -> Result:
+        """Measure. The module is imported here: one entry's needs are not another's."""
+        return importlib.import_module(self.module).run(options)
+
+
+_ROS = ("rclpy", "uniref_ros")
+
+ENTRIES: dict[str, Entry] = {
+    entry.name: entry
+    for entry in (
+        Entry(
+            "table4_figure3",
+            "Table 4 and Figure 3 of the paper: FPS and memory over 7,000 frames, ours and live peers",
+            "benchmarks.efficiency.table4_figure3",
+            6.5,
+            ("torch", "matplotlib"),
+        ),
+        Entry(
+            "table2_fusion",
+            "Table 2: how words and masks are fused, parallel or one after the other",
+            "benchmarks.accuracy.table2_fusion",
+            1.2,
+            ("torch", "matplotlib"),
+        ),
+        Entry(
+            "table3_references",
+            "Table 3: first frame, previous frame or both as references",
+            "benchmarks.accuracy.table3_references",
+            0.8,
+            ("torch", "matplotlib"),
+        ),
+        Entry(
+            "node_latency",
+            "The ROS node: camera-to-mask latency by stage, CPU and memory",
+            "benchmarks.node.latency",
+            2.0,
+            (*_ROS, "matplotlib"),
+        ),
+        Entry(
+            "soak",
+            "The ROS node under a camera, prompts, faults and life-cycle changes for an hour",
+            "benchmarks.node.soak",
+            1.3,
+            (*_ROS, "matplotlib"),
+        ),
+        Entry(
+            "respawn",
+            "The ROS node killed with SIGKILL under a respawning supervisor",
+            "benchmarks.node.respawn",
+            0.7,
+            (*_ROS, "matplotlib"),
+        ),
+    )
+}
