@@ -5,13 +5,14 @@ VIDEO ?= media/box.mp4
 PROMPT ?= the yellow box
 export PYTHON
 
-.PHONY: help demo test test-full lint clean
+.PHONY: help demo test test-full bench lint clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo [VIDEO=file] [PROMPT="the yellow box"] [MODEL=folder]   the real node on a video over ROS topics; results in demo_output/'
 	@echo 'make test [TESTS=test/...]                         style check and all tests'
 	@echo 'make test-full                                       also what takes a minute or more a test'
+	@echo 'make bench [BENCH="soak --full"]                     every figure of the documentation anew (a quarter of an hour)'
 	@echo 'make lint                                          style check only'
 	@echo 'make clean                                         remove environments, builds and demo_output/'
 	@echo
@@ -26,6 +27,9 @@ test:
 
 test-full:
 	@scripts/test --slow $(TESTS)
+
+bench:
+	@scripts/bench $(BENCH)
 
 lint:
 	@scripts/bootstrap test 3

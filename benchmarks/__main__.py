@@ -43,6 +43,9 @@ def run_command(
         2, os.cpu_count() or 1
     ),
     only: Annotated[list[str], typer.Option(help="Only these parts of an entry; repeatable.")] = [],  # noqa: B006
+    clips: Annotated[
+        list[str], typer.Option(help="Annotated clips for the tables (as `uniref eval folder`); repeatable.")
+    ] = [],  # noqa: B006
     out: Annotated[Path, typer.Option(help="Folder for JSON and pictures.")] = RESULTS,
 ) -> None:
     """Measure, check the promises, and write JSON, PNG and SVG."""
@@ -52,7 +55,9 @@ def run_command(
         raise typer.BadParameter(f"no entry {unknown[0]!r}, expected all or some of {', '.join(ENTRIES)}")
     if full and smoke:
         raise typer.BadParameter("--full and --smoke exclude each other")
-    options = Options(full, smoke, _device(device, full), threads, tuple(only))
+    if any("rclpy" in ENTRIES[name].needs and not ENTRIES[name].missing() for name in wanted):
+        import rclpy  # noqa: F401 - the ROS wheels start the interpreter anew here: before any work is done
+    options = Options(full, smoke, _device(device, full), threads, tuple(only), tuple(clips))
     failed = [name for name in wanted if not _run(ENTRIES[name], options, out, names == ["all"])]
     if failed:
         console.print(f"[red]not as promised: {', '.join(failed)}[/red]")
@@ -71,7 +76,7 @@ def _run(entry: Entry, options: Options, out: Path, skip: bool) -> bool:
         "size": "full" if options.full else "smoke" if options.smoke else "tiny",
         "date": time.strftime("%Y-%m-%d"),
         "machine": machine.describe(options.device),
-        "options": vars(options),
+        "options": {**vars(options), "clips": [Path(name).name for name in options.clips]},
     }
     try:
         with machine.Watch() as watch:
@@ -121,7 +126,8 @@ def _command(entry: Entry, options: Options) -> str:
     words = ["python -m benchmarks run", entry.name]
     words += ["--full"] * options.full + ["--smoke"] * options.smoke
     words += [f"--device {options.device} --threads {options.threads}"]
-    return " ".join(words + [f"--only {name}" for name in options.only])
+    words += [f"--only {name}" for name in options.only]
+    return " ".join(words + [f"--clips {Path(name).name}" for name in options.clips])
 
 
 if __name__ == "__main__":

@@ -20,7 +20,8 @@ class Options:
 
     full: the figure's real size instead of the tiny one. smoke: a few seconds, for tests; its numbers mean
     nothing. device: "cpu" or "cuda", for the networks. threads: CPU threads of each network. only: parts of
-    the entry by name; all if empty.
+    the entry by name; all if empty. clips: folders of annotated clips, for the accuracy tables, instead of
+    the repository's own.
     """
 
     full: bool = False
@@ -28,6 +29,7 @@ class Options:
     device: str = "cpu"
     threads: int = 2
     only: tuple[str, ...] = ()
+    clips: tuple[str, ...] = ()
 
     def choose(self, smoke: Any, tiny: Any, full: Any) -> Any:
         """The value for the size asked for."""

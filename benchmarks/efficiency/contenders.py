@@ -97,10 +97,27 @@ class Ours(Contender):
     """
 
     def __init__(self, key: str, size: tuple[int, int], device: str, threads: int) -> None:
-        from .steady import SteadyRuntime, load_ours
+        from ..runtimes import SteadyRuntime
 
-        self._runtime = SteadyRuntime(load_ours(key, size, device, threads))
+        self._runtime = SteadyRuntime(self._load(key, size, device, threads))
         self._tracker = None
+
+    @staticmethod
+    def _load(key: str, size: tuple[int, int], device: str, threads: int):
+        from uniref_model.runtime import load_runtime
+
+        if key == "nano_onnx":
+            return load_runtime("uniref_nano", size, "onnxruntime", threads, device)
+        if key == "nano_torch":
+            from ..runtimes import nano_weights
+
+            return load_runtime(nano_weights(), size, "torch", threads, device)
+        from uniref_model.network.config import ModelConfig
+        from uniref_model.network.model import UniRef
+        from uniref_model.runtime.pytorch import TorchRuntime
+
+        network = UniRef(ModelConfig.from_name("uniref_r50"), with_text=False).eval()
+        return TorchRuntime(network, size=size, threads=threads, device=device)
 
     def start(self, image: np.ndarray, labels: np.ndarray, count: int) -> None:
         from uniref_model.tracking import Tracker, TrackerConfig

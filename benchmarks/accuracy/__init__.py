@@ -1,0 +1,1 @@
+"""What the model finds: the ablations of the paper, on generated and on real clips."""

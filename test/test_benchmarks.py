@@ -1,0 +1,146 @@
+"""Every benchmark runs, in a size that shows nothing but that; what they compute from numbers is right."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from importlib.util import find_spec
+
+import numpy as np
+import pytest
+
+pytest.importorskip("matplotlib", reason="matplotlib is not installed (make test installs it)")
+pytest.importorskip("torch", reason="PyTorch is not installed (make test installs it)")
+
+from typer.testing import CliRunner
+
+from benchmarks import machine, results
+from benchmarks.__main__ import app
+from benchmarks.accuracy import ablation
+from benchmarks.accuracy.long_clips import long_clips
+from benchmarks.efficiency import table4_figure3
+from benchmarks.efficiency.contenders import ABOUT
+from benchmarks.registry import ENTRIES, Check, Options, Result
+
+SMOKE = Options(smoke=True, threads=1)
+
+
+def test_every_entry_is_listed_with_what_it_lacks():
+    answer = CliRunner().invoke(app, ["list"], env={"COLUMNS": "200"})
+    assert answer.exit_code == 0
+    assert all(name in answer.output for name in ENTRIES)
+
+
+def test_an_unknown_entry_is_refused_by_name():
+    answer = CliRunner().invoke(app, ["run", "table9"])
+    assert answer.exit_code == 2 and "table9" in answer.output
+
+
+def test_a_broken_promise_is_written_and_ends_in_an_error(tmp_path, monkeypatch):
+    figure, axis = results.new_figure()
+    axis.plot([1, 2])
+    result = Result({"ratio": float("nan")}, {"": figure}, [], [Check("it is flat", False, "+9 %")])
+    monkeypatch.setattr(type(ENTRIES["soak"]), "run", lambda *_: result)
+    monkeypatch.setattr(type(ENTRIES["soak"]), "missing", lambda *_: [])
+    monkeypatch.setitem(ENTRIES, "soak", replace(ENTRIES["soak"], needs=()))
+    answer = CliRunner().invoke(app, ["run", "soak", "--out", str(tmp_path)])
+    assert answer.exit_code == 1 and "BROKEN" in answer.output
+    written = json.loads((tmp_path / "soak.json").read_text())
+    assert written["checks"] == [{"claim": "it is flat", "passed": False, "found": "+9 %"}]
+    assert written["data"] == {"ratio": None}
+    assert written["machine"]["cpu"] and written["command"].startswith("python -m benchmarks run soak")
+    assert (tmp_path / "soak.png").stat().st_size and "<svg" in (tmp_path / "soak.svg").read_text()
+
+
+def test_cost_over_objects_is_split_into_what_is_shared_and_what_each_costs():
+    fixed, each = table4_figure3.fit({n: 30.0 + 4.0 * n for n in (1, 2, 4, 8, 16)})
+    assert (fixed, each) == pytest.approx((30.0, 4.0))
+
+
+@pytest.mark.parametrize("key", ABOUT)
+def test_each_contender_steps_and_only_a_growing_memory_is_carried_forward(key):
+    from benchmarks.efficiency.worker import Worker
+
+    if ABOUT[key].missing:
+        pytest.skip(f"{ABOUT[key].title}: {ABOUT[key].package} is not installed (make bench installs it)")
+    if key == "r50_torch":
+        pytest.skip("UniRef R50 takes too long for a test")
+    size = (192, 320) if key == "nano_onnx" else (64, 128)
+    with Worker(key, size, "cpu", 1) as worker:
+        worker.ready()
+        worker.start(2)
+        first = worker.run(2, 60.0)
+        grown = worker.forward(500)
+        after = worker.run(1, 60.0)
+    assert grown == (ABOUT[key].memory == "growing")
+    assert len(first.wall_ms) == 2 and min(first.wall_ms) > 0
+    assert after.first == 3 + (500 if grown else 0)
+
+
+def test_table4_and_figure3_are_drawn():
+    result = ENTRIES["table4_figure3"].run(replace(SMOKE, only=("nano_onnx",)))
+    line = result.data["lines"]["nano_onnx"]
+    assert line["frames_at_end"] == 8 and len(line["stepped"]) == 2
+    assert set(result.data["objects"]["nano_onnx"]["ms"]) == {1, 2}
+    assert set(result.figures) == {"", "objects"}
+
+
+def test_a_contender_that_fails_says_where():
+    from benchmarks.efficiency.worker import Worker
+
+    with Worker("nano_onnx", (64, 64), "cpu", 1) as worker, pytest.raises(RuntimeError, match="64"):
+        worker.ready()
+
+
+def test_long_clips_are_the_same_for_the_same_seed_and_their_objects_move():
+    one, other = (next(long_clips((64, 128), 8, 5)) for _ in range(2))
+    assert np.array_equal(one.images, other.images) and one.phrases == other.phrases
+    assert len(set(one.phrases)) == 3
+    assert (one.labels[0] != one.labels[-1]).any() and set(np.unique(one.labels)) <= {0, 1, 2, 3}
+
+
+def test_a_difference_has_an_interval_over_objects():
+    base = [ablation.Score(str(i), 0.5, 0.5) for i in range(20)]
+    better = [ablation.Score(str(i), 0.6 + 0.001 * i, 0.6) for i in range(20)]
+    low, middle, high = ablation.difference(better, base)
+    assert 10 < low < middle < high < 12
+    with pytest.raises(ValueError, match="different objects"):
+        ablation.difference(better[1:], base[:-1])
+
+
+def test_a_verdict_says_agrees_disagrees_or_undecided():
+    def rows(gap, interval):
+        row = {"set": "generated", "reference": "words", "objects": 9}
+        return [
+            row | {"variant": "other", "J&F": 50 + gap, "difference": interval},
+            row | {"variant": "mine", "J&F": 50, "difference": [0, 0, 0]},
+        ]
+
+    said = [
+        ablation.verdict(rows(*case), "mine", "It is best")[0]
+        for case in ((-9, [-12, -9, -3]), (9, [3, 9, 12]), (1, [-2, 1, 3]))
+    ]
+    assert [line.split(": ")[1].rstrip(".") for line in said] == ["agrees", "disagrees", "undecided"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["table2_fusion", "table3_references"])
+def test_the_ablations_of_the_paper_are_scored(name):
+    if find_spec("timm") is None:
+        pytest.skip("timm is not installed (make test installs it)")
+    result = ENTRIES[name].run(SMOKE)
+    scores = result.data["scores"]
+    assert {row["set"] for row in scores} >= {"generated"}
+    assert all(0 <= row["J&F"] <= 100 for row in scores)
+    assert any("biased" in note for note in result.notes) == (name == "table2_fusion")
+
+
+def test_the_machine_is_described_without_its_name():
+    import socket
+
+    facts = machine.describe()
+    assert facts["cpu"] and facts["cores"] >= 1 and "numpy" in facts["versions"]
+    assert socket.gethostname() not in json.dumps(facts)
+    with machine.Watch() as watch:
+        sum(range(1000))
+    assert watch.report()["seconds"] >= 0
