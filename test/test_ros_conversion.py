@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from types import SimpleNamespace
 
 import cv2
@@ -11,6 +12,7 @@ import pytest
 from uniref_model.errors import ImageError, MaskError
 from uniref_ros.conversion import (
     IMAGE_ENCODINGS,
+    TornImageError,
     compressed_to_rgb,
     fill_image,
     fill_jpeg,
@@ -52,8 +54,8 @@ def test_colour_orders_with_and_without_padding(encoding, pad):
 
 @pytest.mark.parametrize("big", [False, True], ids=["little", "big"])
 @pytest.mark.parametrize("encoding", ["rgb16", "bgr16", "rgba16", "bgra16"])
-def test_sixteen_bits_keep_the_high_byte_in_either_byte_order(encoding, big):
-    samples = channels(encoding[:-2], 256, np.uint16) + 7
+def test_sixteen_bits_are_scaled_to_eight_in_either_byte_order(encoding, big):
+    samples = channels(encoding[:-2], 257, np.uint16) + 7
     assert np.array_equal(to_rgb(message(samples, encoding, pad=5, big=big)), RGB)
 
 
@@ -65,7 +67,7 @@ def test_type_names_mean_opencvs_order(encoding):
 @pytest.mark.parametrize("encoding", ["mono8", "8UC1", "mono16", "16UC1"])
 def test_grey_becomes_three_equal_channels(encoding):
     grey = np.arange(48, dtype=np.uint8).reshape(6, 8) * 5
-    samples = grey.astype(np.uint16) * 256 if "16" in encoding else grey
+    samples = grey.astype(np.uint16) * 257 if "16" in encoding else grey
     assert np.array_equal(to_rgb(message(samples, encoding, pad=3)), np.stack([grey] * 3, -1))
 
 
@@ -74,7 +76,7 @@ def test_grey_becomes_three_equal_channels(encoding):
 def test_bayer_patterns(pattern, bits):
     colour = {"r": 200, "g": 100, "b": 30}
     mosaic = np.tile([[colour[c] for c in pattern[:2]], [colour[c] for c in pattern[2:]]], (4, 5))
-    mosaic = mosaic.astype(np.uint8) if bits == "8" else mosaic.astype(np.uint16) * 256
+    mosaic = mosaic.astype(np.uint8) if bits == "8" else mosaic.astype(np.uint16) * 257
     rgb = to_rgb(message(mosaic, f"bayer_{pattern}{bits}", pad=6))
     assert np.array_equal(rgb, np.broadcast_to(np.array((200, 100, 30), np.uint8), (8, 10, 3)))
 
@@ -176,6 +178,57 @@ def test_rotation_notes_in_a_jpeg_do_not_turn_the_pixels():
     turned = data[:2] + b"\xff\xe1" + (len(exif) + 2).to_bytes(2, "big") + exif + data[2:]
     assert cv2.imdecode(np.frombuffer(turned, np.uint8), cv2.IMREAD_COLOR).shape == (8, 6, 3), "EXIF is read"
     assert compressed_to_rgb(SimpleNamespace(format="jpeg", data=turned)).shape == RGB.shape
+
+
+def test_a_jpeg_that_was_cut_is_refused_and_one_with_padding_is_not():
+    smooth = cv2.resize(RGB, (64, 48), interpolation=cv2.INTER_LINEAR)
+    jpeg = cv2.imencode(".jpg", smooth)[1].tobytes()
+    for padding in (b"", b"own data of the camera", bytes(10000)):
+        assert compressed_to_rgb(SimpleNamespace(format="jpeg", data=jpeg + padding)).shape == smooth.shape
+    with pytest.raises(TornImageError, match="no end"):
+        compressed_to_rgb(SimpleNamespace(format="jpeg", data=jpeg[: len(jpeg) // 2]))
+
+
+def test_raw_images_without_all_bytes_are_told_from_wrong_ones():
+    image = message(RGB, "rgb8")
+    image.data = image.data[:100]
+    with pytest.raises(TornImageError, match="100 bytes of image data, expected 144"):
+        to_rgb(image)
+
+
+def test_an_unknown_encoding_is_given_to_cv_bridge_where_there_is_one(monkeypatch):
+    class CvBridge:  # a stand-in: what matters is who is asked, and that its refusal is passed on
+        def imgmsg_to_cv2(self, image, encoding):
+            if image.encoding == "no colour":
+                raise RuntimeError("not a color format")
+            return RGB[:, ::-1]
+
+    monkeypatch.setitem(sys.modules, "cv_bridge", SimpleNamespace(CvBridge=CvBridge))
+    assert np.array_equal(to_rgb(message(RGB, "rgb32")), RGB[:, ::-1])
+    assert np.array_equal(to_rgb(message(RGB, "rgb8")), RGB), "known ones never get there"
+    with pytest.raises(ImageError, match=r"'no colour' is not supported.*not a color format"):
+        to_rgb(message(RGB, "no colour"))
+
+
+@pytest.mark.parametrize(
+    "encoding", [name for name in IMAGE_ENCODINGS if name not in ("8UC1", "8UC3", "8UC4", "16UC1")]
+)
+def test_cv_bridge_gives_the_same_pixels(encoding):
+    # Type names without colour are left out: cv_bridge refuses to make colour images of them.
+    pytest.importorskip("cv_bridge", reason="cv_bridge is not installed here (a robot has it)")
+    msgs = pytest.importorskip("sensor_msgs.msg", reason="ROS 2 is not installed here")
+    samples = np.random.default_rng(3).integers(0, 256, (64 * 6,), np.uint8)
+    image = msgs.Image(encoding=encoding, height=4, width=4, data=samples)
+    channels_there = {"rgb": 3, "bgr": 3, "rgba": 4, "bgra": 4, "yuv422": 2, "yuyv": 2, "uyvy": 2}
+    count = next((n for name, n in reversed(channels_there.items()) if encoding.startswith(name)), 1)
+    image.step = 4 * count * (2 if encoding.endswith("16") else 1)
+    from cv_bridge import CvBridge
+
+    try:
+        theirs = CvBridge().imgmsg_to_cv2(image, "rgb8")
+    except Exception as error:
+        pytest.skip(f"cv_bridge does not know {encoding}: {error}")
+    assert np.array_equal(to_rgb(image), theirs)
 
 
 @pytest.mark.parametrize("data", [b"", b"no picture", b"\xff\xd8\xff\xe0 cut"])

@@ -4,26 +4,30 @@ from __future__ import annotations
 
 import threading
 import time
-from collections import deque
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from rclpy.duration import Duration
+from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
 from rclpy.node import Node
-from rclpy.qos import HistoryPolicy, QoSProfile, ReliabilityPolicy
 from rclpy.time import Time
 from sensor_msgs.msg import CompressedImage, Image
 
+from uniref_model.errors import ImageError
 from uniref_model.tracking import TrackedFrame, Tracker
-from uniref_ros.conversion import compressed_to_rgb, to_rgb
+from uniref_model.tracking.frame_pass import STAGES as TRACK_STAGES
+from uniref_ros.conversion import TornImageError, compressed_to_rgb, to_rgb
 from uniref_ros.publishers import Latency, Publishers, objects_message
+from uniref_ros.stamps import HeldImages, check_stamp
 from uniref_ros.statistics import Rate, Rolling
+from uniref_ros.transport import CURE, explain_silence, overridable, quality
 from uniref_ros.worker import Mailbox
 
 STAGES = ("wait", "convert", "track", "total")
-_JUMP = Duration(seconds=10)
-"""A stamp this much later than the one before, or any earlier one, is a jump of the clock."""
+
+Complain = Callable[[str, str], None]
+"""Called with a kind and a text: counts the error, logs it, shows it in diagnostics."""
 
 
 @dataclass(frozen=True)
@@ -34,13 +38,23 @@ class Arrival:
     received: float
 
 
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """A processed image: the tracker's answer, the image's header, and its pixels, uint8 RGB [h,w,3]."""
+
+    frame: TrackedFrame
+    header: Any
+    rgb: np.ndarray
+
+
 @dataclass(frozen=True)
 class CameraOptions:
-    """What of the node's parameters a camera keeps. transport, reliability: as the parameters. held: images
-    kept."""
+    """What of the node's parameters a camera keeps. transport, reliability, output_reliability: as the
+    parameters. held: images kept."""
 
     transport: str = "raw"
     reliability: str = "best_effort"
+    output_reliability: str = "reliable"
     held: int = 8
 
 
@@ -48,7 +62,13 @@ class Camera:
     """A worker's station: its subscription, mailbox, tracker, publishers and figures."""
 
     def __init__(
-        self, node: Node, name: str, tracker: Tracker, options: CameraOptions, bell: threading.Condition
+        self,
+        node: Node,
+        name: str,
+        tracker: Tracker,
+        options: CameraOptions,
+        bell: threading.Condition,
+        complain: Complain,
     ) -> None:
         self.name = name
         self.tracker = tracker
@@ -56,28 +76,32 @@ class Camera:
         self.enabled = True
         self.received = Rate()
         self.processed = Rate()
-        self.times = {stage: Rolling() for stage in STAGES}
+        self.times = {stage: Rolling() for stage in (*STAGES, *TRACK_STAGES)}
         self.ages = Rolling()
         self.failed = 0
-        self.clock_jumps = 0
-        self.last: tuple[TrackedFrame, Any] | None = None
-        """The last processed image's result and header: what people see."""
+        self.torn = 0
+        """Of the failed ones, those that came without all their bytes."""
+        self.lost = 0
+        """Images that the transport says it lost."""
+        self.ahead = 0
+        """Images in a row whose stamp is later than the node's clock."""
+        self.last: Shown | None = None
+        """The last processed image."""
+        self.shown: Shown | None = None
+        """The last image that went out as an overlay: what people see and click at."""
         self._node = node
         self._options = options
-        self._held: deque[Any] = deque(maxlen=options.held)
-        self._last_stamp: Time | None = None
+        self._complain = complain
+        self._held = HeldImages(options.held)
+        self._incompatible = 0
+        self._silence_told = False
         self._started = 0.0
-        self._publishers = Publishers(node, name)
+        self._publishers = Publishers(node, name, options.output_reliability)
         self._subscription: Any = None
 
     @property
-    def label(self) -> str:
-        """The camera's name for people: its topic."""
-        return self.topic
-
-    @property
     def topic(self) -> str:
-        """The image topic, relative to the node's namespace."""
+        """The image topic, relative to the node's namespace; also the camera's name for people."""
         base = f"{self.name}/image" if self.name else "image"
         return base if self._options.transport == "raw" else f"{base}/compressed"
 
@@ -86,45 +110,96 @@ class Camera:
         """Images that a newer one replaced before they were processed."""
         return self.mailbox.replaced
 
+    @property
+    def clock_jumps(self) -> int:
+        """Times the image stamps went back, or far ahead."""
+        return self._held.jumps
+
     def subscribe(self) -> None:
         """Begin to receive images."""
-        reliability = ReliabilityPolicy[self._options.reliability.upper()]
-        qos = QoSProfile(depth=1, history=HistoryPolicy.KEEP_LAST, reliability=reliability)
-        kind = Image if self._options.transport == "raw" else CompressedImage
         self.mailbox.replaced = 0
-        self._subscription = self._node.create_subscription(kind, self.topic, self._on_image, qos)
+        self.received, self.processed = Rate(), Rate()
+        self._incompatible, self._silence_told = 0, False
+        kind = Image if self._options.transport == "raw" else CompressedImage
+        events = SubscriptionEventCallbacks(
+            incompatible_qos=self._on_incompatible, message_lost=self._on_lost
+        )
+        try:
+            self._subscription = self._listen(kind, events)
+        except UnsupportedEventTypeError:  # not every middleware tells
+            self._subscription = self._listen(kind, SubscriptionEventCallbacks())
+
+    def _listen(self, kind: type, events: SubscriptionEventCallbacks) -> Any:
+        return self._node.create_subscription(
+            kind,
+            self.topic,
+            self._on_image,
+            quality(self._options.reliability, depth=1),
+            event_callbacks=events,
+            qos_overriding_options=overridable(),
+        )
 
     def unsubscribe(self) -> None:
-        """Receive no more; an image that waits is thrown away, so that it is not shown late."""
+        """Receive no more, and forget the images: one that waits or is in hand is not to be shown late."""
         if self._subscription is not None:
             self._node.destroy_subscription(self._subscription)
             self._subscription = None
         self.mailbox.take()
-        self._last_stamp = None
+        self._held.clear()
+        self.last = self.shown = None
+
+    def pause(self, enabled: bool) -> None:
+        """Process images, or none; one that waits is not processed any more."""
+        self.enabled = enabled
+        if not enabled:
+            self.mailbox.take()
 
     def destroy(self) -> None:
         """Take all topics away."""
         self.unsubscribe()
         self._publishers.destroy()
 
-    def image_at(self, stamp: Any) -> np.ndarray | None:
-        """The held image with this stamp (builtin_interfaces/Time), RGB uint8 [h,w,3]; None when there is
-        none.
+    def holds(self, stamp: Any) -> bool:
+        """Whether the image with this stamp (builtin_interfaces/Time) is held."""
+        return self._held.find(stamp) is not None
 
-        Raises ImageError when that image cannot be decoded.
-        """
-        for message in tuple(self._held):
-            if message.header.stamp == stamp:
-                return self._decode(message)
-        return None
+    def image_at(self, stamp: Any) -> np.ndarray | str:
+        """The held image with this stamp, RGB uint8 [h,w,3]; or why there is none. Raises ImageError when it
+        cannot be decoded."""
+        message = self._held.find(stamp)
+        return self._held.why_absent(stamp) if message is None else self._decode(message)
+
+    def silence(self, stale_after: float) -> str:
+        """Why nothing comes, when nothing came for `stale_after` seconds; else "". Logged when it begins."""
+        seconds = self.received.since_last()
+        if self._subscription is None or not self.enabled or (seconds is not None and seconds <= stale_after):
+            self._silence_told = False
+            return ""
+        publishers = self._node.count_publishers(self._subscription.topic_name)
+        text = explain_silence(
+            self.topic, seconds=seconds, publishers=publishers, incompatible=self._incompatible
+        )
+        if publishers and not self._silence_told:
+            self._silence_told = True
+            self._node.get_logger().warning(text)
+        return text
 
     def _on_image(self, message: Any) -> None:
         if not self.enabled:
             return
         now = time.monotonic()
         self.received.tick(now)
-        self._held.append(message)
+        jump = self._held.add(message)
+        if jump:
+            self._complain("clock", f"{self.topic}: the image stamps jumped by {jump:+.1f} s")
         self.mailbox.put(Arrival(message, now))
+
+    def _on_incompatible(self, event: Any) -> None:
+        self._incompatible = event.total_count
+        self._complain("quality of service", f"{self.topic}: {event.total_count} publishers do not match it")
+
+    def _on_lost(self, event: Any) -> None:
+        self.lost = event.total_count
 
     def ready_in(self, now: float) -> float:
         """See `Station`: the parameter max_rate sets the least time between two images."""
@@ -136,20 +211,25 @@ class Camera:
         self._started = time.monotonic()
         header = arrival.message.header
         try:
-            self._watch_clock(header.stamp)
+            check_stamp(header.stamp)
             rgb = self._decode(arrival.message)
             converted = time.monotonic()
             frame = self.tracker.step(rgb)
-        except Exception:
+        except Exception as error:
             self.failed += 1
+            if isinstance(error, TornImageError):
+                self.torn += 1
+                raise ImageError(f"{error}; {CURE}") from error
             raise
         stepped = time.monotonic()
-        self.last = (frame, header)
+        if self._subscription is None:
+            return  # deactivated meanwhile: what is late is not shown
+        self.last = Shown(frame, header, rgb)
         self._note(frame)
         self._publish(frame, header, arrival.received, converted, stepped)
-        self._publishers.publish_pictures(
-            frame, rgb, header, self._node.get_parameter("overlay_quality").value
-        )
+        jpeg = self._node.get_parameter("overlay_quality").value
+        if self._publishers.publish_pictures(frame, rgb, header, jpeg):
+            self.shown = self.last
         self.processed.tick()
 
     def _publish(
@@ -167,6 +247,8 @@ class Camera:
         self._publishers.publish_objects(message)
         for stage in STAGES:
             self.times[stage].add(getattr(latency, f"{stage}_ms"))
+        for stage in TRACK_STAGES:
+            self.times[stage].add(frame.timings.get(stage, 0.0))
         if age >= 0:
             self.ages.add(age)
 
@@ -176,23 +258,17 @@ class Camera:
     def _age_ms(self, stamp: Any) -> float:
         """From the stamp to now by the node's clock; -1 when the stamp is zero or ahead of it."""
         then = Time.from_msg(stamp, clock_type=self._node.get_clock().clock_type)
+        if then.nanoseconds == 0:
+            return -1.0
         age = (self._node.get_clock().now() - then).nanoseconds / 1e6
-        return age if then.nanoseconds > 0 and age >= 0 else -1.0
-
-    def _watch_clock(self, stamp: Any) -> None:
-        now, before = Time.from_msg(stamp), self._last_stamp
-        self._last_stamp = now
-        if before is not None and (now < before or now - before > _JUMP):
-            self.clock_jumps += 1
-            seconds = (now - before).nanoseconds / 1e9
-            self._node.get_logger().warning(f"{self.topic}: the image stamps jumped by {seconds:+.1f} s")
+        self.ahead = 0 if age >= 0 else self.ahead + 1
+        return age if age >= 0 else -1.0
 
     def _note(self, frame: TrackedFrame) -> None:
         for note in frame.notes:
-            text = (
-                f"{self.topic}: object {note.object_id}: {note.message}" if note.object_id else note.message
-            )
+            about = f"object {note.object_id}: " if note.object_id else ""
+            text = f"{self.topic}: {about}{note.message}"
             if note.level == "error":
-                self._node.get_logger().error(text)
+                self._complain("reference", text)
             else:
                 self._node.get_logger().warning(text)

@@ -16,8 +16,11 @@ from uniref_ros.conversion import to_mask
 from uniref_ros.msg import TrackCommand
 
 MAX_TEXT = 1000
-"""Longest text of an object to look for; anything longer was not meant as one, and it goes into every
-message."""
+"""Longest text of an object to look for, longest label and longest id; anything longer was not meant as one,
+and it goes into every message."""
+
+MAX_POINTS = 1000
+"""Most clicks for one object."""
 
 
 class CommandError(UniRefError):
@@ -27,24 +30,40 @@ class CommandError(UniRefError):
 
 @dataclass(frozen=True)
 class Answer:
-    """What was done. object_ids: the objects concerned. message: a sentence for people."""
+    """What was done. object_ids: the objects concerned. message: a sentence for people. remarks: what of it
+    is not quite as asked."""
 
     object_ids: tuple[str, ...]
     message: str
+    remarks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
 class Wish:
-    """The references and names of an object to add, taken out of a message and checked."""
+    """The references and names of an object to add, taken out of a message and checked.
 
-    object_id: str | None
-    label: str | None
-    text: str | None
-    mask: np.ndarray | None
-    points: tuple[tuple[float, float], ...]
-    point_labels: tuple[int, ...] | None
-    box: tuple[int, int, int, int] | None
-    stamp: Any
+    stamp: of the image that mask, points and box refer to; zero or None for the next. image: that image
+    itself, uint8 RGB [h,w,3], where it is known.
+    """
+
+    object_id: str | None = None
+    label: str | None = None
+    text: str | None = None
+    mask: np.ndarray | None = None
+    points: tuple[tuple[float, float], ...] = ()
+    point_labels: tuple[int, ...] | None = None
+    box: tuple[int, int, int, int] | None = None
+    stamp: Any = None
+    image: np.ndarray | None = None
+
+    @property
+    def is_marked(self) -> bool:
+        """Whether it refers to places in an image, not by words alone."""
+        return self.mask is not None or bool(self.points) or self.box is not None
+
+    @property
+    def is_stamped(self) -> bool:
+        return self.stamp is not None and bool(self.stamp.sec or self.stamp.nanosec)
 
 
 def read_wish(request: Any) -> Wish:
@@ -61,8 +80,12 @@ def read_wish(request: Any) -> Wish:
         raise PromptError("nothing to look for: text, mask, points and box are all empty")
     if has_box and not (box.width and box.height):
         raise MaskError(f"a box of {box.width}x{box.height} pixels, expected at least 1x1")
-    if len(request.text) > MAX_TEXT:
-        raise PromptError(f"a text of {len(request.text)} characters, expected at most {MAX_TEXT}")
+    for name in ("text", "label", "object_id"):
+        length = len(getattr(request, name))
+        if length > MAX_TEXT:
+            raise PromptError(f"{name} has {length} characters, expected at most {MAX_TEXT}")
+    if len(request.points) > MAX_POINTS:
+        raise MaskError(f"{len(request.points)} points, expected at most {MAX_POINTS}")
     points = tuple((float(point.x), float(point.y)) for point in request.points)
     for point in points:
         if not all(math.isfinite(value) for value in point):
@@ -149,15 +172,20 @@ class Commands:
                 return self.add(TrackCommand(text=look.prompt))
 
     def add(self, request: Any) -> Answer:
-        """Add one object, on one camera or on all. request: TrackCommand or AddObject.Request."""
+        """Add one object, on one camera or on all. request: TrackCommand or AddObject.Request.
+
+        What is marked in an image goes, when no camera is named, to those that hold the image of its stamp.
+        """
         wish = read_wish(request)
-        cameras = self._chosen(request.camera)
+        return self._add(wish, self._meant(wish, request.camera))
+
+    def _add(self, wish: Wish, cameras: list[Camera]) -> Answer:
         object_id = self._ids.claim(wish.object_id)
         done: list[Camera] = []
         remarks: list[str] = []
         try:
             for camera in cameras:
-                remarks += _add(camera, wish, object_id)
+                remarks += _add_to(camera, wish, object_id)
                 done.append(camera)
         except UniRefError:
             for camera in done:  # on all cameras or on none
@@ -167,29 +195,35 @@ class Commands:
             raise
         self._ids.spend(object_id)
         what = f"looking for {wish.text!r}" if wish.text else "following what was marked"
-        return Answer((object_id,), "; ".join([f"object {object_id}: {what}", *remarks]))
+        return Answer((object_id,), "; ".join([f"object {object_id}: {what}", *remarks]), tuple(remarks))
 
     def click(self, point: Any, camera: str) -> Answer:
-        """Add what a person clicked at in the overlay (geometry_msgs/Point, pixels) in the image shown.
+        """Add what a person clicked at in the overlay (geometry_msgs/Point, pixels).
 
-        A click on an object that is tracked already adds nothing, so a second click does no harm.
+        A click has no header: it is meant for the image shown last, the one of the last overlay that was
+        published. A click on an object that is tracked already adds nothing, so a second click does no harm.
         """
-        shown = self._chosen(camera)[0].last
+        chosen = self._chosen(camera)[0]
+        shown = chosen.shown or chosen.last
         if shown is None:
             raise MaskError("a click before the first image was processed")
-        frame, header = shown
-        height, width = frame.size
-        if 0 <= point.x < width and 0 <= point.y < height:  # false for not-a-number too
-            slot = int(frame.label_image[int(point.y), int(point.x)])
-            hit = [item.id for item in frame.objects if item.slot == slot]
-            if hit:
-                return Answer(tuple(hit), f"object {hit[0]} is there already")
-        return self.add(TrackCommand(camera=camera, header=header, points=[point]))
+        height, width = shown.frame.size
+        if not (0 <= point.x < width and 0 <= point.y < height):  # true for not-a-number too
+            raise MaskError(
+                f"the click at ({point.x:g}, {point.y:g}) is outside the image of {width}x{height} pixels"
+            )
+        slot = int(shown.frame.label_image[int(point.y), int(point.x)])
+        known = {item.id for item in chosen.tracker.objects}
+        hit = [item.id for item in shown.frame.objects if item.slot == slot and item.id in known]
+        if hit:
+            return Answer(tuple(hit), f"object {hit[0]} is there already")
+        return self._add(Wish(points=((float(point.x), float(point.y)),), image=shown.rgb), [chosen])
 
-    def add_masks(self, message: Any) -> Answer:
-        """Add every object of a mask image (mono8: one object, mono16: one a value), on every camera.
+    def add_masks(self, message: Any, camera: str = "") -> Answer:
+        """Add every object of a mask image (mono8: one object, mono16: one a value).
 
-        Those that can be added are, when one cannot; the error then says which.
+        Without a camera's name: to those that hold the image of its stamp, else to all. Those that can be
+        added are, when one cannot; the error then says which.
         """
         values = to_mask(message)
         labels = [None] if values.dtype == np.uint8 else [int(v) for v in np.unique(values) if v]
@@ -197,22 +231,19 @@ class Commands:
             raise MaskError("the mask is empty: every pixel is 0")
         added: list[str] = []
         remarks: list[str] = []
-        for camera in self._chosen(""):
-            for label in labels:
-                mask = values if label is None else values == label
-                object_id = self._ids.claim(None)
-                name = None if label is None else f"mask {label}"
-                wish = Wish(object_id, name, None, mask, (), None, None, message.header.stamp)
-                try:
-                    remarks += _add(camera, wish, object_id)
-                except UniRefError as error:
-                    before = f" (added before it: {', '.join(added)})" if added else ""
-                    raise type(error)(f"{name or 'mask'}: {error}{before}") from error
-                self._ids.spend(object_id)
-                added.append(object_id)
-        return Answer(
-            tuple(added), "; ".join([f"following {len(added)} marked: {', '.join(added)}", *set(remarks)])
-        )
+        for label in labels:
+            name = None if label is None else f"mask {label}"
+            mask = values if label is None else values == label
+            wish = Wish(label=name, mask=mask, stamp=message.header.stamp)
+            try:
+                answer = self._add(wish, self._meant(wish, camera))
+            except UniRefError as error:
+                before = f" (added before it: {', '.join(added)})" if added else ""
+                raise type(error)(f"{name or 'mask'}: {error}{before}") from error
+            added += answer.object_ids
+            remarks += answer.remarks
+        text = f"following {len(added)} marked: {', '.join(added)}"
+        return Answer(tuple(added), "; ".join([text, *dict.fromkeys(remarks)]))
 
     def remove(self, who: str, camera: str = "", *, several: bool = False) -> Answer:
         """Remove the object with this id; or with this label or prompt, when only one has it.
@@ -264,23 +295,31 @@ class Commands:
             raise CommandError(f"camera {name!r} is unknown, expected one of {', '.join(map(repr, cameras))}")
         return [cameras[name]]
 
+    def _meant(self, wish: Wish, name: str) -> list[Camera]:
+        """The cameras a wish is for."""
+        cameras = self._chosen(name)
+        if len(cameras) > 1 and wish.is_marked and wish.is_stamped:
+            return [camera for camera in cameras if camera.holds(wish.stamp)] or cameras
+        return cameras
+
     def _known(self, camera: str) -> str:
         ids = dict.fromkeys(item.id for one in self._chosen(camera) for item in one.tracker.objects)
         return f"; there are {', '.join(ids)}" if ids else "; there are no objects"
 
 
-def _add(camera: Camera, wish: Wish, object_id: str) -> list[str]:
+def _add_to(camera: Camera, wish: Wish, object_id: str) -> list[str]:
     """Add the object to one camera's tracker. Returns remarks for people."""
     tracker, names = camera.tracker, {"object_id": object_id, "label": wish.label}
-    if wish.mask is None and not wish.points and wish.box is None:
+    if not wish.is_marked:
         tracker.add_text(wish.text, **names)
         return []
-    image, remarks = None, []
-    if wish.stamp.sec or wish.stamp.nanosec:
-        image = camera.image_at(wish.stamp)
-        if image is None:
-            stamp = f"{wish.stamp.sec}.{wish.stamp.nanosec:09d}"
-            remarks = [f"the image of {stamp} is not held any more, so this applies to the next image"]
+    image, remarks = wish.image, []
+    if image is None and wish.is_stamped:
+        found = camera.image_at(wish.stamp)
+        if isinstance(found, str):
+            remarks = [f"{camera.topic}: {found}, so this applies to the next image"]
+        else:
+            image = found
     options = {**names, "image": image, "prompt": wish.text}
     if wish.mask is not None:
         tracker.add_mask(wish.mask, **options)

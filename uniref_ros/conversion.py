@@ -1,6 +1,8 @@
-"""sensor_msgs images to and from numpy, without cv_bridge (which not every ROS installation can import).
+"""sensor_msgs images to and from numpy.
 
-Only the attributes of the messages are used, so this module imports no ROS package at load time.
+The common encodings are decoded here, to the values cv_bridge gives; cv_bridge, which not every ROS
+installation can import, is asked only for encodings that are not known here. Only the attributes of the
+messages are used, so this module imports no ROS package at load time.
 """
 
 from __future__ import annotations
@@ -15,6 +17,10 @@ import cv2
 import numpy as np
 
 from uniref_model.errors import ImageError, MaskError
+
+
+class TornImageError(ImageError):
+    """An image that came without all its bytes: something between its publisher and us cut it."""
 
 
 @dataclass(frozen=True)
@@ -81,24 +87,37 @@ MASK_ENCODINGS: tuple[str, ...] = ("mono8", "8UC1", "mono16", "16UC1")
 def to_rgb(message: Any) -> np.ndarray:
     """The pixels of a sensor_msgs/Image, uint8 [height,width,3] RGB.
 
-    16-bit samples keep their high byte. The result may share memory with the message. Raises ImageError
-    saying what was wrong and what is accepted.
+    16-bit samples are scaled by 255/65535. The result may share memory with the message. Raises ImageError
+    saying what was wrong and what is accepted, TornImageError for an image that lacks bytes.
     """
     encoding = _ENCODINGS.get(message.encoding)
     if encoding is None:
-        raise ImageError(
-            f"image encoding {message.encoding!r} is not supported, "
-            f"expected one of {', '.join(IMAGE_ENCODINGS)}"
-        )
+        return _by_cv_bridge(message)
     if encoding.even and (message.width % 2 or (encoding.rows == 3 and message.height % 2)):
         raise ImageError(
             f"a {message.encoding} image of {message.width}x{message.height} pixels: expected even sizes"
         )
-    pixels = _pixels(message, encoding, ImageError)
-    if encoding.dtype == "u2":
-        pixels = (pixels >> 8).astype(np.uint8)
+    pixels = _pixels(message, encoding, TornImageError)
     if encoding.code is not None:
         pixels = cv2.cvtColor(pixels, encoding.code)
+    if encoding.dtype == "u2":
+        pixels = cv2.convertScaleAbs(pixels, alpha=255 / 65535)
+    return np.ascontiguousarray(pixels)
+
+
+def _by_cv_bridge(message: Any) -> np.ndarray:
+    """What cv_bridge makes of an encoding that is not known here. Raises ImageError."""
+    refusal = (
+        f"image encoding {message.encoding!r} is not supported, expected one of {', '.join(IMAGE_ENCODINGS)}"
+    )
+    try:
+        from cv_bridge import CvBridge
+    except ImportError:
+        raise ImageError(refusal) from None
+    try:
+        pixels = CvBridge().imgmsg_to_cv2(message, "rgb8")
+    except Exception as error:  # of cv_bridge or of Boost, and what it raises depends on its version
+        raise ImageError(f"{refusal}; cv_bridge says: {error}") from error
     return np.ascontiguousarray(pixels)
 
 
@@ -111,6 +130,10 @@ def compressed_to_rgb(message: Any) -> np.ndarray:
     data = np.frombuffer(message.data, dtype=np.uint8)
     if data.size == 0:
         raise ImageError(f"a compressed image (format {message.format!r}) without data")
+    if _is_cut_jpeg(data):
+        raise TornImageError(
+            f"{data.size} bytes of a compressed image (format {message.format!r}): the JPEG has no end"
+        )
     try:
         bgr = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
     except cv2.error as error:
@@ -125,6 +148,16 @@ def compressed_to_rgb(message: Any) -> np.ndarray:
     return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
 
 
+def _is_cut_jpeg(data: np.ndarray) -> bool:
+    """Whether bytes uint8 [n] begin a JPEG that never ends. OpenCV decodes such a picture half, without a
+    word. Cameras may put zeros or a few bytes of their own behind the end."""
+    if data[:2].tobytes() != b"\xff\xd8":
+        return False
+    if b"\xff\xd9" in data[-1024:].tobytes():
+        return False
+    return b"\xff\xd9" not in data.tobytes().rstrip(b"\0")[-1024:]
+
+
 def to_mask(message: Any) -> np.ndarray:
     """The values of a mask image, uint8 or uint16 [height,width]. Raises MaskError."""
     if message.encoding not in MASK_ENCODINGS:
@@ -134,9 +167,10 @@ def to_mask(message: Any) -> np.ndarray:
     return _pixels(message, _ENCODINGS[message.encoding], MaskError)
 
 
-def _pixels(message: Any, encoding: _Encoding, error: Callable[[str], Exception]) -> np.ndarray:
+def _pixels(message: Any, encoding: _Encoding, torn: Callable[[str], Exception]) -> np.ndarray:
     """A view [rows,width(,channels)] of the message's samples in this machine's byte order, padding left
-    out."""
+    out. Raises ImageError or MaskError, and what `torn` makes when bytes are missing."""
+    error = MaskError if torn is MaskError else ImageError
     width, height, name = message.width, message.height, message.encoding
     if width == 0 or height == 0:
         raise error(f"an image of {width}x{height} pixels: expected at least 1x1")
@@ -148,7 +182,7 @@ def _pixels(message: Any, encoding: _Encoding, error: Callable[[str], Exception]
     if step < row:
         raise error(f"image step is {step}, expected at least {row} for {width} pixels of {name}")
     if len(message.data) < rows * step:
-        raise error(
+        raise torn(
             f"{len(message.data)} bytes of image data, expected {rows * step} for {width}x{height} {name} "
             f"with step {step}"
         )

@@ -7,10 +7,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
+from rclpy.exceptions import InvalidParameterValueException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from uniref_model.tracking import TrackerConfig
+from uniref_model.tracking.config import PROTOCOLS
 
 _DEFAULTS = TrackerConfig()
 MODELS_OWN = -1.0
@@ -58,7 +60,14 @@ OPTIONS: tuple[Option, ...] = (
         "best_effort",
         "Quality of service of the image subscription; best_effort hears every publisher.",
         choices=("best_effort", "reliable"),
-        when="configure",
+        when="start",
+    ),
+    Option(
+        "output_reliability",
+        "reliable",
+        "Quality of service of what the node publishes for every image; reliable serves every subscriber.",
+        choices=("reliable", "best_effort"),
+        when="start",
     ),
     Option(
         "model",
@@ -76,7 +85,22 @@ OPTIONS: tuple[Option, ...] = (
         "otherwise. TensorRT must be asked for.",
         when="configure",
     ),
+    Option(
+        "device",
+        "cpu",
+        "Where onnxruntime and torch run; cuda needs their GPU builds. TensorRT always takes the GPU.",
+        choices=("cpu", "cuda"),
+        when="configure",
+    ),
     Option("threads", 0, "CPU threads of the runtime; 0: its own choice.", (0, 256), when="configure"),
+    Option(
+        "warm_up",
+        1,
+        "Objects for which the network is run once while configuring, so that no image waits for it; more "
+        "take longer to configure, and memory. 0: none.",
+        (0, 255),
+        when="configure",
+    ),
     Option(
         "prompts",
         [""],
@@ -134,6 +158,19 @@ OPTIONS: tuple[Option, ...] = (
         (0, 1000),
     ),
     Option(
+        "recheck_every",
+        _DEFAULTS.recheck_every,
+        "Images between such checks that cost extra time; 0: only checks that cost none.",
+        (0, 100000),
+    ),
+    Option(
+        "reference_protocol",
+        _DEFAULTS.reference_protocol,
+        "streaming is made for cameras; authors follows the rules behind the authors' numbers on recorded "
+        "videos, and min_area, anchor_after and the re-anchoring parameters then play no part.",
+        choices=PROTOCOLS,
+    ),
+    Option(
         "max_rate",
         0.0,
         "Images processed a second and camera at most; 0: as many as possible.",
@@ -147,8 +184,14 @@ OPTIONS: tuple[Option, ...] = (
         when="configure",
     ),
     Option("overlay_quality", 80, "JPEG quality of overlay/compressed.", (1, 100)),
-    Option("diagnostics_period", 1.0, "Seconds between diagnostics.", (0.1, 60.0), when="configure"),
+    Option("diagnostics_period", 1.0, "Seconds between diagnostics.", (0.1, 60.0)),
     Option("stale_after", 2.0, "Seconds without an image until diagnostics warn.", (0.1, 3600.0)),
+    Option(
+        "max_delay",
+        5.0,
+        "Seconds from an image's stamp to its result until diagnostics warn; 0: never.",
+        (0.0, 3600.0),
+    ),
 )
 
 _BY_NAME = {option.name: option for option in OPTIONS}
@@ -156,9 +199,16 @@ _TRACKER_OPTIONS = tuple(name for name in TrackerConfig.__dataclass_fields__ if 
 
 
 def declare(node: Node) -> None:
-    """Declare all parameters; values given at start are checked against the ranges."""
+    """Declare all parameters; values given at start are checked against the ranges.
+
+    Raises ParameterException: InvalidParameterValueException for one that is none of the choices.
+    """
     for option in OPTIONS:
-        node.declare_parameter(option.name, option.default, _descriptor(option))
+        value = node.declare_parameter(option.name, option.default, _descriptor(option)).value
+        if option.choices and value not in option.choices:
+            raise InvalidParameterValueException(
+                option.name, value, f"expected one of {', '.join(option.choices)}"
+            )
 
 
 def _descriptor(option: Option) -> ParameterDescriptor:

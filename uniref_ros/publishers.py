@@ -7,7 +7,6 @@ from typing import Any
 
 import numpy as np
 from rclpy.node import Node
-from rclpy.qos import QoSProfile, ReliabilityPolicy
 from sensor_msgs.msg import CompressedImage, Image, RegionOfInterest
 
 from uniref_model.tracking import TrackedFrame, TrackedObject, TrackState
@@ -15,10 +14,10 @@ from uniref_model.tracking.overlay import draw_overlay
 from uniref_ros.conversion import fill_image, fill_jpeg
 from uniref_ros.msg import TrackedObject as TrackedObjectMsg
 from uniref_ros.msg import TrackedObjectArray
+from uniref_ros.transport import overridable, quality
 
-# Reliable publishers serve both kinds of subscriber; a depth of one keeps nothing old.
-_RESULTS = QoSProfile(depth=5, reliability=ReliabilityPolicy.RELIABLE)
-_IMAGES = QoSProfile(depth=1, reliability=ReliabilityPolicy.RELIABLE)
+_RESULTS, _IMAGES = 5, 1
+"""Depths: a picture that waits is replaced by a newer one."""
 
 _STATES = {
     TrackState.SEARCHING: TrackedObjectMsg.SEARCHING,
@@ -84,29 +83,42 @@ class Publishers:
     """The output topics of one camera: `~/objects` and its siblings, or `~/<camera>/objects` for a named
     camera."""
 
-    def __init__(self, node: Node, camera: str) -> None:
-        prefix = f"~/{camera}/" if camera else "~/"
+    def __init__(self, node: Node, camera: str, reliability: str = "reliable") -> None:
+        """reliability: "reliable", which serves both kinds of subscriber, or "best_effort"."""
+        self._prefix = f"~/{camera}/" if camera else "~/"
+        self._reliability = reliability
         self._node = node
-        self._objects = node.create_publisher(TrackedObjectArray, f"{prefix}objects", _RESULTS)
-        self._label_image = node.create_publisher(Image, f"{prefix}label_image", _IMAGES)
-        self._overlay = node.create_publisher(Image, f"{prefix}overlay", _IMAGES)
-        self._overlay_jpeg = node.create_publisher(CompressedImage, f"{prefix}overlay/compressed", _IMAGES)
+        self._objects = self._publisher(TrackedObjectArray, "objects", _RESULTS)
+        self._label_image = self._publisher(Image, "label_image", _IMAGES)
+        self._overlay = self._publisher(Image, "overlay", _IMAGES)
+        self._overlay_jpeg = self._publisher(CompressedImage, "overlay/compressed", _IMAGES)
+
+    def _publisher(self, kind: type, name: str, depth: int) -> Any:
+        profile = quality(self._reliability, depth)
+        return self._node.create_publisher(
+            kind, self._prefix + name, profile, qos_overriding_options=overridable()
+        )
 
     def publish_objects(self, message: TrackedObjectArray) -> None:
         """Publish the objects, listeners or not: that the node is alive should be visible."""
         self._objects.publish(message)
 
-    def publish_pictures(self, frame: TrackedFrame, rgb: np.ndarray, header: Any, quality: int) -> None:
-        """Publish label image and overlays to those who listen. rgb: the frame, uint8 [h,w,3]."""
+    def publish_pictures(self, frame: TrackedFrame, rgb: np.ndarray, header: Any, jpeg: int) -> bool:
+        """Publish label image and overlays to those who listen; returns whether an overlay went out.
+
+        rgb: the frame, uint8 [h,w,3]. jpeg: quality, 1 to 100.
+        """
         if _heard(self._label_image):
             labels = frame.label_image.astype(np.uint16, copy=False)
             self._label_image.publish(fill_image(Image(), labels, "mono16", header))
-        if _heard(self._overlay) or _heard(self._overlay_jpeg):
+        plain, compressed = _heard(self._overlay), _heard(self._overlay_jpeg)
+        if plain or compressed:
             picture = draw_overlay(rgb, frame)
-            if _heard(self._overlay):
+            if plain:
                 self._overlay.publish(fill_image(Image(), picture, "rgb8", header))
-            if _heard(self._overlay_jpeg):
-                self._overlay_jpeg.publish(fill_jpeg(CompressedImage(), picture, quality, header))
+            if compressed:
+                self._overlay_jpeg.publish(fill_jpeg(CompressedImage(), picture, jpeg, header))
+        return plain or compressed
 
     def destroy(self) -> None:
         """Take the topics away."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import threading
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,6 @@ import numpy as np
 import rclpy
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
@@ -21,9 +21,13 @@ from sensor_msgs.msg import Image
 from uniref_model.errors import SourceError
 from uniref_model.video import silence_ffmpeg
 from uniref_ros.conversion import fill_image
+from uniref_ros.running import NodeExecutor, end_process, prepare_signals
+from uniref_ros.transport import overridable
 
 _FALLBACK_RATE = 30.0  # frames/s, for a file that does not say
 _POLL = 0.02  # s between looks for subscribers
+_LOOK = 0.25  # s between looks for the end of the process
+_STOP_TIMEOUT = 1.0  # s to wait for a device that is being read
 
 
 @dataclass
@@ -67,10 +71,14 @@ def open_video(source: str) -> Video:
 
 
 class VideoPlayer(Node):
-    """Reads the source at its own pace and publishes each frame, stamped with the time of its publication."""
+    """Reads the source at its own pace and publishes each frame, stamped with the time of its publication.
 
-    def __init__(self) -> None:
-        super().__init__("video_player")
+    A thread of its own plays (`start`), so the node can share an executor and a process with others.
+    """
+
+    def __init__(self, **options: Any) -> None:
+        """options: for rclpy's Node. Raises SourceError."""
+        super().__init__("video_player", **options)
         source = self._declare("source", "", "A video file, or the number of a camera device. Read at start.")
         self._rate = self._declare(
             "rate",
@@ -88,8 +96,14 @@ class VideoPlayer(Node):
         )
         self._video = open_video(source)
         self._rate = self._rate or self._video.rate
-        self._publisher = self.create_publisher(Image, "image", QoSProfile(depth=1))
+        self._publisher = self.create_publisher(
+            Image, "image", QoSProfile(depth=1), qos_overriding_options=overridable()
+        )
         self.played = 0
+        self.ended = threading.Event()
+        """Set when the last frame has been played."""
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._play, name="video", daemon=True)
 
     def _declare(
         self, name: str, default: Any, description: str, limits: tuple[float, float] | None = None
@@ -108,12 +122,36 @@ class VideoPlayer(Node):
         value = self.declare_parameter(name, default, descriptor).value
         return str(value) if name == "source" else value
 
-    def play(self) -> None:
-        """Publish until the end of the source or a signal."""
-        while self._publisher.get_subscription_count() < self._wait_for:
-            rclpy.spin_once(self, timeout_sec=_POLL)
+    def start(self) -> None:
+        """Begin to play; once only."""
+        self._thread.start()
+
+    def destroy_node(self) -> None:
+        """Stop playing, then release the node."""
+        self._stopping.set()
+        if self._thread.is_alive():
+            self._thread.join(_STOP_TIMEOUT)
+        super().destroy_node()
+
+    def _play(self) -> None:
+        try:
+            self._play_all()
+        except Exception as error:
+            if not self._over():  # else the publisher went away with the context
+                self.get_logger().error(f"playing stopped: {error}")
+        finally:
+            self.ended.set()
+            if self.executor is not None:
+                self.executor.wake()
+
+    def _over(self) -> bool:
+        return self._stopping.is_set() or not self.context.ok()
+
+    def _play_all(self) -> None:
+        while self._publisher.get_subscription_count() < self._wait_for and not self._over():
+            self._stopping.wait(_POLL)
         due = time.monotonic()
-        while rclpy.ok():
+        while not self._over():
             frame = self._video.read()
             if frame is None:
                 if not self._loop or self._video.is_device or self.played == 0:
@@ -121,17 +159,18 @@ class VideoPlayer(Node):
                 self._video.rewind()
                 continue
             due = self._pace(due)
-            self._publish(frame)
-        self.get_logger().info(f"played {self.played} frames")
+            if not self._over():
+                self._publish(frame)
+        if self.context.ok():
+            self.get_logger().info(f"played {self.played} frames")
 
     def _pace(self, due: float) -> float:
         """Wait until a frame is due; returns when the next one is. A late frame does not make the next ones
         hurry."""
         if self._rate <= 0:
-            rclpy.spin_once(self, timeout_sec=0)
             return due
-        while (left := due - time.monotonic()) > 0:
-            rclpy.spin_once(self, timeout_sec=left)
+        while (left := due - time.monotonic()) > 0 and not self._over():
+            self._stopping.wait(min(left, _LOOK))
         return max(due + 1.0 / self._rate, time.monotonic())
 
     def _publish(self, frame: np.ndarray) -> None:
@@ -144,17 +183,23 @@ class VideoPlayer(Node):
 
 def main(args: list[str] | None = None) -> int:
     """Play; returns the exit status, 1 when the source cannot be read."""
+    prepare_signals()
     rclpy.init(args=args)
     try:
-        VideoPlayer().play()
+        player = VideoPlayer()
     except (ParameterException, SourceError) as error:
         rclpy.logging.get_logger("video_player").error(str(error))
+        rclpy.try_shutdown()
         return 1
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        with contextlib.suppress(KeyboardInterrupt):
-            rclpy.try_shutdown()
+    player.start()
+    executor = NodeExecutor(lambda error: player.get_logger().error(str(error)), until=player.ended.is_set)
+    executor.add_node(player)
+    with contextlib.suppress(KeyboardInterrupt):
+        executor.spin_until_over()
+    player.destroy_node()
+    rclpy.try_shutdown()
+    if not player.ended.is_set():
+        end_process(0)  # it is deep in the driver of a camera
     return 0
 
 

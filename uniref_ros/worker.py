@@ -75,8 +75,9 @@ class Worker:
         """Begin; once only."""
         self._thread.start()
 
-    def stop(self, timeout: float) -> bool:
-        """Finish the item in hand and end. Returns False when it is still busy after `timeout` seconds."""
+    def stop(self, timeout: float | None) -> bool:
+        """Finish the item in hand and end. Returns False when it is still busy after `timeout` seconds, None
+        waits on."""
         with self._bell:
             self._stopping = True
             self._bell.notify()

@@ -114,11 +114,13 @@ def test_a_stamped_mask_applies_to_the_image_of_that_stamp(met):
     assert overlap(full_mask(met.tracked(late)[0], SIZE), rectangle(RIGHT)) > 0.85
 
 
-def test_a_stamp_that_is_not_held_is_said(met):
+@pytest.mark.parametrize(("offset", "reason"), [(-500, "not held any more"), (500, "has not come yet")])
+def test_a_stamp_that_is_late_or_early_is_said_and_means_the_next_image(met, offset, reason):
     met.show(RED)
-    gone = met.image(RED)
-    answer = add(met, header=gone.header, mask=mask_message(LEFT))
-    assert answer.success and "not held" in answer.message and "next image" in answer.message
+    header = met.image(RED).header
+    header.stamp.sec += offset
+    answer = add(met, header=header, mask=mask_message(LEFT))
+    assert answer.success and reason in answer.message and "next image" in answer.message
     assert met.tracked(RED)
 
 

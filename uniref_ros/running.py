@@ -1,0 +1,89 @@
+"""Running a node as a process: transitions that take minutes block nothing else, and a signal ends it within
+two seconds whatever it is doing."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+import threading
+from collections.abc import Callable, Container
+from typing import Any
+
+from rclpy.callback_groups import CallbackGroup
+from rclpy.executors import (
+    ConditionReachedException,
+    Executor,
+    ExternalShutdownException,
+    ShutdownException,
+    TimeoutException,
+)
+
+_NOTHING_TO_DO = (
+    TimeoutException,
+    ShutdownException,
+    ExternalShutdownException,
+    ConditionReachedException,
+)
+
+
+class NodeExecutor(Executor):
+    """One thread for every callback, except those of slow callback groups: each of them gets its own.
+
+    Receiving images costs what it does under a SingleThreadedExecutor, and loading a model for minutes does
+    not keep services and diagnostics waiting, as under a MultiThreadedExecutor; nor does it keep the process
+    from ending, for its threads are daemons. What a callback raises is given to `on_error`, and spinning goes
+    on.
+    """
+
+    def __init__(
+        self,
+        on_error: Callable[[Exception], None],
+        *,
+        slow: Container[CallbackGroup] = (),
+        until: Callable[[], bool] = lambda: False,
+        **options: Any,
+    ) -> None:
+        """slow: callback groups whose callbacks get a thread. until: ends `spin_until_over`; whoever makes it
+        true wakes the executor. options: for rclpy's Executor."""
+        super().__init__(**options)
+        self._on_error = on_error
+        self._slow = slow
+        self._until = until
+
+    def spin_once(self, timeout_sec: float | None = None) -> None:
+        """Wait for one callback and run it, or have it run."""
+        try:
+            task, entity, _ = self.wait_for_ready_callbacks(timeout_sec, None, self._until)
+        except _NOTHING_TO_DO:
+            return
+        if entity is not None and entity.callback_group in self._slow:
+            threading.Thread(target=self._run, args=(task,), name="uniref transition", daemon=True).start()
+        else:
+            self._run(task)
+
+    def spin_until_over(self) -> None:
+        """Run callbacks until a signal comes, or `until` holds."""
+        while self.context.ok() and not self._until():
+            self.spin_once()
+
+    def _run(self, task: Any) -> None:
+        task()
+        error = task.exception()
+        if error is not None and self.context.ok():
+            self._on_error(error)
+
+
+def prepare_signals() -> None:
+    """Leave ^C to rclpy (and before that to the system): no KeyboardInterrupt comes in the middle of
+    something. For `main`, before `rclpy.init`."""
+    if threading.current_thread() is threading.main_thread():
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def end_process(status: int) -> None:
+    """End at once. For a process in which a thread is still deep in a library: waiting for it could take
+    minutes, and an interpreter that shuts down under it crashes."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(status)
