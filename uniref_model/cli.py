@@ -93,6 +93,9 @@ def track(
     protocol: Annotated[
         str, typer.Option(help="streaming, or authors: the video rules behind the authors' numbers.")
     ] = "streaming",
+    contours: Annotated[
+        str, typer.Option(help="network, colour (they follow the image's colours), or model: its choice.")
+    ] = "model",
     mask_threshold: Annotated[
         float | None, typer.Option(min=0, max=1, help="Score above which an object given by mask is seen.")
     ] = None,
@@ -112,6 +115,7 @@ def track(
         config = TrackerConfig(
             references=references,
             reference_protocol=protocol,
+            contours=contours,
             mask_threshold=mask_threshold,
             language_threshold=language_threshold,
         )

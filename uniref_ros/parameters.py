@@ -115,6 +115,13 @@ OPTIONS: tuple[Option, ...] = (
         choices=("first", "previous", "first+previous"),
     ),
     Option(
+        "contours",
+        _DEFAULTS.contours,
+        "Masks as the network draws them, or with contours that follow the image's colours; model: what the "
+        "model's model.json recommends.",
+        choices=("model", "network", "colour"),
+    ),
+    Option(
         "mask_threshold",
         MODELS_OWN,
         "Score above which an object given by mask, click or box counts as seen; below 0: the model's own.",

@@ -36,8 +36,9 @@ class ModelSpec:
     mask_upsample: how quarter-size logits become model-size ones, "aligned" or "bilinear" (the authors' VOS
         and RVOS paths), or "by_task": as they do, bilinear for objects with words and aligned for others.
     mask_threshold, language_threshold: scores an object must exceed to count as seen. interactive: whether
-    the model was trained to answer a click or a box given as a soft mask. sha256: file name -> hex digest,
-    verified on load.
+    the model was trained to answer a click or a box given as a soft mask. contours: "network", or "colour"
+    where masks are better off with their contours drawn to the image's colours. sha256: file name -> hex
+    digest, verified on load.
     """
 
     name: str
@@ -51,6 +52,7 @@ class ModelSpec:
     mask_threshold: float = 0.4
     language_threshold: float = 0.3
     interactive: bool = False
+    contours: str = "network"
     text: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     sha256: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     extra: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
@@ -65,6 +67,10 @@ class ModelSpec:
             raise ModelFileError(
                 f"model {self.name!r}: mask_upsample is {self.mask_upsample!r}, "
                 "expected 'aligned', 'bilinear' or 'by_task'"
+            )
+        if self.contours not in ("network", "colour"):
+            raise ModelFileError(
+                f"model {self.name!r}: contours is {self.contours!r}, expected 'network' or 'colour'"
             )
         if not self.sizes:
             raise ModelFileError(f"model {self.name!r} lists no sizes")
@@ -94,6 +100,7 @@ class ModelSpec:
                 mask_threshold=float(thresholds.get("mask", cls.mask_threshold)),
                 language_threshold=float(thresholds.get("language", cls.language_threshold)),
                 interactive=bool(known.pop("interactive", cls.interactive)),
+                contours=str(known.pop("contours", cls.contours)),
                 text=MappingProxyType(dict(known.pop("text", {}))),
                 sha256=MappingProxyType(dict(known.pop("sha256", {}))),
                 extra=MappingProxyType(known),

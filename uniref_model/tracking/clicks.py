@@ -3,6 +3,8 @@ answer."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import cv2
 import numpy as np
 
@@ -23,12 +25,13 @@ def mask_for(
     runtime: Runtime,
     language: LanguageReference | None,
     threshold: float,
+    finish: Callable[[np.ndarray], np.ndarray] = sigmoid,
 ) -> tuple[np.ndarray, float] | None:
     """Probability f32 [H,W] at model size and score of what is clicked or boxed; None when nothing is found.
 
     A model trained for it answers a soft mask on the same frame. Its answer counts if the score exceeds
     `threshold` and the mask agrees with the clicks (or lies mostly in the box); else, and with other models,
-    colours decide.
+    colours decide. finish: what turns the network's mask logits [H,W] into probabilities.
     """
     points = [geometry.point_to_model(x, y) for x, y in given.points]
     box = _box_to_model(given, geometry)
@@ -38,7 +41,7 @@ def mask_for(
         answer = runtime.segment(frame, [ObjectReferences(language=language, first=reference)])[0]
         method = runtime.spec.upsample_for(language is not None)
         logits = upsample_logits(answer.mask_logits, runtime.size, method)
-        probability = sigmoid(logits)
+        probability = finish(logits)
         if answer.score > threshold and _agrees(probability > 0.5, points, given.labels, box):
             return probability, answer.score
     mask = grabcut(frame.image, geometry, points, given.labels, box)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 PROTOCOLS = ("streaming", "authors")
 REFERENCES = ("first", "previous", "first+previous")
+CONTOURS = ("model", "network", "colour")
 MAX_LABEL = 255
 """Highest slot: label images are written as 8-bit PNGs."""
 
@@ -27,6 +28,8 @@ class TrackerConfig:
         the tracked mask.
     reanchor_after: for how many such checks in a row, until the object is anchored anew. 0 never re-anchors.
     recheck_every: frames between checks that are made even when they cost an extra row. 0: only free ones.
+    contours: "network" takes masks as the network draws them, "colour" lets their contours follow the
+        image's colours (`contours.follow_colour`), "model" does what the model's model.json recommends.
     reference_protocol: "authors" follows the video protocols behind the authors' numbers (`inference_vos_3f`,
         `inference_rvos_vl`): an object keeps all its references whether it is seen or not, any part it gets
         of the merged frame renews the previous one, and min_area, anchor_after and the re-anchoring options
@@ -43,6 +46,7 @@ class TrackerConfig:
     reanchor_margin: float = 0.2
     reanchor_after: int = 3
     recheck_every: int = 15
+    contours: str = "model"
     reference_protocol: str = "streaming"
 
     @property
@@ -56,6 +60,8 @@ class TrackerConfig:
             raise ValueError(
                 f"reference_protocol is {self.reference_protocol!r}, expected one of {', '.join(PROTOCOLS)}"
             )
+        if self.contours not in CONTOURS:
+            raise ValueError(f"contours is {self.contours!r}, expected one of {', '.join(CONTOURS)}")
         if not 1 <= self.max_objects <= MAX_LABEL:
             raise ValueError(f"max_objects is {self.max_objects}, expected 1 to {MAX_LABEL}")
         for name, low in (

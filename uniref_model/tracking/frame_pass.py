@@ -19,6 +19,7 @@ from ..runtime.base import FrameFeatures, MaskReference, Prediction, Runtime
 from .aggregate import Aggregator, Claim, Share
 from .clicks import mask_for
 from .config import TrackerConfig
+from .contours import follow_colour
 from .geometry import FrameGeometry, sigmoid, upsample_logits
 from .objects import GIVEN_ANCHOR, Row, Target, plan_rows
 from .references import Given
@@ -159,8 +160,15 @@ class FramePass:
         return None if earlier else answer
 
     def _cut_out(self, target: Target, given: Given, view: _View) -> _Answer:
-        threshold = self.config.mask_threshold
-        found = mask_for(given, view.features, view.geometry, self.runtime, target.language, threshold)
+        found = mask_for(
+            given,
+            view.features,
+            view.geometry,
+            self.runtime,
+            target.language,
+            self.config.mask_threshold,
+            lambda logits: self._probability(logits, view),
+        )
         if found is None:
             what = f"points {given.points}" if given.points else f"box {given.box}"
             raise MaskError(f"nothing that stands out was found at the {what}")
@@ -174,11 +182,11 @@ class FramePass:
         pairs: dict[str, list[tuple[Row, Prediction]]] = {target.id: [] for target in targets}
         for row, prediction in zip(rows, predictions, strict=True):
             pairs[row.target.id].append((row, prediction))
-        answers = {target.id: self._judge(target, pairs[target.id]) for target in targets}
+        answers = {target.id: self._judge(target, pairs[target.id], view) for target in targets}
         self._lap("segment")
         return answers
 
-    def _judge(self, target: Target, pairs: list[tuple[Row, Prediction]]) -> _Answer:
+    def _judge(self, target: Target, pairs: list[tuple[Row, Prediction]], view: _View) -> _Answer:
         """The surest of an object's rows, measured against the threshold of its kind."""
         row, prediction = max((pair for pair in pairs if not pair[0].check), key=self._sureness)
         for checked, check in pairs:
@@ -188,7 +196,15 @@ class FramePass:
             return _Answer(prediction.score)
         method = self.runtime.spec.upsample_for(row.references.language is not None)
         logits = upsample_logits(prediction.mask_logits, self.runtime.size, method)
-        return _Answer(prediction.score, anchor_score=prediction.score, probability=sigmoid(logits))
+        return _Answer(
+            prediction.score, anchor_score=prediction.score, probability=self._probability(logits, view)
+        )
+
+    def _probability(self, logits: np.ndarray, view: _View) -> np.ndarray:
+        """Mask logits [H,W] -> probability, contours drawn as configured; the authors' masks stay theirs."""
+        if self.config.contours == "colour" and not self.config.as_authors:
+            logits = follow_colour(view.features.image, logits)
+        return sigmoid(logits)
 
     def _sureness(self, pair: tuple[Row, Prediction]) -> float:
         """Score over threshold: above 1 the object is there."""

@@ -256,4 +256,5 @@ class Tracker:
             config,
             mask_threshold=spec.mask_threshold if mask is None else mask,
             language_threshold=spec.language_threshold if language is None else language,
+            contours=spec.contours if config.contours == "model" else config.contours,
         )
