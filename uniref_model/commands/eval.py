@@ -89,6 +89,68 @@ def folder_command(
         console.output.print(f"Scores: {out / 'scores.json'}; contact sheets: {out / 'sheets'}")
 
 
+@app.command("suite")
+def suite_command(
+    media: Annotated[
+        Path | None, typer.Option(help="Folder with the demo videos and eval/; the repository's if left out.")
+    ] = None,
+    out: Annotated[Path, typer.Option(help="Folder for suite.json and contact sheets.")] = Path("eval"),
+    cache: Annotated[
+        Path | None, typer.Option(help="Where fetched packages are kept; that of 'uniref data' if left out.")
+    ] = None,
+    model: Model = "uniref_nano",
+    size: Size = None,
+    runtime: RuntimeName = "auto",
+    threads: Threads = None,
+    device: Device = "cpu",
+) -> None:
+    """The model card's real pictures: demo videos, photographs (fetched), prompts for what is not there."""
+    from ..runtime import load_runtime
+    from .suite import find_media, pictures, show, suite
+
+    with _errors_told():
+        folder = find_media(media)
+        with load_runtime(model, size, runtime, threads, device) as loaded:
+            stills = pictures(folder, cache, console.status.print)
+            result = suite(loaded, folder, out, stills, console.status.print)
+        _save(out / "suite.json", result)
+        for table in show(result):
+            console.output.print(table)
+        console.output.print(f"Scores: {out / 'suite.json'}; contact sheets: {out / 'sheets'}")
+
+
+@app.command("generated")
+def generated_command(
+    clips: Annotated[int, typer.Option(min=1, help="How many clips.")] = 60,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, other clips.")] = 0,
+    pack: Annotated[
+        Path | None, typer.Option(help="Sprite pack of 'uniref data build'; drawn objects alone if left out.")
+    ] = None,
+    data: Annotated[
+        Path | None, typer.Option(help="Clip settings, such as config/training/data.yaml.")
+    ] = None,
+    contours: Annotated[str, typer.Option(help="network, colour or model.")] = "model",
+    out: Annotated[Path, typer.Option(help="Folder for generated.json.")] = Path("eval"),
+    model: Model = "uniref_nano",
+    size: Size = None,
+    runtime: RuntimeName = "auto",
+    threads: Threads = None,
+    device: Device = "cpu",
+) -> None:
+    """Held-out generated clips: overlaps, absent things, look-alikes, and the thresholds they suggest."""
+    from ..runtime import load_runtime
+    from .suite import generated, show_generated
+
+    with _errors_told(), load_runtime(model, size, runtime, threads, device) as loaded:
+        result = generated(loaded, clips, seed, pack, data, contours)
+    _save(out / "generated.json", result)
+    console.output.print(show_generated(result))
+    console.output.print(
+        f"thresholds these clips suggest: mask {result['suggested']['mask']}, "
+        f"language {result['suggested']['language']}"
+    )
+
+
 @app.command("benchmark")
 def benchmark_command(
     name: Annotated[

@@ -53,9 +53,7 @@ class MaskHead(nn.Module):
         x = F.interpolate(x, size=lateral.shape[-2:], mode="bilinear", align_corners=False)
         return self.mask_conv(F.relu(self.output_conv(lateral + x)))
 
-    def forward(
-        self, features: Tensor, hidden: Tensor, reference: Tensor, image_size: ImageSize
-    ) -> Tensor:
+    def forward(self, features: Tensor, hidden: Tensor, reference: Tensor, image_size: ImageSize) -> Tensor:
         """One mask a query.
 
         features [N, 8, h, w]; hidden [N, K, C] of the chosen queries; reference [N, K, 4] the boxes their

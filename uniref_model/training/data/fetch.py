@@ -17,7 +17,7 @@ import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from .sources import SOURCES, Source, licences, source
+from .sources import SOURCES, licences, source
 
 log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ def fetch(
         if not target.is_dir():
             progress(f"[{number}/{len(wanted)}] {entry.package} ({entry.megabytes} MB, {entry.licence})")
             try:
-                _fetch_one(entry, cache, target)
+                _fetch_one(entry.client, entry.package, cache / "downloads" / entry.key, target)
             except (OSError, subprocess.SubprocessError, tarfile.TarError, zipfile.BadZipFile) as error:
                 log.warning("skipped %s: %s", entry.package, _reason(error))
                 continue
@@ -62,30 +62,47 @@ def fetch(
     return found
 
 
+def fetch_package(
+    client: str, package: str, cache_dir: Path | str, progress: Callable[[str], None] = log.info
+) -> Path | None:
+    """Any one package's unpacked files, kept in the cache; None, with a warning, where it cannot be had.
+
+    client: apt, pip or npm.
+    """
+    cache = Path(cache_dir)
+    target = unpacked(cache, f"{client}-{package}".replace("/", "-").replace("@", ""))
+    if not target.is_dir():
+        progress(f"fetching {package} ({client})")
+        try:
+            _fetch_one(client, package, cache / "downloads" / target.name, target)
+        except (OSError, subprocess.SubprocessError, tarfile.TarError, zipfile.BadZipFile) as error:
+            log.warning("%s cannot be had: %s", package, _reason(error))
+            return None
+    return target
+
+
 def _reason(error: Exception) -> str:
     output = getattr(error, "stderr", None)
     return f"{error}: {output.strip().splitlines()[-1]}" if output and output.strip() else str(error)
 
 
-def _fetch_one(entry: Source, cache: Path, target: Path) -> None:
-    """Download into downloads/KEY, unpack beside the target, then rename: an interrupted run leaves no half
-    folder."""
-    downloads = cache / "downloads" / entry.key
+def _fetch_one(client: str, package: str, downloads: Path, target: Path) -> None:
+    """Download, unpack beside the target, then rename: an interrupted run leaves no half folder."""
     downloads.mkdir(parents=True, exist_ok=True)
     partial = target.with_name(target.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     commands = {
-        "apt": ["apt-get", "download", entry.package],
-        "pip": ["python3", "-m", "pip", "download", "--no-deps", "--quiet", "--dest", ".", entry.package],
-        "npm": ["npm", "pack", "--silent", entry.package],
+        "apt": ["apt-get", "download", package],
+        "pip": ["python3", "-m", "pip", "download", "--no-deps", "--quiet", "--dest", ".", package],
+        "npm": ["npm", "pack", "--silent", package],
     }
-    suffix = {"apt": "*.deb", "pip": "*", "npm": "*.tgz"}[entry.client]
+    suffix = {"apt": "*.deb", "pip": "*", "npm": "*.tgz"}[client]
     if not list(downloads.glob(suffix)):
-        subprocess.run(commands[entry.client], cwd=downloads, check=True, capture_output=True, text=True)
+        subprocess.run(commands[client], cwd=downloads, check=True, capture_output=True, text=True)
     files = sorted(downloads.glob(suffix))
     if not files:
-        raise FileNotFoundError(f"{commands[entry.client][0]} left no file for {entry.package}")
+        raise FileNotFoundError(f"{commands[client][0]} left no file for {package}")
     _unpack(files[-1], partial)
     target.parent.mkdir(parents=True, exist_ok=True)
     partial.replace(target)

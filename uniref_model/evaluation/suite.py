@@ -1,0 +1,259 @@
+"""The model card's real pictures, by one call: two videos, still photographs, and what is not there.
+
+`media/eval` holds the masks. Videos: by words, by first-frame mask, by click, by box; prompts for things that
+are not in them; and the camera turning away and back. Stills: nouns, clicks and boxes on single photographs,
+fetched from the packages that carry them.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import cv2
+import numpy as np
+
+from ..errors import SourceError
+from ..runtime.base import Runtime
+from ..tracking import Tracker, TrackerConfig
+from ..video import open_source
+from .clips import evaluate_clip, innermost_point, tight_box
+from .errors import DatasetError
+from .metrics import Score, mean, score_mask
+from .sheets import ContactSheet, SheetWriter
+
+RIGHT_IOU = 0.5
+PAN_FRAMES, AWAY_FRAMES, BACK_FRAMES = 12, 30, 60
+SEEN_BEFORE = 60
+"""Of the test of re-acquisition: frames before the camera turns, while it turns, away, and after."""
+
+_log = logging.getLogger(__name__)
+Told = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Picture:
+    """A still photograph, its label image, and what is and is not in it."""
+
+    name: str
+    image: np.ndarray
+    labels: np.ndarray
+    objects: dict[int, tuple[str, ...]]
+    absent: tuple[str, ...]
+
+
+def run_suite(
+    runtime: Runtime,
+    media: Path,
+    out: Path,
+    pictures: Sequence[Picture],
+    config: TrackerConfig | None = None,
+    told: Told = _log.info,
+) -> dict[str, Any]:
+    """Everything, in {"model", "videos", "absent", "reacquired", "stills", "still_absent"}; sheets in `out`.
+
+    media: folder with the videos and `eval/`. told: called with a line before each part. Raises DatasetError,
+    SourceError for files that are missing or malformed.
+    """
+    folders = [path.parent for path in sorted((media / "eval").glob("*/meta.json"))]
+    if not folders:
+        raise DatasetError(f"no clip in {media / 'eval'}: expected <name>/meta.json and <name>/masks")
+    metas = {folder: json.loads((folder / "meta.json").read_text(encoding="utf-8")) for folder in folders}
+    videos, absent = [], []
+    for folder, meta in metas.items():
+        told(f"{folder.name}: words, mask, click, box")
+        sheets = SheetWriter(out / "sheets", folder.name)
+        video = media / meta["video"]
+        videos.append(evaluate_clip(runtime, folder, video=video, config=config, on_scored=sheets.add))
+        sheets.save()
+        told(f"{folder.name}: what is not there")
+        absent += absent_in_video(Tracker(runtime, config), video, meta["name"], meta["absent"])
+    told("turned away and back")
+    returned = []
+    for folder, meta in metas.items():
+        others = [other for key, other in metas.items() if key is not folder]
+        if others:
+            frames = turned_away(media / meta["video"], media / others[0]["video"])
+            words = meta["objects"][0]["expressions"][0]
+            returned.append({"clip": meta["name"], **reacquired(Tracker(runtime, config), frames, words)})
+    told("stills")
+    stills, still_absent = score_stills(lambda: Tracker(runtime, config), pictures, out / "sheets")
+    return {
+        "model": runtime.describe(),
+        "videos": videos,
+        "absent": absent,
+        "reacquired": returned,
+        "stills": stills,
+        "still_absent": still_absent,
+    }
+
+
+def absent_in_video(tracker: Tracker, video: Path, clip: str, prompts: Sequence[str]) -> list[dict[str, Any]]:
+    """How often each prompt, none of which is in the video, is answered: {"clip", "prompt", "frames",
+    "answered", "rate"}. All are asked of one tracker, as a robot would."""
+    names = [tracker.add_text(prompt) for prompt in prompts]
+    answered, frames = dict.fromkeys(names, 0), 0
+    for image in _images(video):
+        frame = tracker.step(image)
+        frames += 1
+        for name in names:
+            item = frame.object(name)
+            answered[name] += bool(item is not None and item.area)
+    return [
+        {
+            "clip": clip,
+            "prompt": prompt,
+            "frames": frames,
+            "answered": answered[name],
+            "rate": round(answered[name] / max(frames, 1), 4),
+        }
+        for name, prompt in zip(names, prompts, strict=True)
+    ]
+
+
+def turned_away(here: Path, there: Path) -> Iterator[tuple[np.ndarray, float]]:
+    """A camera that sees `here`, pans to `there` beside it, stays, and pans back: (frame, share of `here`).
+
+    Both videos go on playing; the second is scaled to the first's size.
+    """
+    first, second = _images(here), _images(there)
+    pan = [i / PAN_FRAMES for i in range(1, PAN_FRAMES)]
+    shares = [
+        *([1.0] * SEEN_BEFORE),
+        *(1 - share for share in pan),
+        *([0.0] * AWAY_FRAMES),
+        *pan,
+        *([1.0] * BACK_FRAMES),
+    ]
+    for share in shares:
+        image, other = next(first, None), next(second, None)
+        if image is None or other is None:
+            return
+        height, width = image.shape[:2]
+        wide = np.hstack((image, cv2.resize(other, (width, height), interpolation=cv2.INTER_AREA)))
+        start = round((1 - share) * width)
+        yield np.ascontiguousarray(wide[:, start : start + width]), share
+
+
+def reacquired(tracker: Tracker, frames: Iterable[tuple[np.ndarray, float]], words: str) -> dict[str, Any]:
+    """Follow words through `turned_away`. {"words", "seen_before": share of frames before the turn,
+    "answered_away": of those without the object, "back_after": frames until seen again once it is wholly in
+    view (None: not), "seen_back": share of frames after that}."""
+    name = tracker.add_text(words)
+    before, away, back = [], [], []
+    for image, share in frames:
+        item = tracker.step(image).object(name)
+        seen = bool(item is not None and item.area)
+        if share == 0:
+            away.append(seen)
+        elif share == 1:
+            (back if away else before).append(seen)
+    found = back.index(True) if True in back else None
+    return {
+        "words": words,
+        "seen_before": round(mean(before), 4),
+        "answered_away": round(mean(away), 4),
+        "back_after": found,
+        "seen_back": round(mean(back), 4),
+    }
+
+
+def score_stills(
+    make: Callable[[], Tracker], pictures: Sequence[Picture], sheets: Path
+) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
+    """By words, click and box on single pictures, and prompts for what is not there; one sheet a kind."""
+    rows: list[dict[str, Any]] = []
+    absent: list[dict[str, Any]] = []
+    sheet = {kind: ContactSheet(f"stills, {kind}") for kind in ("words", "click", "box")}
+    for picture in pictures:
+        for number, phrases in picture.objects.items():
+            truth = picture.labels == number
+            for kind, words in (*(("words", phrase) for phrase in phrases), ("click", ""), ("box", "")):
+                tracker = make()
+                name = _point_at(tracker, kind, words, truth)
+                mask, score = _answer(tracker, name, picture.image)
+                marks = score_mask(mask, truth)
+                rows.append(
+                    {
+                        "picture": picture.name,
+                        "object": number,
+                        "reference": kind,
+                        "words": words,
+                        "J": round(marks.j, 4),
+                        "score": score,
+                        "right": marks.j > RIGHT_IOU,
+                    }
+                )
+                title = f"{picture.name} {words or phrases[0]}"
+                sheet[kind].add(title, picture.image, mask, truth, Score(marks.j, marks.f))
+        for words in picture.absent:
+            tracker = make()
+            mask, score = _answer(tracker, tracker.add_text(words), picture.image)
+            absent.append(
+                {"picture": picture.name, "words": words, "answered": bool(mask.any()), "score": score}
+            )
+    if pictures:
+        for kind, one in sheet.items():
+            one.save(sheets / f"stills-{kind}.png")
+    return rows, absent
+
+
+def load_pictures(
+    folder: Path, find: Callable[[dict[str, Any]], Path | None]
+) -> tuple[list[Picture], list[str]]:
+    """Read `pictures.json` and its masks. find: an entry's file, or None where its package cannot be had.
+
+    Returns the pictures, and names of those left out. Raises DatasetError where a file is another version.
+    """
+    entries = json.loads((folder / "pictures.json").read_text(encoding="utf-8"))["pictures"]
+    pictures, missing = [], []
+    for entry in entries:
+        path = find(entry)
+        if path is None:
+            missing.append(entry["name"])
+            continue
+        data = path.read_bytes()
+        if hashlib.sha256(data).hexdigest() != entry["sha256"]:
+            raise DatasetError(f"{path} is not the picture that {entry['name']} was annotated on")
+        image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
+        labels = cv2.imread(str(folder / "masks" / f"{entry['name']}.png"), cv2.IMREAD_UNCHANGED)
+        if image is None or labels is None or labels.shape != image.shape[:2]:
+            raise DatasetError(f"{folder / 'masks' / entry['name']}.png does not fit {path}")
+        objects = {int(item["id"]): tuple(item["expressions"]) for item in entry["objects"]}
+        rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+        pictures.append(Picture(entry["name"], rgb, labels, objects, tuple(entry["absent"])))
+    return pictures, missing
+
+
+def _point_at(tracker: Tracker, kind: str, words: str, truth: np.ndarray) -> str:
+    if kind == "words":
+        return tracker.add_text(words)
+    if kind == "click":
+        return tracker.add_points([innermost_point(truth)])
+    return tracker.add_box(tight_box(truth))
+
+
+def _answer(tracker: Tracker, name: str, image: np.ndarray) -> tuple[np.ndarray, float]:
+    """bool [h,w] and score; an empty mask where nothing is seen or the reference was of no use."""
+    frame = tracker.step(image)
+    item = frame.object(name)
+    if item is None:
+        return np.zeros(image.shape[:2], bool), 0.0
+    return frame.label_image == item.slot, round(float(item.score), 4)
+
+
+def _images(path: Path) -> Iterator[np.ndarray]:
+    try:
+        source = open_source(str(path))
+    except SourceError as error:
+        raise DatasetError(str(error)) from error
+    try:
+        for frame in source:
+            yield frame.image
+    finally:
+        source.close()
