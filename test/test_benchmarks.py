@@ -123,7 +123,6 @@ def test_a_verdict_says_agrees_disagrees_or_undecided():
     assert [line.split(": ")[1].rstrip(".") for line in said] == ["agrees", "disagrees", "undecided"]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("name", ["table2_fusion", "table3_references"])
 def test_the_ablations_of_the_paper_are_scored(name):
     if find_spec("timm") is None:

@@ -1,0 +1,213 @@
+"""Camera-to-mask latency of the real node, by stage, with its CPU and memory."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import rclpy
+
+from ..registry import Options, Result
+from ..results import COLOURS, new_figure
+from .camera import CameraPlan
+from .listener import Heard, Listener
+from .processes import Child, camera_report, start_camera, tracker_command
+from .stage import ACTORS
+
+STAGES = {
+    "transport in": "DDS: the camera's publish until the node's callback has the image",
+    "wait": "in the mailbox, until the worker is free",
+    "convert": "to RGB",
+    "track": "Tracker.step: network, pre- and post-processing",
+    "publish": "building the message, and DDS until the listener's callback has the masks",
+}
+START = 90.0  # s for the node to load its model
+
+
+@dataclass(frozen=True)
+class Case:
+    """One configuration of camera and node. profile: with the shipped Fast DDS profile."""
+
+    height: int = 480
+    width: int = 640
+    objects: int = 1
+    cameras: int = 1
+    reliability: str = "best_effort"
+    profile: bool = True
+
+    @property
+    def title(self) -> str:
+        parts = [f"{self.width}x{self.height}", f"{self.objects} obj", f"{self.cameras} cam"]
+        return ", ".join([*parts, self.reliability, *([] if self.profile else ["no profile"])])
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return ("",) if self.cameras == 1 else tuple(f"cam{number}" for number in range(self.cameras))
+
+
+SIZES = ((480, 640), (720, 1280), (1080, 1920))
+BASE = Case()
+TINY = (
+    BASE,
+    replace(BASE, height=720, width=1280),
+    replace(BASE, height=1080, width=1920),
+    replace(BASE, objects=4),
+    replace(BASE, cameras=2),
+    replace(BASE, reliability="reliable"),
+    replace(BASE, profile=False),
+)
+FULL = tuple(
+    Case(*size, objects, cameras, reliability, profile)
+    for size, objects, cameras, reliability, profile in product(
+        SIZES, (1, 4), (1, 2), ("best_effort", "reliable"), (True, False)
+    )
+)
+
+
+def run(options: Options) -> Result:
+    """Measure each case in turn."""
+    cases = options.choose((BASE,), TINY, FULL)
+    warm_up, seconds = options.choose((1.0, 2.0), (3.0, 6.0), (5.0, 30.0))
+    rclpy.init(args=[])
+    try:
+        with tempfile.TemporaryDirectory() as scratch:
+            rows = [_measure(case, options, warm_up, seconds, Path(scratch)) for case in cases]
+    finally:
+        rclpy.try_shutdown()
+    return _report(rows, warm_up, seconds)
+
+
+def _measure(case: Case, options: Options, warm_up: float, seconds: float, folder: Path) -> dict[str, Any]:
+    heard: list[Heard] = []
+    plan = CameraPlan(
+        names=case.names, height=case.height, width=case.width, reliability=case.reliability, rate=30.0
+    )
+    command = tracker_command(
+        cameras=case.names,
+        prompts=[actor.prompt for actor in ACTORS[: case.objects]],
+        image_reliability=case.reliability,
+        language_threshold=0.0,  # every object counts as seen: no frame is cheaper than it could be
+        threads=options.threads,
+        stale_after=30.0,
+    )
+    listener = Listener(case.names)
+    listener.on_result = heard.append
+    try:
+        with (
+            Child(command, folder / "tracker.log", case.profile) as node,
+            start_camera(plan, folder / "camera.log", case.profile) as camera,
+        ):
+            listener.spin(START, lambda: listener.connected or not node.running)
+            node.check()
+            listener.spin(5.0 if not case.profile else START, lambda: len(heard) >= 2 * case.cameras)
+            listener.spin(warm_up)
+            heard.clear()
+            before = node.cpu_seconds(), camera.cpu_seconds()
+            listener.spin(seconds)
+            node.check()
+            used = node.cpu_seconds() - before[0], camera.cpu_seconds() - before[1]
+            memory = node.memory_mb()
+            facts = next((v for k, v in listener.diagnostics.items() if k.endswith("tracker")), {})
+            sent = camera_report(camera)
+    finally:
+        listener.destroy_node()
+    return {
+        **asdict(case),
+        "title": case.title,
+        "model": {key: facts.get(key) for key in ("runtime", "model", "size")},
+        "results": len(heard),
+        "rate_each": len(heard) / seconds / case.cameras,
+        "cpu_cores": used[0] / seconds,
+        "camera_cpu_cores": used[1] / seconds,
+        "memory_mb": memory,
+        "camera_late": sent["late"],
+        "latency_ms": _percentiles([item.latency_ms for item in heard]),
+        "stages_ms": _stages(heard),
+    }
+
+
+def _percentiles(values: Iterable[float]) -> dict[str, float]:
+    listed = list(values)
+    return {
+        f"p{rank}": float(np.percentile(listed, rank)) if listed else float("nan") for rank in (50, 95, 99)
+    }
+
+
+def _stages(heard: list[Heard]) -> dict[str, dict[str, float]]:
+    """Milliseconds by stage, from what the message itself says and from when it came."""
+    parts: dict[str, list[float]] = {name: [] for name in STAGES}
+    for item in heard:
+        m = item.message
+        inside = m.wait_ms + m.convert_ms + m.track_ms
+        values = (
+            m.age_ms - inside,
+            m.wait_ms,
+            m.convert_ms,
+            m.track_ms,
+            item.latency_ms - m.age_ms,  # the age is taken when the message is about to be built
+        )
+        for name, value in zip(STAGES, values, strict=True):
+            parts[name].append(max(0.0, value))
+    return {name: _percentiles(values) for name, values in parts.items()}
+
+
+def _report(rows: list[dict[str, Any]], warm_up: float, seconds: float) -> Result:
+    header = ["camera", "masks/s each", "p50", "p95", "p99 ms", "track p50", "CPU cores", "MB"]
+    table = [
+        [
+            row["title"],
+            f"{row['rate_each']:.1f}",
+            *(f"{row['latency_ms'][rank]:.0f}" for rank in ("p50", "p95", "p99")),
+            f"{row['stages_ms']['track']['p50']:.0f}",
+            f"{row['cpu_cores']:.2f}",
+            f"{row['memory_mb']:.0f}",
+        ]
+        for row in rows
+    ]
+    model = rows[0]["model"]
+    notes = [
+        f"Camera at 30 images/s; {warm_up:.0f} s of warm-up and {seconds:.0f} s counted for each line; model "
+        f"{model['model']} {model['size']} on {model['runtime']}. Latency is from the image's stamp to the "
+        "listener's callback. Camera, node and listener share this machine's cores.",
+        "The newest image wins: with fewer masks a second than images, the others were replaced, not queued.",
+        *(f"{name}: {text}." for name, text in STAGES.items()),
+    ]
+    lost = [row["title"] for row in rows if not row["results"]]
+    if lost:
+        notes.append(f"No image came through at all: {'; '.join(lost)}.")
+    return Result(
+        {"stages": STAGES, "cases": rows},
+        {"": _draw(rows)},
+        [("Camera-to-mask latency of the node", header, table)],
+        [],
+        notes,
+    )
+
+
+def _draw(rows: list[dict[str, Any]]) -> Any:
+    figure, axes = new_figure(1, 2, (12.0, 1.8 + 0.36 * len(rows)))
+    places = np.arange(len(rows))[::-1]
+    left = np.zeros(len(rows))
+    for name, colour in zip(STAGES, COLOURS, strict=False):
+        values = np.nan_to_num([row["stages_ms"][name]["p50"] for row in rows])
+        axes[0].barh(places, values, left=left, color=colour, label=name, height=0.7)
+        left += values
+    axes[0].set_yticks(places, [row["title"] for row in rows], fontsize=8)
+    axes[0].set_xlabel("ms, median of each stage")
+    for rank, colour in (("p99", "#cfe3ee"), ("p95", "#7fb8d6"), ("p50", COLOURS[0])):
+        values = np.nan_to_num([row["latency_ms"][rank] for row in rows])
+        axes[1].barh(places, values, color=colour, height=0.7, label=rank)
+    for place, row in zip(places, rows, strict=True):
+        text = f" {row['rate_each']:.0f}/s, {row['cpu_cores']:.1f} cores, {row['memory_mb']:.0f} MB"
+        axes[1].text(np.nan_to_num(row["latency_ms"]["p99"]), place, text, va="center", fontsize=7)
+    axes[1].set_yticks(places, [""] * len(rows))
+    axes[1].set_xlabel("ms from the image's stamp to its masks")
+    axes[1].margins(x=0.3)
+    axes[0].legend(fontsize=7, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    axes[1].legend(fontsize=7, ncols=3, loc="lower center", bbox_to_anchor=(0.5, 1.0))
+    return figure
