@@ -155,9 +155,10 @@ class Camera:
             self.mailbox.take()
 
     def destroy(self) -> None:
-        """Take all topics away."""
+        """Take all topics away, and forget the objects."""
         self.unsubscribe()
         self._publishers.destroy()
+        self.tracker.clear()
 
     def holds(self, stamp: Any) -> bool:
         """Whether the image with this stamp (builtin_interfaces/Time) is held."""

@@ -10,7 +10,9 @@ import threading
 from collections.abc import Callable, Container
 from typing import Any
 
+import rclpy
 from rclpy.callback_groups import CallbackGroup
+from rclpy.exceptions import ParameterException
 from rclpy.executors import (
     ConditionReachedException,
     Executor,
@@ -18,6 +20,7 @@ from rclpy.executors import (
     ShutdownException,
     TimeoutException,
 )
+from rclpy.node import Node
 
 _NOTHING_TO_DO = (
     TimeoutException,
@@ -79,6 +82,21 @@ def prepare_signals() -> None:
     something. For `main`, before `rclpy.init`."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def make_node(kind: Callable[[], Node], name: str, *refusals: type[Exception]) -> Node | None:
+    """The node of this kind. None when what it was given is refused (which is logged, and rclpy is still
+    there) or a signal came while it was made (and rclpy is not)."""
+    try:
+        return kind()
+    except (ParameterException, *refusals) as error:
+        if rclpy.ok():
+            rclpy.logging.get_logger(name).error(f"cannot start: {error}")
+        return None
+    except Exception:
+        if rclpy.ok():
+            raise
+        return None
 
 
 def end_process(status: int) -> None:

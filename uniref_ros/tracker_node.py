@@ -12,21 +12,19 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
 from rclpy.clock import Clock, ClockType
-from rclpy.exceptions import ParameterException
 from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from uniref_model.errors import UniRefError
 from uniref_model.runtime import Runtime, load_runtime
-from uniref_model.runtime.memory import give_back_heap
 from uniref_model.tracking import Tracker
 from uniref_ros import parameters
 from uniref_ros.camera import Camera, CameraOptions
 from uniref_ros.commands import Commands, IdBook
 from uniref_ros.diagnostics import ErrorBook, camera_status, node_status
 from uniref_ros.inputs import Inputs
-from uniref_ros.running import NodeExecutor, end_process, prepare_signals
+from uniref_ros.running import NodeExecutor, end_process, make_node, prepare_signals
 from uniref_ros.worker import Worker
 
 _STOP_TIMEOUT = 1.0  # s to wait for what is in hand when the process ends; ^C is to be answered within two
@@ -134,7 +132,8 @@ class TrackerNode(LifecycleNodeMixin, Node):
             return  # it was due again before it was gone
         self.destroy_timer(timer)
         done = TransitionCallbackReturn.SUCCESS
-        self.failed = self.trigger_configure() != done or self.trigger_activate() != done
+        started = self.trigger_configure() == done and self.trigger_activate() == done
+        self.failed = not started and self.context.ok()  # a signal in the middle of it is no failure
         if self.failed and self.executor is not None:
             self.executor.wake()  # whoever spins is to see it
 
@@ -210,17 +209,16 @@ class TrackerNode(LifecycleNodeMixin, Node):
         if self._inputs is not None:
             self._inputs.destroy()
             self._inputs = None
+        # Others may be looking at the cameras just now, so they are let go, and not emptied.
         cameras, self._cameras = self._cameras, {}
         for camera in cameras.values():
             camera.destroy()
-        cameras.clear()
+        cameras = camera = None
         runtime, self._runtime = self._runtime, None
         self._facts = {}
         if runtime is not None:
+            gc.collect()  # references of objects live in the runtime's memory, which close() gives back
             runtime.close()
-            del runtime
-            gc.collect()  # trackers and sessions refer to each other
-            give_back_heap()
 
     def close(self, timeout: float = _STOP_TIMEOUT) -> bool:
         """Release everything, in whatever state the node is.
@@ -318,12 +316,11 @@ def main(args: list[str] | None = None) -> int:
     """Run the node until a signal. Returns the exit status: 1 when it could not start by itself."""
     prepare_signals()
     rclpy.init(args=args)
-    try:
-        node = TrackerNode()
-    except ParameterException as error:
-        rclpy.logging.get_logger("tracker").error(f"cannot start: {error}")
+    node = make_node(TrackerNode, "tracker")
+    if node is None:
+        status = int(rclpy.ok())
         rclpy.try_shutdown()
-        return 1
+        return status
     executor = NodeExecutor(
         lambda error: node.errors.complain_of("a callback failed", error),
         slow=[node.transitions],

@@ -13,7 +13,6 @@ import cv2
 import numpy as np
 import rclpy
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
-from rclpy.exceptions import ParameterException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
@@ -21,7 +20,7 @@ from sensor_msgs.msg import Image
 from uniref_model.errors import SourceError
 from uniref_model.video import silence_ffmpeg
 from uniref_ros.conversion import fill_image
-from uniref_ros.running import NodeExecutor, end_process, prepare_signals
+from uniref_ros.running import NodeExecutor, end_process, make_node, prepare_signals
 from uniref_ros.transport import overridable
 
 _FALLBACK_RATE = 30.0  # frames/s, for a file that does not say
@@ -185,12 +184,11 @@ def main(args: list[str] | None = None) -> int:
     """Play; returns the exit status, 1 when the source cannot be read."""
     prepare_signals()
     rclpy.init(args=args)
-    try:
-        player = VideoPlayer()
-    except (ParameterException, SourceError) as error:
-        rclpy.logging.get_logger("video_player").error(str(error))
+    player = make_node(VideoPlayer, "video_player", SourceError)
+    if player is None:
+        status = int(rclpy.ok())
         rclpy.try_shutdown()
-        return 1
+        return status
     player.start()
     executor = NodeExecutor(lambda error: player.get_logger().error(str(error)), until=player.ended.is_set)
     executor.add_node(player)

@@ -1,7 +1,7 @@
 """The real tracker node, its network replaced by the double that sees colours; the tests run this as a
 process.
 
-DOUBLE_DELAY: seconds the double takes for each image.
+DOUBLE_DELAY: seconds the double takes for each image. DOUBLE_LOAD: seconds it takes to load.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from uniref_ros import tracker_node  # noqa: E402
 
 def load_double(*_: object, **__: object) -> FakeColourRuntime:
     """Stands for `load_runtime`."""
+    time.sleep(float(os.environ.get("DOUBLE_LOAD", "0")))
     runtime = FakeColourRuntime(interactive=True)
     runtime.asked = deque(maxlen=1)  # its record must not grow in the memory test
     runtime.before_segment = lambda: time.sleep(float(os.environ.get("DOUBLE_DELAY", "0")))

@@ -38,14 +38,18 @@ class NodeProcess:
         *parameters: str,
         program: Sequence[str] = (),
         namespace: str = "",
+        remaps: Sequence[str] = (),
         env: dict[str, str] | None = None,
     ) -> None:
-        """parameters: "name:=value". program: what to run, the tracker on the colour double by default."""
+        """parameters: "name:=value". program: what to run, the tracker on the colour double by default.
+        remaps: "from:=to"."""
         self.log = log
         self._file = log.open("wb")
         command = [sys.executable, *(program or [str(HERE / "node_on_double.py")]), "--ros-args"]
         for parameter in parameters:
             command += ["-p", parameter]
+        for remap in remaps:
+            command += ["-r", remap]
         if namespace:
             command += ["-r", f"__ns:=/{namespace}"]
         self.child = subprocess.Popen(
@@ -89,7 +93,13 @@ class NodeProcess:
 class Peer(Node):
     """Publishes images and commands, keeps what comes back."""
 
-    def __init__(self, camera: str = "", transport: str = "raw", namespace: str = "") -> None:
+    def __init__(
+        self,
+        camera: str = "",
+        transport: str = "raw",
+        namespace: str = "",
+        image_qos: QoSProfile | None = None,
+    ) -> None:
         super().__init__("peer", namespace=namespace or None)
         self._compressed = transport == "compressed"
         self._callers: dict[str, Client] = {}
@@ -99,7 +109,9 @@ class Peer(Node):
         self.overlays: list[Image] = []
         self.diagnostics: DiagnosticArray | None = None
         kind, topic = (Image, "image") if transport == "raw" else (CompressedImage, "image/compressed")
-        self.images = self.create_publisher(kind, name + topic, QoSProfile(depth=5))
+        self.image_topic = name + topic
+        self._kind, self._image_qos = kind, image_qos or QoSProfile(depth=5)
+        self.images = self.create_publisher(kind, self.image_topic, self._image_qos)
         self.prompts = self.create_publisher(String, "tracker/prompt", 10)
         self.commands = self.create_publisher(TrackCommand, "tracker/command", 10)
         self.masks = self.create_publisher(Image, "tracker/mask_prompt", 10)
@@ -111,10 +123,20 @@ class Peer(Node):
     def _on_diagnostics(self, message: DiagnosticArray) -> None:
         self.diagnostics = message
 
-    def hear_pictures(self) -> None:
-        """Also listen to the label image and the overlay."""
-        self.create_subscription(Image, f"{self._prefix}label_image", self.labels.append, 10)
-        self.create_subscription(Image, f"{self._prefix}overlay", self.overlays.append, 10)
+    def hear_pictures(self) -> list[Any]:
+        """Also listen to the label image and the overlay. Returns the two subscriptions."""
+        return [
+            self.create_subscription(Image, f"{self._prefix}label_image", self.labels.append, 10),
+            self.create_subscription(Image, f"{self._prefix}overlay", self.overlays.append, 10),
+        ]
+
+    def stop_camera(self) -> None:
+        """Stop publishing images, as when the camera's driver ends."""
+        self.destroy_publisher(self.images)
+
+    def start_camera(self) -> None:
+        """Publish images again."""
+        self.images = self.create_publisher(self._kind, self.image_topic, self._image_qos)
 
     def until(self, condition: Callable[[], Any], what: str, timeout: float = TIMEOUT) -> Any:
         """Spin until the condition holds and return its value; fail otherwise, saying what was waited for."""
