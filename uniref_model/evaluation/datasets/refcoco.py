@@ -38,7 +38,7 @@ class RefCoco:
         self.root = Path(root)
         folder = self.root / name
         self._refs_path = folder / f"refs({split_by}).p"
-        refs = _read_refs(self._refs_path)
+        refs = read_refs(self._refs_path)
         self._refs = [ref for ref in refs if ref["split"] == split]
         if not self._refs:
             known = ", ".join(sorted({str(ref["split"]) for ref in refs}))
@@ -100,7 +100,8 @@ def decode_segmentation(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
     return coco.decode(encoded).astype(bool)
 
 
-def _read_refs(path: Path) -> list[dict[str, Any]]:
+def read_refs(path: Path) -> list[dict[str, Any]]:
+    """REFER's list of references. Raises DatasetError where the file is missing or something else."""
     if not path.is_file():
         raise DatasetError(f"missing file {path}: expected REFER's pickled list of references")
     try:

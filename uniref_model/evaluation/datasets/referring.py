@@ -36,8 +36,12 @@ class RefYoutubeVos:
         )
         folder = self.folder / "Annotations" / video_id
         annotations = list_annotations(folder) if folder.is_dir() else {}
-        phrases = tuple(_phrases(entry, self._meta_path, video_id))
+        phrases = self.expressions(video_id)
         return Video(video_id, tuple(frames), frames, annotations, expressions=phrases)
+
+    def expressions(self, video_id: str) -> tuple[Expression, ...]:
+        """A video's phrases, without a look at its frames."""
+        return tuple(_phrases(self._videos[video_id], self._meta_path, video_id))
 
 
 class RefDavis:

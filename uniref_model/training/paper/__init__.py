@@ -1,0 +1,1 @@
+"""Training as in the paper: three stages on the published data sets (needs PyTorch and accelerate)."""

@@ -1,0 +1,231 @@
+"""The run of a stage: one process or many (accelerate, DDP), resumable to the same losses."""
+
+from __future__ import annotations
+
+import logging
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import torch
+from accelerate import Accelerator, DistributedDataParallelKwargs
+from torch.utils.data import DataLoader
+
+from uniref_model.training.paper import checkpoints
+from uniref_model.training.paper.batches import Collate, StageBatch
+from uniref_model.training.paper.config import StageConfig
+from uniref_model.training.paper.log import StageLog
+from uniref_model.training.paper.optimiser import build_optimiser, set_rates
+from uniref_model.training.paper.readers import TrainingSet, open_dataset
+from uniref_model.training.paper.samples import SampleStream
+from uniref_model.training.paper.sampling import MultiDatasetBatches
+from uniref_model.training.paper.start import StartOptions, build_network, open_tokenizer
+from uniref_model.training.paper.step import StageModel
+
+PRECISIONS = ("no", "bf16", "fp16")
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class StageRun:
+    """Where and how to train.
+
+    data: folder with the data sets. resume: a run's folder or one of its checkpoints. accumulate: batches
+    whose gradients a process adds up per iteration; None: as many as replace the GPUs that the stage counts
+    on, so that an iteration sees the paper's number of samples. processes: started on this machine, unless
+    torchrun or `accelerate launch` has started them.
+    """
+
+    output: Path
+    data: Path
+    start: StartOptions = field(default_factory=StartOptions)
+    resume: Path | None = None
+    device: str = "cpu"
+    precision: str = "no"
+    processes: int = 1
+    threads: int = 2
+    workers: int = 4
+    accumulate: int | None = None
+
+
+def train_stage(config: StageConfig, options: StageRun) -> Path:
+    """Train a stage and return the model file. Raises UniRefError naming what is missing or wrong."""
+    if options.precision not in PRECISIONS:
+        raise ValueError(f"precision is {options.precision!r}; expected one of {', '.join(PRECISIONS)}")
+    options.output.mkdir(parents=True, exist_ok=True)
+    if options.processes == 1 or "WORLD_SIZE" in os.environ:
+        _run(config, options)
+    else:
+        _spawn(config, options)
+    return options.output / "model.safetensors"
+
+
+def _spawn(config: StageConfig, options: StageRun) -> None:
+    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
+
+    launch = LaunchConfig(
+        min_nodes=1,
+        max_nodes=1,
+        nproc_per_node=options.processes,
+        rdzv_backend="c10d",
+        rdzv_endpoint="localhost:0",
+        run_id=f"uniref-{os.getpid()}",
+        max_restarts=0,
+        start_method="spawn",
+    )
+    elastic_launch(launch, _run)(config, options)
+
+
+def _run(config: StageConfig, options: StageRun) -> None:
+    torch.set_num_threads(options.threads)
+    if options.device == "cuda":  # as the authors do
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
+    # in the last stage a batch uses words, masks or both, and the rest gets no gradient
+    unused = DistributedDataParallelKwargs(find_unused_parameters=config.uses_masks)
+    accelerator = Accelerator(
+        cpu=options.device == "cpu", mixed_precision=options.precision, kwargs_handlers=[unused]
+    )
+    try:
+        _Run(accelerator, config, options).go()
+    finally:
+        accelerator.end_training()
+
+
+class _Run:
+    """One process's part of a run; the main one also logs and writes the files."""
+
+    def __init__(self, accelerator: Accelerator, config: StageConfig, options: StageRun) -> None:
+        self.accelerator, self.config, self.options = accelerator, config, options
+        self.rank, self.processes = accelerator.process_index, accelerator.num_processes
+        self.accumulate = options.accumulate or max(config.gpus // self.processes, 1)
+        if self.processes * self.accumulate != config.gpus and accelerator.is_main_process:
+            _log.warning(
+                "an iteration sees %d batches, not the stage's %d (gpus)",
+                self.processes * self.accumulate,
+                config.gpus,
+            )
+        self.iteration = 0
+        checkpoint = None
+        if options.resume is not None:
+            checkpoint = checkpoints.find(options.resume)
+            self.iteration = checkpoints.check(checkpoint, config, self.processes, self.accumulate).iteration
+        self.batches = self._batches()
+        self.network = build_network(config, options.start)
+        model = StageModel(self.network, config).train()
+        self.model, self.optimiser = accelerator.prepare(model, build_optimiser(model, config))
+        self.parameters = [p for p in self.model.parameters() if p.requires_grad]
+        torch.manual_seed(config.seed * 1_000_003 + self.rank)  # dropout
+        if checkpoint is not None:
+            accelerator.load_state(str(checkpoint))
+
+    def _batches(self) -> Iterator[StageBatch]:
+        config, options = self.config, self.options
+        sets = [open_dataset(item, options.data, config.frame_range) for item in config.datasets]
+        tokenizer = None
+        if config.uses_words:
+            tokenizer, path = open_tokenizer(config, options.start)
+            if self.accelerator.is_main_process:  # prompts of the trained model need it beside the weights
+                _place(path, options.output / "tokenizer.json")
+        if self.accelerator.is_main_process:
+            _describe(sets, config)
+        return iter(_loader(sets, config, Collate(tokenizer), self._sampler(sets), options.workers))
+
+    def _sampler(self, sets: list[TrainingSet]) -> MultiDatasetBatches:
+        return MultiDatasetBatches(
+            sets,
+            self.config.datasets,
+            self.config.seed,
+            self.rank,
+            self.processes,
+            start=self.iteration * self.accumulate,
+        )
+
+    def go(self) -> None:
+        """Train to the last iteration."""
+        config, main = self.config, self.accelerator.is_main_process
+        log = StageLog(self.options.output, config.max_iterations, self.iteration) if main else None
+        try:
+            while self.iteration < config.max_iterations:
+                figures = self._iterate()
+                self.iteration += 1
+                if log is not None:
+                    log.iteration(self.iteration, figures)
+                if self.iteration % config.checkpoint_iterations == 0 or (
+                    self.iteration == config.max_iterations
+                ):
+                    self._save()
+        finally:
+            if log is not None:
+                log.close()
+
+    def _iterate(self) -> dict:
+        """One optimiser step; the figures are means over its batches."""
+        accelerator, started = self.accelerator, time.monotonic()
+        rate = set_rates(self.optimiser, self.config, self.iteration)
+        sums: dict[str, list] = {}
+        samples = 0
+        for part in range(self.accumulate):
+            batch = next(self.batches).to(accelerator.device)
+            last = part == self.accumulate - 1
+            with nullcontext() if last else accelerator.no_sync(self.model):
+                loss, figures = self.model(batch, self.iteration)
+                if not torch.isfinite(loss):
+                    raise RuntimeError(self._explain(loss, figures))
+                accelerator.backward(loss / self.accumulate)
+            samples += len(batch.boxes)
+            for name, value in figures.items():
+                sums.setdefault(name, []).append(value)
+        norm = accelerator.clip_grad_norm_(self.parameters, self.config.gradient_clip)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+        means = {name: torch.stack(values).mean() for name, values in sums.items()}
+        pace = samples * self.processes / (time.monotonic() - started)
+        return means | {"gradient": norm, "rate": rate, "samples/s": pace}
+
+    def _explain(self, loss: torch.Tensor, figures: dict) -> str:
+        terms = {name: round(float(value), 4) for name, value in figures.items()}
+        return (
+            f"the loss is {float(loss)} at iteration {self.iteration} of process {self.rank}; terms: {terms}"
+        )
+
+    def _save(self) -> None:
+        progress = checkpoints.Progress(self.iteration, self.processes, self.accumulate)
+        checkpoints.save(self.accelerator, self.network, self.config, self.options.output, progress)
+
+
+def _loader(
+    sets: list[TrainingSet], config: StageConfig, collate: Collate, sampler: MultiDatasetBatches, workers: int
+) -> DataLoader:
+    # its own generator: what it draws for its workers must not move the run's random state
+    return DataLoader(
+        SampleStream(sets, config.datasets, config.seed),
+        batch_sampler=sampler,
+        collate_fn=collate,
+        num_workers=workers,
+        pin_memory=torch.cuda.is_available(),
+        worker_init_fn=_quiet,
+        generator=torch.Generator().manual_seed(config.seed),
+        persistent_workers=workers > 0,
+    )
+
+
+def _quiet(_: int) -> None:
+    import cv2
+
+    cv2.setNumThreads(0)  # one worker, one thread
+
+
+def _describe(sets: list[TrainingSet], config: StageConfig) -> None:
+    total = sum(item.weight for item in config.datasets)
+    for dataset, item in zip(sets, config.datasets, strict=True):
+        _log.info("%s: %d items, %.0f %% of samples", item.name, len(dataset), 100 * item.weight / total)
+
+
+def _place(source: Path, target: Path) -> None:
+    if source.resolve() != target.resolve():
+        shutil.copyfile(source, target)
