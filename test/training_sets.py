@@ -156,13 +156,17 @@ def make_all(data: Path) -> Path:
     return data
 
 
-def write_tiny_model(path: Path) -> Path:
+TINY_TEXT = {"hidden_size": 32, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 64}
+"""A text encoder in place of MiniLM's sizes, for tests that can put it there."""
+
+
+def write_tiny_model(path: Path, text_hidden: int) -> Path:
     """A network small enough to be trained in a test of a few seconds."""
     values = {
         "name": "tiny",
         "hidden": 32,
-        "backbone": {"name": "resnet10t", "channels": [64, 128, 256, 512]},
-        "text": {"encoder": "minilm-l6", "hidden": 384, "max_words": 12},
+        "backbone": {"name": "test_resnet", "channels": [32, 48, 192, 96]},
+        "text": {"encoder": "minilm-l6", "hidden": text_hidden, "max_words": 12},
         "value_encoder": {"stem": 8, "widths": [8, 16, 16, 16], "blocks": [1, 1, 1, 1], "gate_hidden": 4},
         "fusion": {"heads": 2, "head_channels": 16},
         "transformer": {

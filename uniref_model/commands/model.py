@@ -13,6 +13,7 @@ import typer
 
 from ..errors import RuntimeUnavailable, SourceError, UniRefError
 from . import console
+from .stages import StageChoices, train_stage_command
 
 
 def register(parent: typer.Typer) -> None:
@@ -23,43 +24,109 @@ def register(parent: typer.Typer) -> None:
 
 
 def train_command(
-    config: Annotated[Path, typer.Argument(help="Training YAML, such as config/training/nano.yaml.")],
+    config: Annotated[
+        Path, typer.Argument(help="Training YAML, such as config/training/nano.yaml or stage1_vg.yaml.")
+    ],
     output: Annotated[Path, typer.Option(help="Folder for checkpoints, log and plot.")],
-    minutes: Annotated[float, typer.Option(min=0, help="Training time, resumed parts included.")] = 80.0,
-    pack: Annotated[
-        Path | None, typer.Option(help="Sprite pack of 'uniref data build'; drawn objects alone if left out.")
-    ] = None,
     data: Annotated[
-        Path | None, typer.Option(help="Clip settings, such as config/training/data.yaml.")
+        Path | None,
+        typer.Option(
+            help="Stages: the folder of data sets. Generated clips: clip settings, such as "
+            "config/training/data.yaml."
+        ),
     ] = None,
-    resume: Annotated[Path | None, typer.Option(help="Checkpoint (last.pt) to go on from.")] = None,
-    init: Annotated[
-        Path | None, typer.Option(help="Weights (.safetensors) to start from, without optimiser state.")
+    resume: Annotated[
+        Path | None, typer.Option(help="Checkpoint to go on from: last.pt, or a stage's run folder.")
     ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     processes: Annotated[int, typer.Option(min=1, help="Processes that share every step.")] = 1,
     threads: Annotated[int, typer.Option(min=1, help="Threads of each process.")] = 2,
-    workers: Annotated[int, typer.Option(min=0, help="Data workers of each process.")] = 1,
+    workers: Annotated[
+        int | None, typer.Option(min=0, help="Data workers of each process; 1 for clips, 4 for stages.")
+    ] = None,
+    minutes: Annotated[
+        float | None,
+        typer.Option(min=0, help="Clips: training time, resumed parts included; 80 if left out."),
+    ] = None,
+    pack: Annotated[
+        Path | None,
+        typer.Option(help="Clips: sprite pack of 'uniref data build'; drawn objects alone if left out."),
+    ] = None,
+    init: Annotated[
+        Path | None,
+        typer.Option(help="Weights (.safetensors) to start from: of the stage before, or of 'convert'."),
+    ] = None,
+    backbone_weights: Annotated[
+        Path | None, typer.Option(help="Stages: ImageNet weights of the backbone (.pth, .safetensors).")
+    ] = None,
+    text_weights: Annotated[
+        Path | None, typer.Option(help="Stages: folder of the published text encoder and its tokenizer.json.")
+    ] = None,
+    precision: Annotated[str | None, typer.Option(help="Stages: no (float32), bf16 or fp16.")] = None,
+    accumulate: Annotated[
+        int | None,
+        typer.Option(min=1, help="Stages: batches a step and process; as many as replace missing GPUs."),
+    ] = None,
+    changes: Annotated[
+        list[str], typer.Option("--set", help="Stages: KEY=VALUE in place of the config's; repeatable.")
+    ] = [],  # noqa: B006 - typer copies defaults
 ) -> None:
-    """Train a model on generated clips."""
-    for path in (config, pack, data, resume, init):
+    """Train a model: on generated clips, or as in the paper on the published data sets."""
+    if not config.is_file():
+        raise SourceError(f"no such file: {config}")
+    choices = StageChoices(backbone_weights, text_weights, precision, accumulate, changes)
+    clips_only = [n for n, value in {"--minutes": minutes, "--pack": pack}.items() if value is not None]
+    with _needs_torch():
+        from ..training.paper.config import is_stage
+    stage = is_stage(config)
+    foreign = clips_only if stage else choices.given()
+    if foreign:
+        kind = "a stage on published data sets" if stage else "a run on generated clips"
+        raise UniRefError(f"{foreign[0]} does not apply to {config}, {kind}")
+    with _needs_torch():
+        if stage:
+            last = train_stage_command(
+                config, output, data, resume, init, device, processes, threads, workers, choices
+            )
+        else:
+            minutes = 80.0 if minutes is None else minutes
+            workers = 1 if workers is None else workers
+            last = _train_on_clips(
+                config, output, minutes, pack, data, resume, init, device, processes, threads, workers
+            )
+    console.output.print(f"{'weights' if stage else 'checkpoint'}: {last}", highlight=False)
+
+
+def _train_on_clips(
+    config: Path,
+    output: Path,
+    minutes: float,
+    pack: Path | None,
+    data: Path | None,
+    resume: Path | None,
+    init: Path | None,
+    device: str,
+    processes: int,
+    threads: int,
+    workers: int,
+) -> Path:
+    from ..training.config import TrainingConfig
+    from ..training.data.compose import ClipConfig
+    from ..training.generated import GeneratedExamples
+    from ..training.loop import RunOptions, train
+
+    for path in (pack, data, resume, init):
         if path is not None and not path.is_file():
             raise SourceError(f"no such file: {path}")
-    with _needs_torch():
-        from ..training.config import TrainingConfig
-        from ..training.data.compose import ClipConfig
-        from ..training.generated import GeneratedExamples
-        from ..training.loop import RunOptions, train
     try:
         clips = ClipConfig() if data is None else ClipConfig.from_yaml(data)
         settings = TrainingConfig.from_yaml(config)
     except ValueError as error:
         raise UniRefError(str(error)) from error
     options = RunOptions(output, minutes, resume, device, processes, threads, workers, init=init)
-    last = train(
+    return train(
         settings, options, GeneratedExamples(pack, clips), GeneratedExamples(pack, clips, validation=True)
     )
-    console.output.print(f"checkpoint: {last}", highlight=False)
 
 
 def export_command(

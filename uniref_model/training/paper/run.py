@@ -15,6 +15,7 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch.utils.data import DataLoader
 
+from uniref_model.errors import UniRefError
 from uniref_model.training.paper import checkpoints
 from uniref_model.training.paper.batches import Collate, StageBatch
 from uniref_model.training.paper.config import StageConfig
@@ -66,6 +67,7 @@ def train_stage(config: StageConfig, options: StageRun) -> Path:
 
 
 def _spawn(config: StageConfig, options: StageRun) -> None:
+    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     launch = LaunchConfig(
@@ -78,7 +80,11 @@ def _spawn(config: StageConfig, options: StageRun) -> None:
         max_restarts=0,
         start_method="spawn",
     )
-    elastic_launch(launch, _run)(config, options)
+    try:
+        elastic_launch(launch, _run)(config, options)
+    except ChildFailedError as error:
+        rank, failure = error.get_first_failure()
+        raise UniRefError(f"process {rank} failed: {failure.message}") from error
 
 
 def _run(config: StageConfig, options: StageRun) -> None:

@@ -72,7 +72,7 @@ def make_sample(drawn: Drawn, config: DatasetConfig, dataset: int, rng: np.rando
     """
     flip, crop = rng.random() < 0.5, rng.random() < config.crop
     text = ""
-    if drawn.phrase:
+    if config.task != "VOS":
         try:
             text = normalise_prompt(swap_sides(drawn.phrase) if flip else drawn.phrase)
         except PromptError:

@@ -53,13 +53,20 @@ def build_network(config: StageConfig, options: StartOptions) -> UniRef:
     torch.manual_seed(config.seed)
     wanted = model_config(config)
     has_words = options.init is not None and has_text_encoder(options.init)
+    if has_words and read_config(options.init).text.encoder != wanted.text.encoder:
+        found = read_config(options.init).text.encoder
+        raise ModelFileError(
+            f"{options.init} has the text encoder {found}, the stage wants {wanted.text.encoder}: "
+            f"set text_encoder to {found}"
+        )
     network = UniRef(wanted, with_text=config.uses_words or has_words)
     if options.init is not None:
-        _load_init(network, options.init, wanted)
+        _load_init(network, options.init, has_words)
     if options.backbone is not None:
         load_backbone(network, options.backbone)
     elif options.init is None:
         _log.warning("the backbone %s starts from random weights", wanted.backbone.name)
+        _open_residuals(network)
     if network.text_encoder is not None:
         if options.text is not None:
             load_text(network, options.text)
@@ -119,18 +126,20 @@ def load_text(network: UniRef, folder: Path) -> None:
         raise ModelFileError(f"{folder}: not the weights of {encoder}: {error}") from error
 
 
-def _load_init(network: UniRef, path: Path, wanted: ModelConfig) -> None:
+def _open_residuals(network: UniRef) -> None:
+    """Let residual branches of a random backbone through. timm starts their last norm at zero, to be learned;
+    frozen, it would hold them shut for ever."""
+    with torch.no_grad():
+        for name, value in network.backbone.body.named_buffers():
+            if name.endswith(".weight") and not value.any():
+                value.fill_(1.0)
+
+
+def _load_init(network: UniRef, path: Path, has_words: bool) -> None:
     from safetensors.torch import load_file
 
-    found = read_config(path)
-    words = network.text_encoder is not None
-    if found.text.encoder != wanted.text.encoder and words:
-        raise ModelFileError(
-            f"{path} has the text encoder {found.text.encoder}, the stage wants {wanted.text.encoder}: "
-            f"set text_encoder to {found.text.encoder}"
-        )
     weights = load_file(str(path))
-    if words and not has_text_encoder(path):
+    if network.text_encoder is not None and not has_words:
         weights |= {
             key: value for key, value in network.state_dict().items() if key.startswith("text_encoder.")
         }
