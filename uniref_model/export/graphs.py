@@ -1,7 +1,10 @@
 """The deployable pieces of UniRef as modules with flat tensor inputs and outputs (the ONNX graph contract).
 
-Shapes: H, W model size; h_l, w_l of level l; C hidden; L words; T_l tokens of a (pooled) reference level; N
-objects.
+Shapes: H, W model size; h_l, w_l of level l; S tokens of all levels; C hidden; L words; T_l tokens of a
+(pooled) reference level; N objects; I width of the fusion's attention. References are kept as projected by
+the fusion, with a width K of I, where that makes them no larger, else as they are, with K = C.
+
+A CPU runs `attend_*` and `segment_shared`, a GPU `segment`; the other graphs are for both.
 """
 
 from __future__ import annotations
@@ -11,10 +14,14 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 
+from uniref_model.export.shared import SHARED_MODES, Attend, SegmentShared, query_of, values_of_objects
 from uniref_model.network.config import LEVELS
 from uniref_model.network.model import ImageFeatures, UniRef
 from uniref_model.network.text import LanguageReference
 from uniref_model.network.value_encoder import MaskReference
+
+ATTEND = ("attend_one", "attend_two")
+"""Graphs that look at one and at two reference frames."""
 
 OBJECTS = "objects"  # name of the one symbolic dimension
 
@@ -49,25 +56,29 @@ class _Part(nn.Module):
 
 
 class EncodeImage(_Part):
-    """image uint8 [1,H,W,3] -> lateral [1,8,H/4,W/4], src0..3 [1,C,h_l,w_l]."""
+    """image uint8 [1,H,W,3] -> what a frame gives to every object, as a frame to look at and as a reference:
+    lateral [1,8,H/4,W/4], src0..3 [1,C,h_l,w_l], key0..3 [1,T_l,K], embed0..3 [1,C], and query [1,S,I] where
+    the model projects ahead."""
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
+        fusion = self.network.fusion
         features = self.network.encode_image(self.normalise(image))
-        return (features.lateral, *features.levels)
+        levels = features.levels
+        keys, _, embeds = self.network.value_encoder.keys(levels, None)
+        if not fusion.projects_small:
+            return (features.lateral, *levels, *keys, *embeds)
+        keys = [fusion.project_keys(key) for key in keys]
+        return (features.lateral, *levels, *keys, *embeds, query_of(fusion, levels))
 
 
 class EncodeReference(_Part):
-    """image uint8 [1,H,W,3], masks [N,1,H,W], src0..3 -> key0..3 [1,T_l,C], embed0..3 [1,C], value0..3
-    [N,T_l,C]."""
+    """image uint8 [1,H,W,3], masks [N,1,H,W], src0..3 -> value0..3 [N,T_l,K]."""
 
     def forward(self, image: Tensor, masks: Tensor, *levels: Tensor) -> tuple[Tensor, ...]:
-        encoder, images = self.network.value_encoder, self.normalise(image)
-        keys, _, embeds = encoder.keys(list(levels), None)
-        count = masks.shape[0]
-        values = encoder(
-            images.expand(count, -1, -1, -1), masks, [level.expand(count, -1, -1, -1) for level in levels]
-        )
-        return (*keys, *embeds, *(value.flatten(2).transpose(1, 2) for value in values))
+        fusion, encoder = self.network.fusion, self.network.value_encoder
+        maps = values_of_objects(encoder, self.normalise(image), masks, list(levels))
+        values = [value.flatten(2).transpose(1, 2) for value in maps]  # [N,C,h,w] -> [N,T,C]
+        return tuple(fusion.project_values(value) if fusion.projects_small else value for value in values)
 
 
 class Segment(_Part):
@@ -107,6 +118,7 @@ class Segment(_Part):
             values=[value.flatten(1, 2) for value in values],
             padding=[(weight == 0).expand(-1, -1, key.shape[2]).flatten(1) for key in keys],
             embeds=[(embed * weight).sum(1) / total for embed in embeds],
+            projected=self.network.fusion.projects_small,
         )
         output = self.network.segment(
             features,
@@ -121,49 +133,69 @@ class Segment(_Part):
 
 
 def build_graphs(network: UniRef, size: tuple[int, int]) -> dict[str, Graph]:
-    """The three graphs that depend on the size, with example inputs of two objects."""
+    """The graphs that depend on the size, with example inputs of two objects. Those for shared attention are
+    left out where the model's fusion mode does not allow it."""
     count = 2  # not 1: an example dimension of one would be taken for a constant
     config = network.config
     image = torch.randint(0, 256, (1, *size, 3), dtype=torch.uint8)
     masks = (torch.rand(count, 1, *size) > 0.5).float()
-    encode_image = EncodeImage(network).eval()
+    encode_image, encode_reference = EncodeImage(network).eval(), EncodeReference(network).eval()
     with torch.no_grad():
-        lateral, *levels = encode_image(image)
-        encode_reference = EncodeReference(network).eval()
-        answers = encode_reference(image, masks, *levels)
-    keys, embeds, values = (answers[part : part + LEVELS] for part in (0, LEVELS, 2 * LEVELS))
-    sources = named("src", levels)
+        lateral, *rest = encode_image(image)
+        levels, keys, embeds, query = (rest[part : part + LEVELS] for part in range(0, 4 * LEVELS, LEVELS))
+        values = encode_reference(image, masks, *levels)
+    sources, keys, values = named("src", levels), named("key", keys), named("value", values)
+    query = {"query": query[0]} if query else {}
     words = torch.randn(count, config.text.max_words, config.hidden)
-    references = {
-        **named("key", [key[:, None].expand(count, 2, -1, -1).contiguous() for key in keys]),
-        **named("value", [value[:, None].expand(-1, 2, -1, -1).contiguous() for value in values]),
-        **named("embed", [embed[:, None].expand(count, 2, -1).contiguous() for embed in embeds]),
-    }
-    segment_inputs = {
-        "lateral": lateral,
-        **sources,
+    language = {
         "words": words,
         "word_mask": torch.ones(count, config.text.max_words),
         "sentence": words.mean(1),
         "use_language": torch.ones(count),
-        **references,
-        "use_reference": torch.ones(count, 2),
     }
-    return {
-        "encode_image": Graph(encode_image, {"image": image}, ["lateral", *sources]),
+    references = {
+        **{name: key[:, None].expand(count, 2, -1, -1).contiguous() for name, key in keys.items()},
+        **{name: value[:, None].expand(-1, 2, -1, -1).contiguous() for name, value in values.items()},
+    }
+    means = named("embed", [embed[:, None].expand(count, 2, -1).contiguous() for embed in embeds])
+    use_reference = {"use_reference": torch.ones(count, 2)}
+    outputs = ["score", "box", "mask_logits"]
+    graphs = {
+        "encode_image": Graph(
+            encode_image,
+            {"image": image},
+            ["lateral", *sources, *keys, *named("embed", embeds), *query],
+        ),
         "encode_reference": Graph(
-            encode_reference,
-            {"image": image, "masks": masks, **sources},
-            [f"{name}{level}" for name in ("key", "embed", "value") for level in range(LEVELS)],
-            frozenset({"masks"}),
+            encode_reference, {"image": image, "masks": masks, **sources}, list(values), frozenset({"masks"})
         ),
         "segment": Graph(
             SegmentFlat(network, size).eval(),
-            segment_inputs,
-            ["score", "box", "mask_logits"],
-            frozenset(segment_inputs) - {"lateral", *sources},
+            {"lateral": lateral, **sources, **language, **references, **means, **use_reference},
+            outputs,
+            frozenset({*language, *references, *means, *use_reference}),
         ),
     }
+    if config.fusion.mode not in SHARED_MODES:
+        return graphs
+    shapes = [tuple(level.shape[-2:]) for level in levels]
+    seen = query or sources
+    for frames, name in enumerate(ATTEND, 1):
+        places = ("first", "previous")[:frames]
+        known = {f"{place}_{key}": tensor for place in places for key, tensor in keys.items()}
+        given = {f"{place}_{value}": tensor for place in places for value, tensor in values.items()}
+        graphs[name] = Graph(
+            Attend(network, frames, shapes).eval(), {**seen, **known, **given}, ["attended"], frozenset(given)
+        )
+    with torch.no_grad():
+        attended = {"attended": graphs[ATTEND[1]].module(*graphs[ATTEND[1]].inputs.values())[0]}
+    graphs["segment_shared"] = Graph(
+        SegmentShared(network, size, shapes).eval(),
+        {"lateral": lateral, **sources, **query, **language, **attended, **means, **use_reference},
+        outputs,
+        frozenset({*language, *attended, *means, *use_reference}),
+    )
+    return graphs
 
 
 class SegmentFlat(Segment):

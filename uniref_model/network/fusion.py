@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -16,8 +18,12 @@ from uniref_model.network.value_encoder import MaskReference
 MASKED = -3e4
 
 
+SHARED_LOGITS = 1 << 22
+"""Attention probabilities held at a time when objects share them: 16 MB in float32, about a CPU's cache."""
+
+
 class ReferenceAttention(nn.Module):
-    """Multi-head attention whose inner width (heads * head_channels) is free of the model's width."""
+    """Multi-head attention whose inner width I = heads * head_channels is free of the model's width."""
 
     def __init__(self, channels: int, heads: int, head_channels: int):
         super().__init__()
@@ -29,17 +35,41 @@ class ReferenceAttention(nn.Module):
         self.out_proj = nn.Linear(inner, channels)
 
     def forward(self, query: Tensor, keys: Tensor, values: Tensor, padding: Tensor | None) -> Tensor:
-        """query [N, S, C], keys and values [N, T, C], padding [N, T] bool True = unseen -> [N, S, C]."""
-        q, k, v = (
-            self.split(project(x))
-            for project, x in ((self.q_proj, query), (self.k_proj, keys), (self.v_proj, values))
-        )
+        """query [N or 1, S, C], keys [N or 1, T, I] and values [N, T, I] as projected, padding [N or 1, T]
+        bool True = unseen -> [N, S, C].
+
+        Where query and keys have batch 1, N > 1 objects share one set of probabilities.
+        """
+        return self.out_proj(self.attend(self.q_proj(query), keys, values, padding))
+
+    def attend(self, query: Tensor, keys: Tensor, values: Tensor, padding: Tensor | None) -> Tensor:
+        """As `forward`, between the projections: query [N or 1, S, I] -> [N, S, I]."""
+        q, k, v = (self.split(x) for x in (query, keys, values))
         bias = None if padding is None else (padding.to(q.dtype) * MASKED)[:, None, None]  # [N, 1, 1, T]
+        count, same_frames = v.shape[0], bias is None or bias.shape[0] == 1
+        if same_frames and q.shape[0] == 1 == k.shape[0] and count > 1:
+            return _share(q[0], k[0], v, None if bias is None else bias[0])
+        q, k = (x.expand(count, -1, -1, -1) for x in (q, k))
         x = F.scaled_dot_product_attention(q, k, v, attn_mask=bias)
-        return self.out_proj(x.transpose(1, 2).flatten(2))  # [N, heads, S, c] -> [N, S, heads * c]
+        return x.transpose(1, 2).flatten(2)  # [N, heads, S, c] -> [N, S, heads * c]
 
     def split(self, x: Tensor) -> Tensor:
         return x.unflatten(2, (self.heads, -1)).transpose(1, 2)  # [N, T, heads * c] -> [N, heads, T, c]
+
+
+def _share(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
+    """q [heads, S, c], k [heads, T, c], v [N, heads, T, c], bias [1, 1, T] -> [N, S, heads * c].
+
+    The objects' values stand side by side, so that one product serves them all.
+    """
+    count, heads, tokens, channels = v.shape
+    wide = v.permute(1, 2, 0, 3).reshape(heads, tokens, count * channels)
+    parts = []
+    for rows in q.split(max(1, SHARED_LOGITS // (heads * tokens)), 1):
+        logits = rows @ k.transpose(1, 2) * channels**-0.5
+        parts.append((logits if bias is None else logits + bias).softmax(-1) @ wide)
+    out = torch.cat(parts, 1).unflatten(2, (count, channels))  # [heads, S, N, c]
+    return out.permute(2, 1, 0, 3).flatten(2)
 
 
 class UniFusion(nn.Module):
@@ -69,12 +99,44 @@ class UniFusion(nn.Module):
         channels = self.norm_v.weight.shape[0]
         nn.init.ones_(self.modulation.bias[2 * channels :])
 
+    @property
+    def projects_small(self) -> bool:
+        """Whether projected references are no larger than what they are made of, so that keeping them is
+        free. (The authors' are eight times as large, and projecting is 2 % of their work.)"""
+        return self.attn.k_proj.out_features <= self.attn.k_proj.in_features
+
+    def project_keys(self, keys: Tensor) -> Tensor:
+        """[N, T, C] -> [N, T, I]. What depends on a reference frame alone."""
+        return self.attn.k_proj(self.norm_l(keys))
+
+    def project_values(self, values: Tensor) -> Tensor:
+        """[N, T, C] -> [N, T, I]; values are not normalised."""
+        return self.attn.v_proj(values)
+
+    def project(self, reference: MaskReference) -> MaskReference:
+        """The same reference with keys and values projected, for use in many frames."""
+        return replace(
+            reference,
+            keys=[self.project_keys(key) for key in reference.keys],
+            values=[self.project_values(value) for value in reference.values],
+            projected=True,
+        )
+
     def forward(
-        self, x: Tensor, keys: Tensor, values: Tensor, padding: Tensor | None, embed: Tensor
+        self,
+        x: Tensor,
+        keys: Tensor,
+        values: Tensor,
+        padding: Tensor | None,
+        embed: Tensor,
+        projected: bool = False,
     ) -> Tensor:
-        """What one kind of reference adds to x. x [N, S, C], keys and values [N, T, C], embed [N, C] -> [N,
-        S, C]."""
-        attended = self.attn(self.norm_v(x), self.norm_l(keys), values, padding)
+        """What one kind of reference adds to x. x [N or 1, S, C], keys and values [N, T, C] (`projected`: [N
+        or 1, T, I]), embed [N, C] -> [N, S, C]."""
+        query = self.norm_v(x)
+        if not projected:
+            keys, values = self.project_keys(keys), self.project_values(values)
+        attended = self.attn(query, keys, values, padding)
         shift, scale, gate = self.modulation(F.silu(embed))[:, None].chunk(3, -1)
         return gate * (attended * (1 + scale) + shift)
 
@@ -87,7 +149,7 @@ class UniFusion(nn.Module):
         use_mask: Tensor | None,
         mode: str,
     ) -> list[Tensor]:
-        """levels [N, C, h, w] -> the same shapes, fused. use_* [N] is 0 where a row is to ignore that
+        """levels [N or 1, C, h, w] -> [N, C, h, w], fused. use_* [N] is 0 where a row is to ignore that
         reference."""
         fused = []
         for level, features in enumerate(levels):
@@ -103,7 +165,7 @@ class UniFusion(nn.Module):
 
         def from_mask(x: Tensor) -> Tensor:
             padding = None if mask.padding is None else mask.padding[level]
-            y = self(x, mask.keys[level], mask.values[level], padding, mask.embeds[level])
+            y = self(x, mask.keys[level], mask.values[level], padding, mask.embeds[level], mask.projected)
             return y if use_mask is None else y * use_mask[:, None, None]
 
         if language is None and mask is None:

@@ -192,17 +192,24 @@ class UniRef(nn.Module):
         masks: str | None = "best",
         fusion: str | None = None,
     ) -> SegmentOutput:
-        """Find each row's object. All arguments have batch N (features through `ImageFeatures.select`).
+        """Find each row's object. All arguments have batch N (features through `ImageFeatures.select`, or
+        one frame for all).
 
         use_language, use_mask [N]: 0 where a row has no such reference (its contribution is then exactly
         zero); None: all rows have what is given. masks: "best" | "all" | None, which queries get masks.
         fusion: a mode of config.FUSION_MODES instead of the configured one.
         """
-        if masks not in ("best", "all", None):
-            raise ValueError(f"masks is {masks!r}; expected 'best', 'all' or None")
         fused = self.fusion.fuse_levels(
             features.levels, language, mask, use_language, use_mask, fusion or self.config.fusion.mode
         )
+        return self.segment_fused(fused, features, masks)
+
+    def segment_fused(
+        self, fused: list[Tensor], features: ImageFeatures, masks: str | None = "best"
+    ) -> SegmentOutput:
+        """What follows the fusion: fused levels [N, C, h, w] of frames `features` (N, or one for all)."""
+        if masks not in ("best", "all", None):
+            raise ValueError(f"masks is {masks!r}; expected 'best', 'all' or None")
         ratios = valid_ratios(features.padding)
         memory = self.encoder(fused, self.positions(fused, features.padding), features.padding, ratios)
         output = self.decode(memory, features, ratios)

@@ -20,6 +20,9 @@ class MaskReference:
     values: list[Tensor]  # [N, T_l, C]
     padding: list[Tensor] | None  # [N, T_l] bool, True = not to be attended to
     embeds: list[Tensor]  # [N, C] mean of the frame's features
+    # Keys and values went through UniFusion's projections already. Then keys may have a batch of 1, for all N
+    # objects alike.
+    projected: bool = False
 
     def select(self, index: Tensor) -> MaskReference:
         """The rows `index` [M] (int64), as a batch of M."""
@@ -28,6 +31,7 @@ class MaskReference:
             [value[index] for value in self.values],
             None if self.padding is None else [padding[index] for padding in self.padding],
             [embed[index] for embed in self.embeds],
+            self.projected,
         )
 
     @staticmethod
@@ -46,7 +50,8 @@ class MaskReference:
         else:
             weight = weights[..., None].to(embeds[0].dtype)  # [N, R, 1]
             embeds = [(embed * weight).sum(1) / weight.sum(1).clamp(min=1) for embed in embeds]
-        return MaskReference(keys, values, _join_padding(references, weights), embeds)
+        projected = references[0].projected
+        return MaskReference(keys, values, _join_padding(references, weights), embeds, projected)
 
 
 def _join_padding(references: list[MaskReference], weights: Tensor | None) -> list[Tensor] | None:
