@@ -14,6 +14,7 @@ from uniref_model.errors import ModelFileError, PromptError, RuntimeUnavailable
 from uniref_model.runtime import ModelSpec, ObjectReferences, available_runtimes, load_runtime
 from uniref_model.runtime.base import LanguageReference
 from uniref_model.runtime.files import WEIGHTS, choose_size, find_model, sha256_of, verify_files
+from uniref_model.runtime.onnx_runtime import OnnxRuntime
 from uniref_model.runtime.text import PromptCache, normalise_prompt
 
 MODEL = Path(os.environ.get("UNIREF_TEST_MODEL", WEIGHTS / "uniref_nano"))
@@ -227,6 +228,37 @@ def test_the_same_reference_twice_is_the_same_as_once(runtime, frame):
     same(
         runtime.segment(frame, [previous_place])[0], runtime.segment(frame, [first_place])[0], tolerance=1e-3
     )
+
+
+@needs_model
+def test_shared_attention_answers_as_batched_attention_does(runtime, frame):
+    """Objects of two groups of frames, one alone, words beside them; more of a group than fits a batch."""
+    assert runtime.attention == "shared"
+    other = runtime.encode_image(frame.image[::-1].copy())
+    masks = np.zeros((9, *runtime.size), np.float32)
+    for row in range(9):
+        masks[row, 10 * row : 10 * row + 60, 20 * row : 20 * row + 90] = 1
+    words = runtime.encode_text("the red mug")
+    with OnnxRuntime(MODEL, threads=1, attention="batched") as batched:
+        answers = []
+        for engine in (runtime, batched):
+            first, previous = engine.encode_reference(frame, masks), engine.encode_reference(other, masks)
+            objects = [ObjectReferences(None, a, b) for a, b in zip(first, previous, strict=True)]
+            objects += [ObjectReferences(words, previous[0], first[1]), ObjectReferences(words)]
+            objects += [ObjectReferences(words, first[3]), ObjectReferences(previous=first[4])]
+            answers.append(engine.segment(other, objects))
+    for one, two in zip(*answers, strict=True):
+        same(one, two)
+
+
+@needs_model
+def test_graphs_of_another_version_are_refused_with_what_to_do(tmp_path):
+    folder = shutil.copytree(MODEL, tmp_path / "model")
+    spec = json.loads((folder / "model.json").read_text())
+    del spec["graphs"]  # as the first release wrote it
+    (folder / "model.json").write_text(json.dumps(spec))
+    with pytest.raises(ModelFileError, match=r"version 1.*version 2.*uniref export"):
+        load_runtime(folder)
 
 
 @needs_model

@@ -10,6 +10,7 @@ A CPU runs `attend_*` and `segment_shared`, a GPU `segment`; the other graphs ar
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -23,6 +24,9 @@ from uniref_model.network.value_encoder import MaskReference
 ATTEND = ("attend_one", "attend_two")
 """Graphs that look at one and at two reference frames."""
 
+PLACES = ("first", "previous")
+"""Reference frames, in the order in which the authors join them."""
+
 OBJECTS = "objects"  # name of the one symbolic dimension
 
 
@@ -34,6 +38,24 @@ class Graph:
     inputs: dict[str, Tensor]
     outputs: list[str]
     per_object: frozenset[str] = frozenset()
+
+
+class Frame(NamedTuple):
+    """What `EncodeImage` gives, sorted."""
+
+    lateral: Tensor
+    levels: list[Tensor]
+    keys: list[Tensor]
+    embeds: list[Tensor]
+    query: Tensor | None
+
+
+def _parts(answer: tuple[Tensor, ...]) -> Frame:
+    levels, keys, embeds = (
+        list(answer[1 + part : 1 + part + LEVELS]) for part in range(0, 3 * LEVELS, LEVELS)
+    )
+    query = answer[1 + 3 * LEVELS :]
+    return Frame(answer[0], levels, keys, embeds, query[0] if query else None)
 
 
 class _Part(nn.Module):
@@ -137,15 +159,18 @@ def build_graphs(network: UniRef, size: tuple[int, int]) -> dict[str, Graph]:
     left out where the model's fusion mode does not allow it."""
     count = 2  # not 1: an example dimension of one would be taken for a constant
     config = network.config
-    image = torch.randint(0, 256, (1, *size, 3), dtype=torch.uint8)
-    masks = (torch.rand(count, 1, *size) > 0.5).float()
+    images = [torch.randint(0, 256, (1, *size, 3), dtype=torch.uint8) for _ in range(2)]
+    masks = [(torch.rand(count, 1, *size) > 0.5).float() for _ in images]
     encode_image, encode_reference = EncodeImage(network).eval(), EncodeReference(network).eval()
     with torch.no_grad():
-        lateral, *rest = encode_image(image)
-        levels, keys, embeds, query = (rest[part : part + LEVELS] for part in range(0, 4 * LEVELS, LEVELS))
-        values = encode_reference(image, masks, *levels)
-    sources, keys, values = named("src", levels), named("key", keys), named("value", values)
-    query = {"query": query[0]} if query else {}
+        frames = [_parts(encode_image(image)) for image in images]
+        values = [
+            encode_reference(image, mask, *frame.levels)
+            for image, mask, frame in zip(images, masks, frames, strict=True)
+        ]
+    frame = frames[0]
+    sources = named("src", frame.levels)
+    query = {} if frame.query is None else {"query": frame.query}
     words = torch.randn(count, config.text.max_words, config.hidden)
     language = {
         "words": words,
@@ -153,45 +178,57 @@ def build_graphs(network: UniRef, size: tuple[int, int]) -> dict[str, Graph]:
         "sentence": words.mean(1),
         "use_language": torch.ones(count),
     }
-    references = {
-        **{name: key[:, None].expand(count, 2, -1, -1).contiguous() for name, key in keys.items()},
-        **{name: value[:, None].expand(-1, 2, -1, -1).contiguous() for name, value in values.items()},
-    }
-    means = named("embed", [embed[:, None].expand(count, 2, -1).contiguous() for embed in embeds])
+
+    def pair(name: str, per_frame: list[list[Tensor]]) -> dict[str, Tensor]:
+        """[1 or N, ...] of the first and the previous frame, a level -> [N, 2, ...]."""
+        return named(
+            name,
+            [
+                torch.stack([part.expand(count, *part.shape[1:]) for part in both], 1)
+                for both in zip(*per_frame, strict=True)
+            ],
+        )
+
+    references = {**pair("key", [frame.keys for frame in frames]), **pair("value", values)}
+    means = pair("embed", [frame.embeds for frame in frames])
     use_reference = {"use_reference": torch.ones(count, 2)}
     outputs = ["score", "box", "mask_logits"]
     graphs = {
         "encode_image": Graph(
             encode_image,
-            {"image": image},
-            ["lateral", *sources, *keys, *named("embed", embeds), *query],
+            {"image": images[0]},
+            ["lateral", *sources, *named("key", frame.keys), *named("embed", frame.embeds), *query],
         ),
         "encode_reference": Graph(
-            encode_reference, {"image": image, "masks": masks, **sources}, list(values), frozenset({"masks"})
+            encode_reference,
+            {"image": images[0], "masks": masks[0], **sources},
+            list(named("value", values[0])),
+            frozenset({"masks"}),
         ),
         "segment": Graph(
             SegmentFlat(network, size).eval(),
-            {"lateral": lateral, **sources, **language, **references, **means, **use_reference},
+            {"lateral": frame.lateral, **sources, **language, **references, **means, **use_reference},
             outputs,
             frozenset({*language, *references, *means, *use_reference}),
         ),
     }
     if config.fusion.mode not in SHARED_MODES:
         return graphs
-    shapes = [tuple(level.shape[-2:]) for level in levels]
+    shapes = [tuple(level.shape[-2:]) for level in frame.levels]
     seen = query or sources
-    for frames, name in enumerate(ATTEND, 1):
-        places = ("first", "previous")[:frames]
-        known = {f"{place}_{key}": tensor for place in places for key, tensor in keys.items()}
-        given = {f"{place}_{value}": tensor for place in places for value, tensor in values.items()}
+    for number, name in enumerate(ATTEND, 1):
+        known, given = {}, {}
+        for place, known_frame, known_values in zip(PLACES[:number], frames, values, strict=False):
+            known |= named(f"{place}_key", known_frame.keys)
+            given |= named(f"{place}_value", known_values)
         graphs[name] = Graph(
-            Attend(network, frames, shapes).eval(), {**seen, **known, **given}, ["attended"], frozenset(given)
+            Attend(network, number, shapes).eval(), {**seen, **known, **given}, ["attended"], frozenset(given)
         )
     with torch.no_grad():
         attended = {"attended": graphs[ATTEND[1]].module(*graphs[ATTEND[1]].inputs.values())[0]}
     graphs["segment_shared"] = Graph(
         SegmentShared(network, size, shapes).eval(),
-        {"lateral": lateral, **sources, **query, **language, **attended, **means, **use_reference},
+        {"lateral": frame.lateral, **sources, **query, **language, **attended, **means, **use_reference},
         outputs,
         frozenset({*language, *attended, *means, *use_reference}),
     )

@@ -18,6 +18,7 @@ from uniref_model.export.prepare import prepare
 from uniref_model.export.text import WordsAndSentence, export_text, load_minilm, minilm_folder
 from uniref_model.export.weights import SharedWeights, strip
 from uniref_model.network.model import UniRef
+from uniref_model.runtime.base import GRAPHS
 from uniref_model.runtime.files import sha256_of
 
 OPSET = 18
@@ -111,6 +112,7 @@ def write_spec(network: UniRef, folder: Path, sizes: Sequence[tuple[int, int]], 
     ]
     spec = {
         "name": config.name,
+        "graphs": GRAPHS,
         "hidden": config.hidden,
         "max_words": config.text.max_words,
         "sizes": [list(size) for size in sizes],

@@ -162,23 +162,28 @@ class UniRef(nn.Module):
     def encode_reference(self, features: ImageFeatures, masks: Tensor) -> MaskReference:
         """Objects' masks [N, 1, H, W] (0..1, zero on padding) on their frames (batch N, or 1 for all) ->
         reference."""
-        count, batch = masks.shape[0], features.images.shape[0]
-        if batch not in (1, count):
-            raise ValueError(f"{count} masks need features of 1 or {count} frames, found {batch}")
+        count = masks.shape[0]
+        values = self.encode_values(features, masks)
         keys, padding, embeds = self.value_encoder.keys(features.levels, features.padding)
 
         def spread(x: Tensor) -> Tensor:
             return x.expand(count, *x.shape[1:])
 
-        values = self.value_encoder(
-            spread(features.images), masks, [spread(level) for level in features.levels]
-        )
         return MaskReference(
             [spread(key) for key in keys],
-            [value.flatten(2).transpose(1, 2) for value in values],  # [N, C, h, w] -> [N, T, C]
+            values,
             None if padding is None else [spread(part) for part in padding],
             [spread(embed) for embed in embeds],
         )
+
+    def encode_values(self, features: ImageFeatures, masks: Tensor) -> list[Tensor]:
+        """The part of `encode_reference` that depends on the objects: values [N, T_l, C] a level."""
+        count, batch = masks.shape[0], features.images.shape[0]
+        if batch not in (1, count):
+            raise ValueError(f"{count} masks need features of 1 or {count} frames, found {batch}")
+        images, *levels = (x.expand(count, -1, -1, -1) for x in (features.images, *features.levels))
+        values = self.value_encoder(images, masks, levels)
+        return [value.flatten(2).transpose(1, 2) for value in values]  # [N, C, h, w] -> [N, T, C]
 
     # ---- segmentation ----
 

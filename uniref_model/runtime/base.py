@@ -19,6 +19,9 @@ import numpy as np
 
 from ..errors import ModelFileError
 
+GRAPHS = 2
+"""Version of the graphs' inputs and outputs; model.json names the one that its graphs follow."""
+
 NUM_LEVELS = 4
 """Feature levels of the network: strides 8, 16, 32, 64."""
 
@@ -38,7 +41,7 @@ class ModelSpec:
     mask_threshold, language_threshold: scores an object must exceed to count as seen. interactive: whether
     the model was trained to answer a click or a box given as a soft mask. contours: "network", or "colour"
     where masks are better off with their contours drawn to the image's colours. sha256: file name -> hex
-    digest, verified on load.
+    digest, verified on load. graphs: see `GRAPHS`.
     """
 
     name: str
@@ -55,6 +58,7 @@ class ModelSpec:
     contours: str = "network"
     text: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     sha256: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
+    graphs: int = 1
     extra: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
 
     def __post_init__(self) -> None:
@@ -101,6 +105,7 @@ class ModelSpec:
                 language_threshold=float(thresholds.get("language", cls.language_threshold)),
                 interactive=bool(known.pop("interactive", cls.interactive)),
                 contours=str(known.pop("contours", cls.contours)),
+                graphs=int(known.pop("graphs", cls.graphs)),
                 text=MappingProxyType(dict(known.pop("text", {}))),
                 sha256=MappingProxyType(dict(known.pop("sha256", {}))),
                 extra=MappingProxyType(known),
@@ -140,7 +145,8 @@ class LanguageReference:
 @dataclass(frozen=True, eq=False)
 class FrameFeatures:
     """One encoded frame: image uint8 [H,W,3] RGB at model size, lateral [1,8,H/4,W/4], levels 4 x
-    [1,C,Hl,Wl].
+    [1,C,Hl,Wl]; what every reference made from it shares: keys 4 x [T_l,K] and embeds 4 x [C]; query [1,S,I],
+    where the runtime has it made beforehand.
 
     The arrays belong to the runtime that made them (another runtime may keep device handles there): only pass
     them back.
@@ -149,14 +155,18 @@ class FrameFeatures:
     image: np.ndarray
     lateral: Any
     levels: tuple[Any, ...]
+    keys: tuple[Any, ...] = field(default=(), kw_only=True)
+    embeds: tuple[Any, ...] = field(default=(), kw_only=True)
+    query: Any = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, eq=False)
 class MaskReference:
-    """An object in one frame: 4 levels of keys [T_l,C], values [T_l,C] and embeds [C].
+    """An object in one frame: 4 levels of keys [T_l,K], values [T_l,K] and embeds [C], as the network's
+    fusion reads them (projected, where that makes them no larger).
 
-    Keys and embeds depend on the frame alone, so references made from one frame share those arrays. Treat as
-    read-only.
+    Keys and embeds depend on the frame alone: references made from one frame hold the same `keys` tuple, by
+    which a runtime knows that they share their attention. Treat as read-only.
     """
 
     keys: tuple[Any, ...]

@@ -17,8 +17,10 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..errors import ModelFileError, RuntimeUnavailable
+from .attention import ATTEND, attend, sources
 from .base import (
     DEFAULT_BUCKETS,
+    GRAPHS,
     NUM_LEVELS,
     FrameFeatures,
     LanguageReference,
@@ -82,6 +84,9 @@ class OnnxRuntime(Runtime):
         size: "256x448" (height x width) or a pair; None takes the model's first.
         threads: for one operator; None takes `default_threads()`.
         device: "cpu" or "cuda".
+        attention: "shared" computes the attention's probabilities once for all objects that refer to the same
+            frames, "batched" for every object. None takes shared on a CPU, where it is faster, if the model
+            was exported with it.
     Raises ModelFileError for missing or damaged files, RuntimeUnavailable when the library or the device is
     absent.
     """
@@ -96,7 +101,10 @@ class OnnxRuntime(Runtime):
         threads: int | None = None,
         device: str = "cpu",
         buckets: Sequence[int] = DEFAULT_BUCKETS,
+        attention: str | None = None,
     ) -> None:
+        if attention not in (None, "shared", "batched"):
+            raise ValueError(f"attention is {attention!r}, expected 'shared', 'batched' or None")
         if threads is not None and threads < 1:
             raise ValueError(f"threads is {threads}, expected at least 1")
         self._ort = _import_onnxruntime()
@@ -108,9 +116,18 @@ class OnnxRuntime(Runtime):
         self.buckets = tuple(sorted(buckets))
         self.threads = threads or default_threads()
         self.device = device
+        if self.spec.graphs != GRAPHS:
+            raise ModelFileError(
+                f"the graphs in {self._folder} are of version {self.spec.graphs}, this package runs version "
+                f"{GRAPHS}: export the model again ('uniref export')"
+            )
         suffix = f"_{self.size[0]}x{self.size[1]}.onnx"
+        self.attention = attention or self._default_attention(suffix)
+        self._segment_graph = "segment_shared" if self.attention == "shared" else "segment"
+        shared = ATTEND.values() if self.attention == "shared" else ()
         self._files = {
-            name: f"{name}{suffix}" for name in ("encode_image", "encode_reference", "segment")
+            name: f"{name}{suffix}"
+            for name in ("encode_image", "encode_reference", self._segment_graph, *shared)
         } | {"encode_text": "encode_text.onnx"}
         verify_files(self._folder, self.spec, [*self._files.values(), "tokenizer.json"])
         self._batches: dict[tuple[str, int], Batch] = {}
@@ -120,12 +137,21 @@ class OnnxRuntime(Runtime):
         self.encode_prompt = PromptCache(self._encode_text)
         with self._lock:
             self._batch("encode_image", 1)
-            self._batch("segment", self.buckets[0])
-            self._batch("encode_reference", self.buckets[0])
+            for graph in ("encode_reference", self._segment_graph):
+                self._batch(graph, self.buckets[0])
+
+    def _default_attention(self, suffix: str) -> str:
+        exported = (self._folder / f"segment_shared{suffix}").is_file()
+        return "shared" if self.device == "cpu" and exported else "batched"
 
     def describe(self) -> dict[str, str]:
         version = self._ort.__version__
-        return super().describe() | {"device": self.device, "threads": str(self.threads), "version": version}
+        return super().describe() | {
+            "device": self.device,
+            "threads": str(self.threads),
+            "version": version,
+            "attention": self.attention,
+        }
 
     def encode_text(self, text: str) -> LanguageReference:
         return self.encode_prompt(text)
@@ -139,34 +165,42 @@ class OnnxRuntime(Runtime):
         image = np.ascontiguousarray(image)
         with self._lock:
             out = self._batch("encode_image", 1).run({"image": image[None]})
-        return FrameFeatures(image, out["lateral"], tuple(out[f"src{level}"] for level in _LEVELS))
+        return FrameFeatures(
+            image,
+            out["lateral"],
+            tuple(out[f"src{level}"] for level in _LEVELS),
+            keys=tuple(out[f"key{level}"][0] for level in _LEVELS),
+            embeds=tuple(out[f"embed{level}"][0] for level in _LEVELS),
+            query=out.get("query"),
+        )
 
     def encode_reference(self, frame: FrameFeatures, masks: np.ndarray) -> list[MaskReference]:
         if masks.ndim != 3 or masks.shape[1:] != self.size:
             raise ValueError(f"masks have shape {masks.shape}, expected (objects, *{self.size})")
-        shared = {"image": frame.image[None], **_sources(frame)}
+        shared = {"image": frame.image[None], **sources(frame)}
         references: list[MaskReference] = []
         with self._lock:
             for start, bucket in self._chunks(len(masks)):
-                references += self._encode_chunk(shared, masks[start : start + bucket], bucket)
+                references += self._encode_chunk(frame, shared, masks[start : start + bucket], bucket)
         return references
 
     def segment(self, frame: FrameFeatures, objects: Sequence[ObjectReferences]) -> list[Prediction]:
-        shared = {"lateral": frame.lateral, **_sources(frame)}
         predictions: list[Prediction] = []
         with self._lock:
             for start, bucket in self._chunks(len(objects)):
-                predictions += self._segment_chunk(shared, objects[start : start + bucket], bucket)
+                predictions += self._segment_chunk(frame, objects[start : start + bucket], bucket)
         return predictions
 
     def warm_up(self, buckets: Iterable[int] | None = None) -> None:
         """Make and run the sessions of these batch sizes, so that no later frame waits for one."""
-        frame = self.encode_image(np.zeros((*self.size, 3), np.uint8))
+        frame, other = (self.encode_image(np.full((*self.size, 3), level, np.uint8)) for level in (0, 255))
         for bucket in buckets or self.buckets:
             masks = np.zeros((bucket, *self.size), np.float32)
             masks[:, : self.size[0] // 2] = 1
-            references = self.encode_reference(frame, masks)
-            self.segment(frame, [ObjectReferences(first=reference) for reference in references])
+            first, previous = (self.encode_reference(part, masks) for part in (frame, other))
+            self.segment(frame, [ObjectReferences(first=reference) for reference in first])
+            pairs = zip(first, previous, strict=True)
+            self.segment(frame, [ObjectReferences(first=one, previous=two) for one, two in pairs])
 
     def close(self) -> None:
         with self._lock, self._text_lock:
@@ -188,27 +222,34 @@ class OnnxRuntime(Runtime):
             yield start, bucket
             start += bucket
 
-    def _encode_chunk(self, shared: dict, masks: np.ndarray, bucket: int) -> list[MaskReference]:
+    def _encode_chunk(
+        self, frame: FrameFeatures, shared: dict, masks: np.ndarray, bucket: int
+    ) -> list[MaskReference]:
         batch = self._batch("encode_reference", bucket)
         batch.inputs["masks"][: len(masks), 0] = masks
         batch.inputs["masks"][len(masks) :] = 0
         out = batch.run(shared)
-        keys = tuple(out[f"key{level}"][0] for level in _LEVELS)
-        embeds = tuple(out[f"embed{level}"][0] for level in _LEVELS)
         # Copied: a row that is a view would keep the whole batch alive for as long as one object keeps its
         # reference.
         return [
-            MaskReference(keys, tuple(out[f"value{level}"][row].copy() for level in _LEVELS), embeds)
+            MaskReference(
+                frame.keys, tuple(out[f"value{level}"][row].copy() for level in _LEVELS), frame.embeds
+            )
             for row in range(len(masks))
         ]
 
     def _segment_chunk(
-        self, shared: dict, objects: Sequence[ObjectReferences], bucket: int
+        self, frame: FrameFeatures, objects: Sequence[ObjectReferences], bucket: int
     ) -> list[Prediction]:
-        batch = self._batch("segment", bucket)
+        batch = self._batch(self._segment_graph, bucket)
         for row in range(bucket):
             # Padding repeats the first object: real numbers, so no NaN or denormal slows the batch down.
             write_object(batch.inputs, row, objects[row] if row < len(objects) else objects[0])
+        shared = {"lateral": frame.lateral, **sources(frame)}
+        if self.attention == "shared":
+            attend(self._batch, self._chunks, frame, objects, batch.inputs["attended"])
+            if frame.query is not None:
+                shared["query"] = frame.query
         out = batch.run(shared)
         return [
             Prediction(float(out["score"][row]), out["box"][row], out["mask_logits"][row])
@@ -260,7 +301,10 @@ class OnnxRuntime(Runtime):
             raise ModelFileError(f"ONNX Runtime cannot load {path}: {error}") from error
 
 
-OBJECT_INPUTS = ("masks", "word", "sentence", "use_", "key", "value", "embed")
+OBJECT_INPUTS = (
+    "masks", "word", "sentence", "use_", "key", "value", "embed",
+    "attended", "first_value", "previous_value",
+)  # fmt: skip
 """How the names of inputs that depend on objects begin."""
 
 
@@ -275,7 +319,7 @@ def _object_inputs(session: Any) -> dict[str, np.ndarray]:
 
 def write_object(inputs: dict[str, np.ndarray], row: int, item: ObjectReferences) -> None:
     """Copy one object into its row of a segment batch; absent references are switched off, their numbers left
-    alone."""
+    alone. What the object attended to is written by `attend`."""
     language = item.language
     inputs["use_language"][row] = language is not None
     # Attention over no word at all would be 0/0; one word stays open, and use_language removes its effect.
@@ -288,13 +332,10 @@ def write_object(inputs: dict[str, np.ndarray], row: int, item: ObjectReferences
         if reference is None:
             continue
         for level in _LEVELS:
-            inputs[f"key{level}"][row, place] = reference.keys[level]
-            inputs[f"value{level}"][row, place] = reference.values[level]
             inputs[f"embed{level}"][row, place] = reference.embeds[level]
-
-
-def _sources(frame: FrameFeatures) -> dict[str, np.ndarray]:
-    return {f"src{level}": array for level, array in enumerate(frame.levels)}
+            if "key0" in inputs:  # else the graph takes what was attended to
+                inputs[f"key{level}"][row, place] = reference.keys[level]
+                inputs[f"value{level}"][row, place] = reference.values[level]
 
 
 def _import_onnxruntime() -> Any:

@@ -21,6 +21,7 @@ from ..network.loading import has_text_encoder, load_model
 from ..network.model import ImageFeatures, UniRef
 from ..network.text import LanguageReference as LanguageBatch
 from ..network.value_encoder import MaskReference as MaskBatch
+from .attention import mask_references
 from .base import (
     FrameFeatures,
     LanguageReference,
@@ -42,9 +43,11 @@ Tokenizer = Callable[[str], tuple[np.ndarray, np.ndarray, bool]]
 
 @dataclass(frozen=True, eq=False)
 class TorchFrame(FrameFeatures):
-    """lateral and levels stay on the device, inside `features` (a batch of 1)."""
+    """lateral and levels stay on the device, inside `features` (a batch of 1); padding: the keys', as in
+    `TorchReference`."""
 
     features: ImageFeatures
+    padding: tuple[Tensor, ...] | None
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,6 +55,7 @@ class TorchReference(MaskReference):
     """Tensors on the device; padding: 4 levels of bool [T_l], True = padding, or None for models without."""
 
     padding: tuple[Tensor, ...] | None
+    projected: bool
 
 
 class TorchRuntime(Runtime):
@@ -65,6 +69,8 @@ class TorchRuntime(Runtime):
         device: "cpu" or "cuda".
         tokenizer: a tokenizer.json, or a function in place of one; None looks beside the weights. Without one
             the model follows masks and clicks, and prompts raise ModelFileError.
+        attention: "shared" computes the attention's probabilities once for all objects that refer to the same
+            frames, "batched" for every object; None takes shared on a CPU.
         fusion: how words and masks are fused, if not as the file says (`ModelConfig.with_fusion`).
     Raises ModelFileError, RuntimeUnavailable (no such device); ImportError where timm or transformers is
     missing.
@@ -81,11 +87,15 @@ class TorchRuntime(Runtime):
         threads: int | None = None,
         device: str = "cpu",
         tokenizer: str | Path | Tokenizer | None = None,
+        attention: str | None = None,
         fusion: str | None = None,
     ) -> None:
         if threads is not None and threads < 1:
             raise ValueError(f"threads is {threads}, expected at least 1")
+        if attention not in (None, "shared", "batched"):
+            raise ValueError(f"attention is {attention!r}, expected 'shared', 'batched' or None")
         self.device = _device(device)
+        self.attention = attention or ("shared" if self.device.type == "cpu" else "batched")
         if isinstance(model, UniRef):
             network = model
         else:
@@ -126,8 +136,20 @@ class TorchRuntime(Runtime):
             pad_mask[:, : shown[0], : shown[1]] = False
             x = x.masked_fill(pad_mask, 0.0)
         with self._lock:
-            features = self._loaded().encode_image(x[None], pad_mask)
-        return TorchFrame(image, features.lateral, tuple(features.levels), features)
+            network = self._loaded()
+            features = network.encode_image(x[None], pad_mask)
+            keys, padding, embeds = network.value_encoder.keys(features.levels, features.padding)
+            if network.fusion.projects_small:
+                keys = [network.fusion.project_keys(key) for key in keys]
+        return TorchFrame(
+            image,
+            features.lateral,
+            tuple(features.levels),
+            features,
+            None if padding is None else tuple(part[0] for part in padding),
+            keys=tuple(key[0] for key in keys),
+            embeds=tuple(embed[0] for embed in embeds),
+        )
 
     @torch.inference_mode()
     def encode_reference(self, frame: TorchFrame, masks: np.ndarray) -> list[TorchReference]:
@@ -137,24 +159,32 @@ class TorchRuntime(Runtime):
         for start in range(0, len(masks), BATCH):
             chunk = torch.from_numpy(np.ascontiguousarray(masks[start : start + BATCH], np.float32))
             with self._lock:
-                batch = self._loaded().encode_reference(frame.features, chunk[:, None].to(self.device))
-            references += [_row(batch, row) for row in range(len(chunk))]
+                fusion, network = self._loaded().fusion, self._loaded()
+                values = network.encode_values(frame.features, chunk[:, None].to(self.device))
+                if fusion.projects_small:
+                    values = [fusion.project_values(value) for value in values]
+            references += [
+                TorchReference(
+                    frame.keys,
+                    # Cloned: a view would keep the whole batch alive for as long as one object keeps its
+                    # reference.
+                    tuple(value[row].clone() for value in values),
+                    frame.embeds,
+                    frame.padding,
+                    fusion.projects_small,
+                )
+                for row in range(len(chunk))
+            ]
         return references
 
     @torch.inference_mode()
     def segment(self, frame: TorchFrame, objects: Sequence[ObjectReferences]) -> list[Prediction]:
-        """Objects that are looked for with the same kinds of reference share a batch: none is masked out."""
-        kinds: dict[tuple[bool, bool, bool], list[int]] = {}
-        for index, item in enumerate(objects):
-            kind = item.language is not None, item.first is not None, item.previous is not None
-            kinds.setdefault(kind, []).append(index)
-        predictions: dict[int, Prediction] = {}
-        for rows in kinds.values():
-            for start in range(0, len(rows), BATCH):
-                chunk = rows[start : start + BATCH]
-                answers = self._segment([objects[row] for row in chunk], frame)
-                predictions |= dict(zip(chunk, answers, strict=True))
-        return [predictions[index] for index in range(len(objects))]
+        """Objects that are looked for with the same kinds of reference see them in one batch, so that none is
+        masked out; with shared attention, those that refer to the same frames. All share what follows."""
+        predictions: list[Prediction] = []
+        for start in range(0, len(objects), BATCH):
+            predictions += self._segment(objects[start : start + BATCH], frame)
+        return predictions
 
     def close(self) -> None:
         with self._lock:
@@ -166,20 +196,41 @@ class TorchRuntime(Runtime):
             torch.cuda.empty_cache()
         give_back_heap()
 
-    def _segment(self, objects: list[ObjectReferences], frame: TorchFrame) -> list[Prediction]:
-        parts = [[item.first for item in objects], [item.previous for item in objects]]
-        masks = [_stack(part) for part in parts if part[0] is not None]
+    def _segment(self, objects: Sequence[ObjectReferences], frame: TorchFrame) -> list[Prediction]:
+        order: list[int] = []
+        fused: list[list[Tensor]] = []
+        with self._lock:
+            network = self._loaded()
+            for rows in self._groups(objects):
+                order += rows
+                language, mask = self._references([objects[row] for row in rows])
+                mode = network.config.fusion.mode
+                levels = frame.features.levels
+                fused.append(network.fusion.fuse_levels(levels, language, mask, None, None, mode))
+            joined = [torch.cat(parts) for parts in zip(*fused, strict=True)]
+            output = network.segment_fused(joined, frame.features)
+        boxes = output.boxes.gather(1, output.best[:, None, None].expand(-1, 1, 4))[:, 0].cpu().numpy()
+        scores, logits = output.scores.tolist(), output.mask_logits.float().cpu().numpy()
+        answers = {row: Prediction(scores[i], boxes[i], logits[i]) for i, row in enumerate(order)}
+        return [answers[row] for row in range(len(objects))]
+
+    def _groups(self, objects: Sequence[ObjectReferences]) -> list[list[int]]:
+        """Rows that are fused together."""
+        groups: dict[tuple, list[int]] = {}
+        for row, item in enumerate(objects):
+            masks = mask_references(item)
+            kind = tuple(id(part.keys) for part in masks) if self.attention == "shared" else len(masks)
+            groups.setdefault((item.language is not None, kind), []).append(row)
+        return list(groups.values())
+
+    def _references(self, objects: list[ObjectReferences]) -> tuple[LanguageBatch | None, MaskBatch | None]:
+        """What the objects of one group are recognised by."""
+        places = zip(*(mask_references(item) for item in objects), strict=True)
+        masks = [_stack(place, self.attention == "shared") for place in places]
         language = None
         if objects[0].language is not None:
             language = _stack_words([item.language for item in objects], self.device)
-        rows = torch.zeros(len(objects), dtype=torch.int64, device=self.device)
-        with self._lock:
-            output = self._loaded().segment(
-                frame.features.select(rows), language, MaskBatch.join(masks) if masks else None
-            )
-        boxes = output.boxes.gather(1, output.best[:, None, None].expand(-1, 1, 4))[:, 0].cpu().numpy()
-        scores, logits = output.scores.tolist(), output.mask_logits.float().cpu().numpy()
-        return [Prediction(scores[row], boxes[row], logits[row]) for row in range(len(objects))]
+        return language, MaskBatch.join(masks) if masks else None
 
     @torch.inference_mode()
     def _encode_text(self, text: str) -> LanguageReference:
@@ -263,26 +314,19 @@ def _size(config: ModelConfig, size: str | tuple[int, int] | None) -> tuple[int,
     return height, width
 
 
-def _row(batch: MaskBatch, row: int) -> TorchReference:
-    # Cloned: a row that is a view would keep the whole batch alive for as long as one object keeps its
-    # reference. Keys and embeds are the frame's, the same memory for every row.
-    return TorchReference(
-        tuple(key[row] for key in batch.keys),
-        tuple(value[row].clone() for value in batch.values),
-        tuple(embed[row] for embed in batch.embeds),
-        None if batch.padding is None else tuple(padding[row] for padding in batch.padding),
-    )
+def _stack(references: Sequence[TorchReference], shared: bool) -> MaskBatch:
+    """One batch; shared: all references are of one frame, whose keys are there once."""
 
-
-def _stack(references: Sequence[TorchReference]) -> MaskBatch:
     def levels(parts: Sequence[Sequence[Tensor]]) -> list[Tensor]:
         return [torch.stack(level) for level in zip(*parts, strict=True)]
 
+    frames = references[:1] if shared else references
     return MaskBatch(
-        levels([reference.keys for reference in references]),
+        levels([reference.keys for reference in frames]),
         levels([reference.values for reference in references]),
-        None if references[0].padding is None else levels([item.padding for item in references]),
-        levels([reference.embeds for reference in references]),
+        None if references[0].padding is None else levels([item.padding for item in frames]),
+        levels([reference.embeds for reference in frames]),
+        references[0].projected,
     )
 
 

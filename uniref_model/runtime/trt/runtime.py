@@ -53,7 +53,9 @@ class TensorRtRuntime(OnnxRuntime):
         self._replaced: dict[str, str] = {}
         self._engines: list[EngineBatch] = []
         self._plain: dict[tuple[str, int], Batch] = {}
-        super().__init__(model, size=size, threads=threads, device="cpu", buckets=buckets)
+        super().__init__(
+            model, size=size, threads=threads, device="cpu", buckets=buckets, attention="batched"
+        )
 
     def describe(self) -> dict[str, str]:
         replaced = ", ".join(f"{graph} ({reason})" for graph, reason in self._replaced.items())
@@ -149,7 +151,8 @@ class TensorRtRuntime(OnnxRuntime):
             return {"image": image, **sources}
         encoder = self._plain_batch("encode_reference", bucket)
         encoder.inputs["masks"][...] = masks
-        _fill_objects(reference.inputs, encoder.run({"image": image, **sources}), bucket, generator)
+        made = features | encoder.run({"image": image, **sources})
+        _fill_objects(reference.inputs, made, bucket, generator)
         return {"lateral": features["lateral"], **sources}
 
 
