@@ -478,14 +478,15 @@ def test_a_phrase_without_a_word_is_not_a_sample() -> None:
 def test_samples_are_padded_to_multiples_of_32_with_their_masks() -> None:
     small = Frame(np.full((40, 70, 3), 9, np.uint8), np.ones((40, 70), bool), (0.0, 0.0, 70.0, 40.0))
     large = half_frame()
-    batch = batches.Collate(None)([Sample(large, small, "", 2), Sample(small, None, "", 2)])
-    assert batch.current.images.shape == (2, 64, 128, 3) and batch.reference.images.shape == (2, 64, 96, 3)
-    assert (~batch.current.padding).sum((1, 2)).tolist() == [60 * 100, 40 * 70]
+    samples = [Sample(large, None, "", 2), Sample(small, None, "", 2), Sample(large, small, "", 2)]
+    batch = batches.Collate(None)(samples)
+    assert batch.current.images.shape == (3, 64, 128, 3) and batch.reference.images.shape == (1, 64, 96, 3)
+    assert (~batch.current.padding).sum((1, 2)).tolist() == [60 * 100, 40 * 70, 60 * 100]
     assert not batch.current.padding[1, :40, :70].any() and batch.current.images[1, 40:].max() == 0
     assert batch.boxes[0].tolist() == pytest.approx([0.25, 0.5, 0.4, 40 / 60])
     assert batch.boxes[1].tolist() == [0.5, 0.5, 1.0, 1.0]
-    assert batch.has_reference.tolist() == [1.0, 0.0] and batch.ids is None and batch.dataset == 2
-    assert batch.reference.masks[0, :40, :70].all() and not batch.reference.masks[1].any()
+    assert batch.reference_row.tolist() == [-1, -1, 0] and batch.ids is None and batch.dataset == 2
+    assert batch.reference.masks[0, :40, :70].all() and batch.reference.masks.sum() == 40 * 70
 
 
 def test_boxes_become_filled_masks_and_neighbours_of_one_colour_are_alike() -> None:

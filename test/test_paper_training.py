@@ -340,6 +340,10 @@ def runs(folder: Path) -> Path:
         train_stage(config, run)
         run = replace(run, output=folder / "parts")
         train_stage(replace(config, max_iterations=2), run)
+        with (run.output / "log.jsonl").open(
+            "a"
+        ) as file:  # as if it had gone on for a while before it stopped
+            file.write('{"iteration": 3, "loss": 1.0}\n')
         train_stage(config, replace(run, resume=folder / "parts"))
     return folder
 
@@ -386,6 +390,28 @@ def test_a_run_is_not_resumed_with_other_settings(runs: Path) -> None:
         checkpoints.check(path, config, 4, 2)
     with pytest.raises(ModelFileError, match="no checkpoint at"):
         checkpoints.find(runs / "data")
+
+
+def test_a_folder_with_a_run_is_not_written_over(runs: Path) -> None:
+    config = tiny(runs, "stage3_video", max_iterations=4)
+    run = StageRun(runs / "whole", runs / "data", workers=0)
+    for resume in (None, runs / "parts"):
+        with pytest.raises(ModelFileError, match=r"whole holds a run up to .*00000004: resume from there"):
+            train_stage(config, replace(run, resume=resume))
+
+
+def test_samples_without_reference_ignore_those_of_others(folder: Path) -> None:
+    config = tiny(folder, "stage3_video")
+    model = StageModel(build_network(config, StartOptions()), config).eval()
+    batch = next(
+        b for b in batches_of(folder, config, 40) if sorted(b.reference_row.tolist()) == [-1, 0]
+    )  # one of two has a mask
+    row = batch.reference_row.tolist().index(-1)
+    with torch.no_grad():
+        before = model.respond(batch).logits
+        batch.reference.masks.logical_not_()
+        after = model.respond(batch).logits
+    assert torch.equal(before[row], after[row]) and not torch.equal(before[1 - row], after[1 - row])
 
 
 def test_the_next_stage_starts_from_the_weights_of_the_one_before(runs: Path) -> None:

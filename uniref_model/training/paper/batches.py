@@ -34,12 +34,12 @@ class Padded:
 
 @dataclass(frozen=True)
 class StageBatch:
-    """B samples of one data set. The mask references belong to the rows that `has_reference` says."""
+    """B samples of one data set, R of which have a mask reference."""
 
     current: Padded
     boxes: Tensor  # float [B,4], (cx, cy, w, h) in fractions of the picture without padding
-    reference: Padded | None  # of every row; None: no row has one
-    has_reference: Tensor  # float [B], 0 or 1
+    reference: Padded | None  # R frames with their masks; None: R is 0
+    reference_row: Tensor  # int64 [B], whose reference a sample has, -1 = none
     ids: Tensor | None  # int64 [B,L] tokens; None: no words
     attention: Tensor | None  # int64 [B,L]
     similar: Tensor | None  # bool [B,8,H/4,W/4] of `colour_neighbours`; None: the data set has masks
@@ -67,7 +67,8 @@ class Collate:
     def __call__(self, samples: Sequence[Sample]) -> StageBatch:
         current = pad([sample.current for sample in samples])
         boxes_only = samples[0].current.mask is None
-        given = [sample.reference is not None for sample in samples]
+        references = [sample.reference for sample in samples if sample.reference is not None]
+        given = np.asarray([sample.reference is not None for sample in samples])
         ids = attention = None
         if samples[0].text:
             tokens = [self._tokenizer(sample.text) for sample in samples]
@@ -75,21 +76,13 @@ class Collate:
         return StageBatch(
             current=current,
             boxes=torch.tensor([normalised_box(sample.current) for sample in samples]),
-            reference=pad([_reference(sample) for sample in samples]) if any(given) else None,
-            has_reference=torch.tensor(given, dtype=torch.float32),
+            reference=pad(references) if references else None,
+            reference_row=torch.from_numpy(np.where(given, np.cumsum(given) - 1, -1)),
             ids=ids,
             attention=attention,
             similar=colour_neighbours(current) if boxes_only else None,
             dataset=samples[0].dataset,
         )
-
-
-def _reference(sample: Sample) -> Frame:
-    """The sample's reference; where it has none, an empty mask on its own picture, not to be looked at."""
-    if sample.reference is not None:
-        return sample.reference
-    frame = sample.current
-    return Frame(frame.image, np.zeros(frame.image.shape[:2], bool), frame.box)
 
 
 def pad(frames: Sequence[Frame]) -> Padded:

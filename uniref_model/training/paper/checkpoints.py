@@ -63,6 +63,16 @@ def find(path: Path) -> Path:
     return found[-1]
 
 
+def claim(folder: Path, resume: Path | None) -> None:
+    """Raise ModelFileError where a run's folder holds checkpoints that this run does not go on from: they
+    would be taken for its own."""
+    found = _finished(folder)
+    if found and (resume is None or find(resume).resolve() != found[-1].resolve()):
+        raise ModelFileError(
+            f"{folder} holds a run up to {found[-1]}: resume from there, or choose another output folder"
+        )
+
+
 def check(path: Path, config: StageConfig, processes: int, accumulate: int) -> Progress:
     """Where the run of a checkpoint was. Raises ModelFileError where this run could not go on exactly."""
     try:

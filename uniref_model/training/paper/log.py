@@ -20,6 +20,7 @@ class StageLog:
 
     def __init__(self, folder: Path, total: int, done: int) -> None:
         self._path = folder / "log.jsonl"
+        self._forget_after(done)
         self._sums: dict[str, list[float]] = {}
         self._board = _tensorboard(folder / "tensorboard", done)
         self._bar = tqdm(total=total, initial=done, unit="it", dynamic_ncols=True)
@@ -34,6 +35,13 @@ class StageLog:
             means = {name: sum(values) / len(values) for name, values in self._sums.items()}
             self._sums.clear()
             self._write(number, means)
+
+    def _forget_after(self, done: int) -> None:
+        """Take back lines that a stopped run wrote after its last checkpoint."""
+        if self._path.is_file():
+            lines = self._path.read_text(encoding="utf-8").splitlines(keepends=True)
+            kept = [line for line in lines if json.loads(line)["iteration"] <= done]
+            self._path.write_text("".join(kept), encoding="utf-8")
 
     def _write(self, number: int, means: dict[str, float]) -> None:
         row = {"iteration": number, **{name: float(f"{value:.6g}") for name, value in means.items()}}

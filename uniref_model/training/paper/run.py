@@ -58,6 +58,7 @@ def train_stage(config: StageConfig, options: StageRun) -> Path:
     """Train a stage and return the model file. Raises UniRefError naming what is missing or wrong."""
     if options.precision not in PRECISIONS:
         raise ValueError(f"precision is {options.precision!r}; expected one of {', '.join(PRECISIONS)}")
+    checkpoints.claim(options.output, options.resume)
     options.output.mkdir(parents=True, exist_ok=True)
     if options.processes == 1 or "WORLD_SIZE" in os.environ:
         _run(config, options)

@@ -83,13 +83,13 @@ class StageModel(nn.Module):
         network = self.network
         features = self._encode(batch.current)
         language = None if batch.ids is None else self._words(batch.ids, batch.attention)
-        mask = None
-        if batch.reference is not None:
-            frames = self._encode(batch.reference)
-            mask = network.encode_reference(frames, batch.reference.masks[:, None].to(frames.images.dtype))
-        return network.segment(
-            features, language, mask, use_mask=None if mask is None else batch.has_reference, masks=None
-        )
+        if batch.reference is None:
+            return network.segment(features, language, masks=None)
+        frames = self._encode(batch.reference)
+        mask = network.encode_reference(frames, batch.reference.masks[:, None].to(frames.images.dtype))
+        used = (batch.reference_row >= 0).to(frames.images.dtype)
+        mask = mask.select(batch.reference_row.clamp(min=0))
+        return network.segment(features, language, mask, use_mask=used, masks=None)
 
     def _encode(self, frames: Padded) -> ImageFeatures:
         images = (frames.images.permute(0, 3, 1, 2).float() - self.mean) / self.std
