@@ -12,12 +12,15 @@ from typing import Any
 import numpy as np
 import rclpy
 
+from uniref_model.runtime import load_runtime
+from uniref_model.tracking import Tracker, TrackerConfig
+
 from ..registry import Options, Result
 from ..results import COLOURS, new_figure
 from .camera import CameraPlan
 from .listener import Heard, Listener
 from .processes import Child, camera_report, start_camera, tracker_command
-from .stage import ACTORS
+from .stage import ACTORS, Stage
 
 STAGES = {
     "transport in": "DDS: the camera's publish until the node's callback has the image",
@@ -79,7 +82,33 @@ def run(options: Options) -> Result:
             rows = [_measure(case, options, warm_up, seconds, Path(scratch)) for case in cases]
     finally:
         rclpy.try_shutdown()
-    return _report(rows, warm_up, seconds)
+    shapes = dict.fromkeys((case.height, case.width, case.objects) for case in cases)
+    inside = {
+        f"{width}x{height}, {objects} obj": inside_track(
+            Case(height, width, objects), options.threads, options.choose(6, 24, 90)
+        )
+        for height, width, objects in shapes
+    }
+    return _report(rows, inside, warm_up, seconds)
+
+
+INSIDE = ("prepare", "encode_image", "given", "segment", "merge", "encode_reference", "rest")
+"""Parts of "track"; rest: what the tracker counts as none of these."""
+
+
+def inside_track(case: Case, threads: int, frames: int) -> dict[str, float]:
+    """Median milliseconds of the parts of `Tracker.step`, measured here without ROS on the node's model, for
+    the case's image size and objects."""
+    stage = Stage((case.height, case.width), ACTORS)
+    pictures = [stage.image(index / 30.0) for index in range(frames)]
+    with load_runtime("uniref_nano", threads=threads) as runtime:
+        tracker = Tracker(runtime, TrackerConfig(language_threshold=0.0))
+        for actor in ACTORS[: case.objects]:
+            tracker.add_text(actor.prompt)
+        timings = [tracker.step(picture).timings for picture in pictures][frames // 3 :]
+    parts = {name: float(np.median([item.get(name, 0.0) for item in timings])) for name in INSIDE[:-1]}
+    total = float(np.median([item["total"] for item in timings]))
+    return parts | {"rest": max(0.0, total - sum(parts.values()))}
 
 
 def _measure(case: Case, options: Options, warm_up: float, seconds: float, folder: Path) -> dict[str, Any]:
@@ -156,7 +185,9 @@ def _stages(heard: list[Heard]) -> dict[str, dict[str, float]]:
     return {name: _percentiles(values) for name, values in parts.items()}
 
 
-def _report(rows: list[dict[str, Any]], warm_up: float, seconds: float) -> Result:
+def _report(
+    rows: list[dict[str, Any]], inside: dict[str, dict[str, float]], warm_up: float, seconds: float
+) -> Result:
     header = ["camera", "masks/s each", "p50", "p95", "p99 ms", "track p50", "CPU cores", "MB"]
     table = [
         [
@@ -176,17 +207,38 @@ def _report(rows: list[dict[str, Any]], warm_up: float, seconds: float) -> Resul
         "listener's callback. Camera, node and listener share this machine's cores.",
         "The newest image wins: with fewer masks a second than images, the others were replaced, not queued.",
         *(f"{name}: {text}." for name, text in STAGES.items()),
+        "Inside track is measured afterwards without ROS, with the whole machine to itself: compare shares.",
     ]
     lost = [row["title"] for row in rows if not row["results"]]
     if lost:
         notes.append(f"No image came through at all: {'; '.join(lost)}.")
     return Result(
-        {"stages": STAGES, "cases": rows},
-        {"": _draw(rows)},
-        [("Camera-to-mask latency of the node", header, table)],
+        {"stages": STAGES, "cases": rows, "inside_track_ms": inside},
+        {"": _draw(rows), "inside": _draw_inside(inside)},
+        [
+            ("Camera-to-mask latency of the node", header, table),
+            (
+                "Inside track, ms",
+                ["images", *INSIDE],
+                [[name, *(f"{parts[key]:.1f}" for key in INSIDE)] for name, parts in inside.items()],
+            ),
+        ],
         [],
         notes,
     )
+
+
+def _draw_inside(inside: dict[str, dict[str, float]]) -> Any:
+    figure, axis = new_figure(1, 1, (8.0, 1.4 + 0.4 * len(inside)))
+    places, left = np.arange(len(inside))[::-1], np.zeros(len(inside))
+    for name, colour in zip(INSIDE, COLOURS, strict=False):
+        values = np.array([parts[name] for parts in inside.values()])
+        axis.barh(places, values, left=left, color=colour, label=name, height=0.7)
+        left += values
+    axis.set_yticks(places, list(inside), fontsize=8)
+    axis.set_xlabel("ms inside track, median of each part")
+    figure.legend(fontsize=7, ncols=len(INSIDE), loc="outside upper center")
+    return figure
 
 
 def _draw(rows: list[dict[str, Any]]) -> Any:
