@@ -459,6 +459,23 @@ def test_roberta_needs_its_tokenizer(folder: Path) -> None:
         open_tokenizer(tiny(folder, "stage1_vg", text_encoder="roberta-base"), StartOptions())
 
 
+def test_gradients_are_clipped_before_the_optimiser_sees_them(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    norms, step = [], torch.optim.AdamW.step
+
+    def spy(optimiser, *arguments, **options):
+        grads = [p.grad for group in optimiser.param_groups for p in group["params"] if p.grad is not None]
+        norms.append(float(torch.nn.utils.get_total_norm(grads)))
+        return step(optimiser, *arguments, **options)
+
+    monkeypatch.setattr(torch.optim.AdamW, "step", spy)
+    config = tiny(folder, "stage2_refcoco", max_iterations=2)
+    train_stage(config, StageRun(folder / "clipped", folder / "data", workers=0, threads=1, accumulate=1))
+    assert rows_of(folder / "clipped")[-1]["gradient"] > 1  # the norm before
+    assert norms == pytest.approx([0.1, 0.1], rel=1e-3)
+
+
 def test_two_processes_make_the_step_of_one_that_accumulates(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, fields, replace
+from typing import Any
 
 import cv2
 import numpy as np
@@ -47,14 +48,18 @@ class StageBatch:
 
     def to(self, device: torch.device) -> StageBatch:
         """The batch on a device."""
-        return _moved(self, device)
+        return _mapped(self, lambda tensor: tensor.to(device, non_blocking=True))
+
+    def pin_memory(self) -> StageBatch:
+        """The batch in page-locked memory; the data loader calls this."""
+        return _mapped(self, Tensor.pin_memory)
 
 
-def _moved(value, device: torch.device):
+def _mapped(value: Any, change: Callable[[Tensor], Tensor]) -> Any:
     if isinstance(value, Tensor):
-        return value.to(device, non_blocking=True)
+        return change(value)
     if isinstance(value, (Padded, StageBatch)):
-        return replace(value, **{f.name: _moved(getattr(value, f.name), device) for f in fields(value)})
+        return replace(value, **{f.name: _mapped(getattr(value, f.name), change) for f in fields(value)})
     return value
 
 

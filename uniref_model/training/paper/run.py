@@ -140,7 +140,7 @@ class _Run:
                 _place(path, options.output / "tokenizer.json")
         if self.accelerator.is_main_process:
             _describe(sets, config)
-        return iter(_loader(sets, config, Collate(tokenizer), self._sampler(sets), options.workers))
+        return iter(_loader(sets, config, Collate(tokenizer), self._sampler(sets), options))
 
     def _sampler(self, sets: list[TrainingSet]) -> MultiDatasetBatches:
         return MultiDatasetBatches(
@@ -206,18 +206,22 @@ class _Run:
 
 
 def _loader(
-    sets: list[TrainingSet], config: StageConfig, collate: Collate, sampler: MultiDatasetBatches, workers: int
+    sets: list[TrainingSet],
+    config: StageConfig,
+    collate: Collate,
+    sampler: MultiDatasetBatches,
+    options: StageRun,
 ) -> DataLoader:
     # its own generator: what it draws for its workers must not move the run's random state
     return DataLoader(
         SampleStream(sets, config.datasets, config.seed),
         batch_sampler=sampler,
         collate_fn=collate,
-        num_workers=workers,
-        pin_memory=torch.cuda.is_available(),
+        num_workers=options.workers,
+        pin_memory=options.device == "cuda",
         worker_init_fn=_quiet,
         generator=torch.Generator().manual_seed(config.seed),
-        persistent_workers=workers > 0,
+        persistent_workers=options.workers > 0,
     )
 
 
