@@ -86,6 +86,7 @@ def _large_images():
         "MALLOC_MMAP_THRESHOLD_": "268435456",
         "MALLOC_TRIM_THRESHOLD_": "1073741824",
         "MALLOC_TOP_PAD_": "67108864",
+        "MALLOC_ARENA_MAX": "2",
     }
     return [SetEnvironmentVariable(name, value) for name, value in values.items()]
 

@@ -48,14 +48,14 @@ class Actor:
         side = height // 4
         angle = 2 * math.pi * (time / self.period + self.phase)
         x = int((0.5 + 0.38 * math.sin(angle)) * (width - side))
-        y = int((self.row + 0.08 * math.cos(2 * angle)) * (height - side))
+        y = int((self.row + 0.03 * math.cos(2 * angle)) * (height - side))
         return x, y, side, side
 
 
 ACTORS = (
-    Actor("red", "ball", 0.12, 0.0),
+    Actor("red", "ball", 0.04, 0.0),
     Actor("yellow", "box", 0.5, 0.35),
-    Actor("blue", "box", 0.86, 0.6),
+    Actor("blue", "box", 0.96, 0.6),
     Actor("green", "ball", 0.5, 0.85),
 )
 
