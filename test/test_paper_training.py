@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import math
+import shutil
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice, product
@@ -26,6 +27,7 @@ from uniref_model.errors import ModelFileError, UniRefError  # noqa: E402
 from uniref_model.network import text  # noqa: E402
 from uniref_model.network.loading import load_model, save_weights  # noqa: E402
 from uniref_model.network.torchvision_shim import import_timm  # noqa: E402
+from uniref_model.runtime import find_model  # noqa: E402
 from uniref_model.training.paper import checkpoints, log, losses  # noqa: E402
 from uniref_model.training.paper.batches import NEIGHBOUR_DISTANCE, NEIGHBOURS, Collate  # noqa: E402
 from uniref_model.training.paper.config import StageConfig  # noqa: E402
@@ -454,9 +456,13 @@ def test_published_backbones_and_text_encoders_are_loaded(folder: Path, tmp_path
         load_text(network, tmp_path)
 
 
-def test_roberta_needs_its_tokenizer(folder: Path) -> None:
+def test_roberta_needs_its_tokenizer(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(ModelFileError, match=r"no tokenizer\.json for roberta-base"):
         open_tokenizer(tiny(folder, "stage1_vg", text_encoder="roberta-base"), StartOptions())
+    # a resumed run has it in its folder
+    shutil.copyfile(find_model("uniref_nano") / "tokenizer.json", tmp_path / "tokenizer.json")
+    config = tiny(folder, "stage1_vg", text_encoder="roberta-base")
+    assert open_tokenizer(config, StartOptions(), tmp_path)[1] == tmp_path / "tokenizer.json"
 
 
 def test_gradients_are_clipped_before_the_optimiser_sees_them(

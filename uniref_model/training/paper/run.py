@@ -24,7 +24,7 @@ from uniref_model.training.paper.optimiser import build_optimiser, set_rates
 from uniref_model.training.paper.readers import TrainingSet, open_dataset
 from uniref_model.training.paper.samples import SampleStream
 from uniref_model.training.paper.sampling import MultiDatasetBatches
-from uniref_model.training.paper.start import StartOptions, build_network, open_tokenizer
+from uniref_model.training.paper.start import StartOptions, build_network, open_tokenizer, resumed_network
 from uniref_model.training.paper.step import StageModel
 
 PRECISIONS = ("no", "bf16", "fp16")
@@ -121,8 +121,11 @@ class _Run:
         if options.resume is not None:
             checkpoint = checkpoints.find(options.resume)
             self.iteration = checkpoints.check(checkpoint, config, self.processes, self.accumulate).iteration
-        self.batches = self._batches()
-        self.network = build_network(config, options.start)
+        self.batches = self._batches(checkpoint)
+        if checkpoint is None:
+            self.network = build_network(config, options.start)
+        else:
+            self.network = resumed_network(config, checkpoint)
         model = StageModel(self.network, config).train()
         self.model, self.optimiser = accelerator.prepare(model, build_optimiser(model, config))
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
@@ -130,12 +133,13 @@ class _Run:
         if checkpoint is not None:
             accelerator.load_state(str(checkpoint))
 
-    def _batches(self) -> Iterator[StageBatch]:
+    def _batches(self, checkpoint: Path | None) -> Iterator[StageBatch]:
         config, options = self.config, self.options
         sets = [open_dataset(item, options.data, config.frame_range) for item in config.datasets]
         tokenizer = None
         if config.uses_words:
-            tokenizer, path = open_tokenizer(config, options.start)
+            resumed = None if checkpoint is None else checkpoint.parent.parent
+            tokenizer, path = open_tokenizer(config, options.start, resumed)
             if self.accelerator.is_main_process:  # prompts of the trained model need it beside the weights
                 _place(path, options.output / "tokenizer.json")
         if self.accelerator.is_main_process:

@@ -50,8 +50,8 @@ def build_network(config: StageConfig, options: StartOptions) -> UniRef:
 
     Raises ModelFileError or ValueError naming the file that does not fit.
     """
-    torch.manual_seed(config.seed)
     wanted = model_config(config)
+    torch.manual_seed(config.seed)
     has_words = options.init is not None and has_text_encoder(options.init)
     if has_words and read_config(options.init).text.encoder != wanted.text.encoder:
         found = read_config(options.init).text.encoder
@@ -76,11 +76,25 @@ def build_network(config: StageConfig, options: StartOptions) -> UniRef:
     return network
 
 
-def open_tokenizer(config: StageConfig, options: StartOptions) -> tuple[PromptTokenizer, Path]:
-    """The text encoder's tokenizer and its file: from the text folder, from beside the init weights, or, for
-    BERT's vocabulary, the package's own. Raises ModelFileError where there is none."""
+def resumed_network(config: StageConfig, checkpoint: Path) -> UniRef:
+    """The network that a checkpoint's weights fit; they are loaded with the rest of the run's state."""
+    from safetensors import safe_open
+
+    with safe_open(str(checkpoint / "model.safetensors"), framework="pt") as file:
+        words = any(".text_encoder." in key for key in file.keys())  # noqa: SIM118 - it is no dict
+    network = UniRef(model_config(config), with_text=words)
+    freeze(network.backbone.body, config.frozen_backbone)
+    return network
+
+
+def open_tokenizer(
+    config: StageConfig, options: StartOptions, resumed: Path | None = None
+) -> tuple[PromptTokenizer, Path]:
+    """The text encoder's tokenizer and its file: from the text folder, the folder of a resumed run, from
+    beside the init weights, or, for BERT's vocabulary, the package's own. Raises ModelFileError where there
+    is none."""
     model = model_config(config)
-    places = [folder / "tokenizer.json" for folder in (options.text,) if folder is not None]
+    places = [folder / "tokenizer.json" for folder in (options.text, resumed) if folder is not None]
     if options.init is not None:
         places.append(options.init.parent / "tokenizer.json")
     if model.text.encoder in WORDPIECE:
