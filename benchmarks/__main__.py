@@ -18,7 +18,8 @@ from .registry import ENTRIES, RESULTS, Entry, Options, Result
 app = typer.Typer(
     no_args_is_help=True, add_completion=False, help="Redraw the figures and tables of the documentation."
 )
-console = Console()
+console = Console(width=None if sys.stdout.isatty() else 130)
+"""Wide enough for the tables where it writes to a file."""
 
 
 @app.command("list")

@@ -57,7 +57,7 @@ Scores = dict[tuple[str, str, str], list[Score]]
 
 def measure(variants: Sequence[Variant], kinds: Sequence[str], options: Options) -> tuple[Scores, list[str]]:
     """Every variant on every clip of every set. Also returns notes on the sets."""
-    clips, frames = options.choose((1, 4), (4, 24), (60, 120))
+    clips, frames = options.choose((1, 4), (4, 20), (60, 120))
     limit, stride = options.choose((25, 10), (200, 3), (100_000, 1))
     scores: Scores = {}
     with tempfile.TemporaryDirectory() as scratch:
@@ -141,8 +141,9 @@ def verdict(data: Sequence[dict[str, Any]], choice: str, claim: str) -> list[str
         tied = [row["variant"] for row in rivals if row["difference"][0] <= 0 <= row["difference"][2]]
         better = [row["variant"] for row in rivals if row["difference"][0] > 0]
         if len({row["objects"] for row in rows}) == 1 and rows[0]["objects"] == 1:
-            word = "best" if best["variant"] == choice else f"beaten by {best['variant']}"
-            answer = f"{word} (one object: no interval)"
+            gap = best["J&F"] - next(row["J&F"] for row in rows if row["variant"] == choice)
+            answer = "agrees" if not gap else f"{best['variant']} is best, by {gap:.1f} points"
+            answer += " (one object: no interval)"
         elif clear:
             answer = "agrees"
         elif better:

@@ -50,15 +50,15 @@ SMOKE = Plan((64, 128), (192, 320), dict.fromkeys(ABOUT, 8), 40, 2, 1, (1, 2), 2
 TINY = Plan(
     (128, 192),
     (192, 320),
-    {"nano_onnx": 7000, "nano_torch": 2000, "r50_torch": 60, "stcn": 600, "cutie": 600, "deaot": 600},
+    {"nano_onnx": 7000, "nano_torch": 1200, "r50_torch": 50, "stcn": 400, "cutie": 400, "deaot": 400},
     7000,
     6,
-    5,
+    4,
     (1, 2, 4, 8, 16),
-    12,
-    4.0,
+    8,
+    2.5,
     20,
-    45.0,
+    30.0,
 )
 FULL = Plan(
     (512, 896), (256, 448), dict.fromkeys(ABOUT, 7000), 7000, 0, 0, (1, 2, 4, 8, 16), 100, 60.0, 70, 1e9
@@ -104,7 +104,7 @@ def run(options: Options) -> Result:
 def _over_frames(plan: Plan, workers: dict[str, Worker]) -> dict[str, Line]:
     """Take turns, `rounds` stretches each, until every contender has had its frames or its time."""
     lines = {key: Line(ABOUT[key], worker.size) for key, worker in workers.items()}
-    left = {key: plan.seconds * (5 if key.startswith("nano") else 1) for key in workers}
+    left = {key: plan.seconds * (8 if key.startswith("nano") else 1) for key in workers}
     for key, worker in workers.items():
         lines[key].start_mb = worker.start(1)
     for turn in range(plan.rounds):

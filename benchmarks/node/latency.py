@@ -75,7 +75,7 @@ FULL = tuple(
 def run(options: Options) -> Result:
     """Measure each case in turn."""
     cases = options.choose((BASE,), TINY, FULL)
-    warm_up, seconds = options.choose((1.0, 2.0), (3.0, 6.0), (5.0, 30.0))
+    warm_up, seconds = options.choose((1.0, 2.0), (2.0, 5.0), (5.0, 30.0))
     rclpy.init(args=[])
     try:
         with tempfile.TemporaryDirectory() as scratch:
