@@ -508,7 +508,7 @@ def test_two_processes_make_the_step_of_one_that_accumulates(
 
 def test_an_error_in_a_process_is_told(folder: Path, tmp_path: Path) -> None:
     run = StageRun(tmp_path / "run", tmp_path, workers=0, threads=1, accumulate=1, processes=2)
-    with pytest.raises(UniRefError, match=r"process \d failed: .*missing folder .*refcoco"):
+    with pytest.raises(UniRefError, match=r"process \d failed: DatasetError: missing folder .*refcoco"):
         train_stage(tiny(folder, "stage2_refcoco"), run)
 
 

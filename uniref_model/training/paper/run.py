@@ -84,8 +84,15 @@ def _spawn(config: StageConfig, options: StageRun) -> None:
     try:
         elastic_launch(launch, _run)(config, options)
     except ChildFailedError as error:
-        rank, failure = error.get_first_failure()
-        raise UniRefError(f"process {rank} failed: {failure.message}") from error
+        # all of them: the others fail for the first one's sake, and their times are in whole seconds
+        told = [f"process {rank} failed: {_message(item)}" for rank, item in sorted(error.failures.items())]
+        raise UniRefError("\n".join(told)) from error
+
+
+def _message(failure) -> str:
+    """What a failed process said, without its call stack; a signal where it said nothing."""
+    note = failure.message
+    return note["message"] if isinstance(note, dict) and "message" in note else str(note)
 
 
 def _run(config: StageConfig, options: StageRun) -> None:
@@ -97,10 +104,8 @@ def _run(config: StageConfig, options: StageRun) -> None:
     accelerator = Accelerator(
         cpu=options.device == "cpu", mixed_precision=options.precision, kwargs_handlers=[unused]
     )
-    try:
-        _Run(accelerator, config, options).go()
-    finally:
-        accelerator.end_training()
+    _Run(accelerator, config, options).go()
+    accelerator.end_training()  # not after an error: it would wait for processes that are gone
 
 
 class _Run:
