@@ -343,6 +343,7 @@ def _draw_frames(lines: dict[str, Line], plan: Plan) -> Any:
         axis.set_xlim(0, None)
     axes[0].set_yscale("log")
     axes[0].yaxis.set_major_formatter(lambda value, _: f"{value:g}")
+    axes[0].yaxis.set_minor_formatter(lambda value, _: "")
     axes[1].set_ylim(0, 1.25)
     figure.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=3, fontsize=8)
     return figure
@@ -362,6 +363,7 @@ def _draw_objects(sweep: dict[str, dict[int, float]], fits: dict[str, tuple[floa
     axis.set_xscale("log", base=2)
     for scale in (axis.xaxis, axis.yaxis):
         scale.set_major_formatter(lambda value, _: f"{value:g}")
+        scale.set_minor_formatter(lambda value, _: "")
     axis.legend(fontsize=8)
     return figure
 
