@@ -87,7 +87,7 @@ class EncodeImage(_Part):
         features = self.network.encode_image(self.normalise(image))
         levels = features.levels
         keys, _, embeds = self.network.value_encoder.keys(levels, None)
-        if not fusion.projects_small:
+        if not fusion.projects_ahead:
             return (features.lateral, *levels, *keys, *embeds)
         keys = [fusion.project_keys(key) for key in keys]
         return (features.lateral, *levels, *keys, *embeds, query_of(fusion, levels))
@@ -100,16 +100,19 @@ class EncodeReference(_Part):
         fusion, encoder = self.network.fusion, self.network.value_encoder
         maps = values_of_objects(encoder, self.normalise(image), masks, list(levels))
         values = [value.flatten(2).transpose(1, 2) for value in maps]  # [N,C,h,w] -> [N,T,C]
-        return tuple(fusion.project_values(value) if fusion.projects_small else value for value in values)
+        return tuple(fusion.project_values(value) if fusion.projects_ahead else value for value in values)
 
 
 class Segment(_Part):
     """Features of a frame and the references of N objects -> score [N], box [N,4], mask_logits
-    [N,H/4,W/4]."""
+    [N,H/4,W/4].
 
-    def __init__(self, network: UniRef, size: tuple[int, int]) -> None:
+    all_masks: make every query's mask, as the authors do, and give the best one's.
+    """
+
+    def __init__(self, network: UniRef, size: tuple[int, int], all_masks: bool = False) -> None:
         super().__init__(network)
-        self.size = size
+        self.size, self.all_masks = size, all_masks
 
     def forward(
         self,
@@ -140,7 +143,7 @@ class Segment(_Part):
             values=[value.flatten(1, 2) for value in values],
             padding=[(weight == 0).expand(-1, -1, key.shape[2]).flatten(1) for key in keys],
             embeds=[(embed * weight).sum(1) / total for embed in embeds],
-            projected=self.network.fusion.projects_small,
+            projected=self.network.fusion.projects_ahead,
         )
         output = self.network.segment(
             features,
@@ -148,15 +151,17 @@ class Segment(_Part):
             mask,
             use_language=use_language,
             use_mask=use_reference.amax(1),
-            masks="best",
+            masks="all" if self.all_masks else "best",
         )
-        box = output.boxes.gather(1, output.best[:, None, None].expand(-1, 1, 4))[:, 0]
-        return output.scores, box, output.mask_logits
+        return output.scores, output.box, output.best_mask
 
 
-def build_graphs(network: UniRef, size: tuple[int, int]) -> dict[str, Graph]:
+def build_graphs(
+    network: UniRef, size: tuple[int, int], shared: bool = True, all_masks: bool = False
+) -> dict[str, Graph]:
     """The graphs that depend on the size, with example inputs of two objects. Those for shared attention are
-    left out where the model's fusion mode does not allow it."""
+    left out where the model's fusion mode does not allow it, or without `shared`; all_masks: see
+    `Segment`."""
     count = 2  # not 1: an example dimension of one would be taken for a constant
     config = network.config
     images = [torch.randint(0, 256, (1, *size, 3), dtype=torch.uint8) for _ in range(2)]
@@ -206,13 +211,13 @@ def build_graphs(network: UniRef, size: tuple[int, int]) -> dict[str, Graph]:
             frozenset({"masks"}),
         ),
         "segment": Graph(
-            SegmentFlat(network, size).eval(),
+            SegmentFlat(network, size, all_masks).eval(),
             {"lateral": frame.lateral, **sources, **language, **references, **means, **use_reference},
             outputs,
             frozenset({*language, *references, *means, *use_reference}),
         ),
     }
-    if config.fusion.mode not in SHARED_MODES:
+    if not shared or config.fusion.mode not in SHARED_MODES:
         return graphs
     shapes = [tuple(level.shape[-2:]) for level in frame.levels]
     seen = query or sources

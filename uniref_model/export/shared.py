@@ -79,7 +79,7 @@ class Attend(nn.Module):
         self.sizes = [height * width for height, width in shapes]
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor]:
-        projected = self.fusion.projects_small
+        projected = self.fusion.projects_ahead
         query = inputs[0] if projected else query_of(self.fusion, list(inputs[:LEVELS]))
         rest = inputs[1 if projected else LEVELS :]
         keys, values = rest[: LEVELS * self.frames], rest[LEVELS * self.frames :]
@@ -122,9 +122,9 @@ class SegmentShared(nn.Module):
     def forward(self, lateral: Tensor, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         levels, inputs = list(inputs[:LEVELS]), inputs[LEVELS:]
         fusion = self.network.fusion
-        query = inputs[0] if fusion.projects_small else query_of(fusion, levels)
+        query = inputs[0] if fusion.projects_ahead else query_of(fusion, levels)
         words, word_mask, sentence, use_language, attended, *embeds, use_reference = inputs[
-            1 if fusion.projects_small else 0 :
+            1 if fusion.projects_ahead else 0 :
         ]
         by_words = self.attend_words(query, words, word_mask)
         uses = torch.stack((use_language, use_reference.amax(1)), 1)  # [N, 2]

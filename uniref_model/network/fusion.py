@@ -84,6 +84,9 @@ class UniFusion(nn.Module):
         self.norm_l = nn.LayerNorm(channels)
         self.attn = ReferenceAttention(channels, config.heads, config.head_channels)
         self.modulation = nn.Linear(channels, 3 * channels)
+        # Projected references are kept where they are no larger than what they are made of, so that keeping
+        # them is free. (The authors' are eight times as large, and projecting is 2 % of their work.)
+        self.projects_ahead = config.heads * config.head_channels <= channels
 
     def reset_parameters(self) -> None:
         """Start at y = attention: gate 1, scale 0, shift 0.
@@ -98,12 +101,6 @@ class UniFusion(nn.Module):
         nn.init.zeros_(self.modulation.bias)
         channels = self.norm_v.weight.shape[0]
         nn.init.ones_(self.modulation.bias[2 * channels :])
-
-    @property
-    def projects_small(self) -> bool:
-        """Whether projected references are no larger than what they are made of, so that keeping them is
-        free. (The authors' are eight times as large, and projecting is 2 % of their work.)"""
-        return self.attn.k_proj.out_features <= self.attn.k_proj.in_features
 
     def project_keys(self, keys: Tensor) -> Tensor:
         """[N, T, C] -> [N, T, I]. What depends on a reference frame alone."""

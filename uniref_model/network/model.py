@@ -77,6 +77,19 @@ class SegmentOutput:
         """[N] probability that the best query is the object referred to."""
         return self.logits.gather(1, self.best[:, None])[:, 0].sigmoid()
 
+    @property
+    def box(self) -> Tensor:
+        """[N, 4] of the best query."""
+        return self.boxes.gather(1, self.best[:, None, None].expand(-1, 1, 4))[:, 0]
+
+    @property
+    def best_mask(self) -> Tensor:
+        """[N, H / 4, W / 4] logits of the best query, whichever masks were made."""
+        masks = self.mask_logits
+        if masks.dim() == 3:
+            return masks
+        return masks.gather(1, self.best[:, None, None, None].expand(-1, 1, *masks.shape[2:]))[:, 0]
+
 
 class UniRef(nn.Module):
     """See NETWORK sizes in config/models. `with_text=False` leaves the text encoder out (words encoded

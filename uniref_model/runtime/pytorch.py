@@ -71,6 +71,7 @@ class TorchRuntime(Runtime):
             the model follows masks and clicks, and prompts raise ModelFileError.
         attention: "shared" computes the attention's probabilities once for all objects that refer to the same
             frames, "batched" for every object; None takes shared on a CPU.
+        all_masks: make every query's mask, as the authors do; the answer is the same.
         fusion: how words and masks are fused, if not as the file says (`ModelConfig.with_fusion`).
     Raises ModelFileError, RuntimeUnavailable (no such device); ImportError where timm or transformers is
     missing.
@@ -88,6 +89,7 @@ class TorchRuntime(Runtime):
         device: str = "cpu",
         tokenizer: str | Path | Tokenizer | None = None,
         attention: str | None = None,
+        all_masks: bool = False,
         fusion: str | None = None,
     ) -> None:
         if threads is not None and threads < 1:
@@ -105,6 +107,7 @@ class TorchRuntime(Runtime):
             torch.set_num_threads(threads)
         self._network: UniRef | None = network.to(self.device)
         self._tokenizer = tokenizer
+        self.all_masks = all_masks
         self.size = _size(network.config, size)
         self.spec = _spec(network.config, self.size)
         self._lock = Lock()
@@ -139,7 +142,7 @@ class TorchRuntime(Runtime):
             network = self._loaded()
             features = network.encode_image(x[None], pad_mask)
             keys, padding, embeds = network.value_encoder.keys(features.levels, features.padding)
-            if network.fusion.projects_small:
+            if network.fusion.projects_ahead:
                 keys = [network.fusion.project_keys(key) for key in keys]
         return TorchFrame(
             image,
@@ -161,7 +164,7 @@ class TorchRuntime(Runtime):
             with self._lock:
                 fusion, network = self._loaded().fusion, self._loaded()
                 values = network.encode_values(frame.features, chunk[:, None].to(self.device))
-                if fusion.projects_small:
+                if fusion.projects_ahead:
                     values = [fusion.project_values(value) for value in values]
             references += [
                 TorchReference(
@@ -171,7 +174,7 @@ class TorchRuntime(Runtime):
                     tuple(value[row].clone() for value in values),
                     frame.embeds,
                     frame.padding,
-                    fusion.projects_small,
+                    fusion.projects_ahead,
                 )
                 for row in range(len(chunk))
             ]
@@ -208,9 +211,9 @@ class TorchRuntime(Runtime):
                 levels = frame.features.levels
                 fused.append(network.fusion.fuse_levels(levels, language, mask, None, None, mode))
             joined = [torch.cat(parts) for parts in zip(*fused, strict=True)]
-            output = network.segment_fused(joined, frame.features)
-        boxes = output.boxes.gather(1, output.best[:, None, None].expand(-1, 1, 4))[:, 0].cpu().numpy()
-        scores, logits = output.scores.tolist(), output.mask_logits.float().cpu().numpy()
+            output = network.segment_fused(joined, frame.features, "all" if self.all_masks else "best")
+        scores, boxes = output.scores.tolist(), output.box.cpu().numpy()
+        logits = output.best_mask.float().cpu().numpy()
         answers = {row: Prediction(scores[i], boxes[i], logits[i]) for i, row in enumerate(order)}
         return [answers[row] for row in range(len(objects))]
 

@@ -1,0 +1,157 @@
+"""The savings of the runtimes, each of which can be undone: the same answers from the authors' order of work.
+
+In their video code the backbone runs once over a frame for the references to come and once more for every
+object; objects follow one another; each projects its references' keys and values anew, computes its own
+attention, and makes every query's mask; a prompt is encoded when it is needed.
+"""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import UniRefError
+from ..runtime import FrameFeatures, LanguageReference, MaskReference, ObjectReferences, Prediction, Runtime
+from ..runtime.files import find_model, sha256_of
+
+SAVINGS = {
+    "backbone": "the backbone runs once a frame",
+    "text": "a prompt is encoded once",
+    "batching": "objects share batches",
+    "attention": "objects of the same reference frames share attention probabilities, and graphs are flat",
+    "projections": "references are kept projected",
+    "masks": "only the chosen query gets a mask",
+}
+"""What can be undone, by name."""
+
+
+class Undone(Runtime):
+    """A runtime that does again what `inner` would have saved. `inner` sees to attention, projections and
+    masks itself; the rest is undone here.
+
+    Features and references are `inner`'s, so that both can be given to either.
+    """
+
+    def __init__(self, inner: Runtime, without: Collection[str]) -> None:
+        self.inner, self.without = inner, frozenset(without)
+        self.name, self.spec, self.size = inner.name, inner.spec, inner.size
+        self.buckets = (1,) if "batching" in self.without else inner.buckets
+
+    def encode_text(self, text: str) -> LanguageReference:
+        return self.inner.encode_text(text)
+
+    def encode_image(self, image: np.ndarray) -> FrameFeatures:
+        return self.inner.encode_image(image)
+
+    def encode_reference(self, frame: FrameFeatures, masks: np.ndarray) -> list[MaskReference]:
+        if "batching" not in self.without:
+            return self.inner.encode_reference(frame, masks)
+        return [self.inner.encode_reference(frame, mask[None])[0] for mask in masks]
+
+    def segment(self, frame: FrameFeatures, objects: Sequence[ObjectReferences]) -> list[Prediction]:
+        if "backbone" in self.without:
+            for _ in objects:
+                frame = self.inner.encode_image(frame.image)
+        if "text" in self.without:
+            for item in objects:
+                if item.language is not None:
+                    self.inner.encode_prompt.again("a thing to look for")
+        if "batching" not in self.without:
+            return self.inner.segment(frame, objects)
+        return [self.inner.segment(frame, [item])[0] for item in objects]
+
+    def close(self) -> None:
+        self.inner.close()
+
+
+@contextmanager
+def undone(runtime: Runtime, without: Collection[str], weights: Path | None = None) -> Iterator[Undone]:
+    """`runtime`'s model without some of `SAVINGS`, on the same kind of runtime and as many threads.
+
+    weights: its .safetensors file, needed to export graphs in the authors' way; None looks beside the model.
+    UniRefError for unknown names or missing weights.
+    """
+    unknown = sorted(set(without) - set(SAVINGS))
+    if unknown:
+        raise UniRefError(f"no saving {unknown[0]!r}, expected some of {', '.join(SAVINGS)}")
+    with tempfile.TemporaryDirectory() as folder:
+        make = _torch if runtime.name == "torch" else _graphs
+        other = Undone(make(runtime, frozenset(without), weights, Path(folder)), without)
+        try:
+            yield other
+        finally:
+            other.close()
+
+
+def _torch(runtime: Runtime, without: frozenset[str], weights: Path | None, folder: Path) -> Runtime:
+    import copy
+
+    from ..runtime.pytorch import TorchRuntime
+
+    network = copy.deepcopy(runtime.network)
+    if "projections" in without:
+        network.fusion.projects_ahead = False
+    return TorchRuntime(
+        network,
+        size=runtime.size,
+        device=runtime.device.type,
+        tokenizer=runtime.tokenizer,
+        attention="batched" if "attention" in without else runtime.attention,
+        all_masks="masks" in without,
+    )
+
+
+def _graphs(runtime: Runtime, without: frozenset[str], weights: Path | None, folder: Path) -> Runtime:
+    from ..runtime.onnx_runtime import OnnxRuntime
+
+    options = {
+        "size": runtime.size,
+        "threads": runtime.threads,
+        "device": runtime.device,
+        "buckets": (1,) if "batching" in without else runtime.buckets,
+        "attention": "batched" if "attention" in without else runtime.attention,
+    }
+    source = runtime.folder
+    if not without & {"projections", "masks"}:
+        return OnnxRuntime(source, **options)
+    if options["attention"] == "shared":
+        raise UniRefError("projections and masks are undone in graphs of batched attention: add 'attention'")
+    export_again(source, folder, runtime.size, without, weights)
+    return OnnxRuntime(folder, **options)
+
+
+def export_again(
+    source: Path, folder: Path, size: tuple[int, int], without: Collection[str], weights: Path | None = None
+) -> None:
+    """Export the model in `source` once more to `folder`, without some savings. Takes a minute; needs the
+    `train` extra. The weights' rounding is that of `uniref export`."""
+    try:
+        from ..export.graphs import build_graphs
+        from ..export.onnx import to_onnx
+        from ..export.prepare import prepare
+        from ..export.weights import SharedWeights
+        from ..network.loading import load_model
+    except ImportError as error:
+        raise UniRefError(f"undoing projections or masks exports graphs: pip install 'uniref_ros[train]' ({error})") from error
+    found = sorted(source.glob("*.safetensors")) if weights is None else [weights]
+    if not found or not found[0].is_file():
+        raise UniRefError(f"undoing projections or masks needs the model's .safetensors file, found none in {source}")
+    network = prepare(load_model(found[0], with_text=False))
+    if "projections" in without:
+        network.fusion.projects_ahead = False
+    graphs = build_graphs(network, size, shared=False, all_masks="masks" in without)
+    shared = SharedWeights(folder / "weights.bin")
+    for name, graph in graphs.items():
+        shared.save(to_onnx(graph), folder / f"{name}_{size[0]}x{size[1]}.onnx")
+    shared.close()
+    spec = json.loads((find_model(source) / "model.json").read_text(encoding="utf-8"))
+    for name in ("encode_text.onnx", "text_weights.bin", "tokenizer.json"):
+        (folder / name).symlink_to((source / name).resolve())
+    spec["sizes"] = [list(size)]
+    spec["sha256"] = {path.name: sha256_of(path) for path in folder.iterdir()}
+    (folder / "model.json").write_text(json.dumps(spec), encoding="utf-8")
