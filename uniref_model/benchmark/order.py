@@ -12,6 +12,7 @@ import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -60,7 +61,7 @@ class Undone(Runtime):
         if "text" in self.without:
             for item in objects:
                 if item.language is not None:
-                    self.inner.encode_prompt.again("a thing to look for")
+                    self.inner.encode_prompt.encode_anew("a thing to look for")
         if "batching" not in self.without:
             return self.inner.segment(frame, objects)
         return [self.inner.segment(frame, [item])[0] for item in objects]
@@ -93,14 +94,14 @@ def _torch(runtime: Runtime, without: frozenset[str], weights: Path | None, fold
 
     from ..runtime.pytorch import TorchRuntime
 
-    network = copy.deepcopy(runtime.network)
+    network = copy.deepcopy(runtime._loaded())
     if "projections" in without:
         network.fusion.projects_ahead = False
     return TorchRuntime(
         network,
         size=runtime.size,
         device=runtime.device.type,
-        tokenizer=runtime.tokenizer,
+        tokenizer=runtime._tokenizer,
         attention="batched" if "attention" in without else runtime.attention,
         all_masks="masks" in without,
     )
@@ -116,7 +117,7 @@ def _graphs(runtime: Runtime, without: frozenset[str], weights: Path | None, fol
         "buckets": (1,) if "batching" in without else runtime.buckets,
         "attention": "batched" if "attention" in without else runtime.attention,
     }
-    source = runtime.folder
+    source = runtime._folder
     if not without & {"projections", "masks"}:
         return OnnxRuntime(source, **options)
     if options["attention"] == "shared":
@@ -128,8 +129,8 @@ def _graphs(runtime: Runtime, without: frozenset[str], weights: Path | None, fol
 def export_again(
     source: Path, folder: Path, size: tuple[int, int], without: Collection[str], weights: Path | None = None
 ) -> None:
-    """Export the model in `source` once more to `folder`, without some savings. Takes a minute; needs the
-    `train` extra. The weights' rounding is that of `uniref export`."""
+    """Export the model in `source` once more to `folder`, without some savings, with the very weights of its
+    graphs. Takes a minute; needs the `train` extra."""
     try:
         from ..export.graphs import build_graphs
         from ..export.onnx import to_onnx
@@ -137,11 +138,14 @@ def export_again(
         from ..export.weights import SharedWeights
         from ..network.loading import load_model
     except ImportError as error:
-        raise UniRefError(f"undoing projections or masks exports graphs: pip install 'uniref_ros[train]' ({error})") from error
+        raise UniRefError(
+            f"undoing projections or masks exports graphs: pip install 'uniref_ros[train]' ({error})"
+        ) from error
     found = sorted(source.glob("*.safetensors")) if weights is None else [weights]
     if not found or not found[0].is_file():
-        raise UniRefError(f"undoing projections or masks needs the model's .safetensors file, found none in {source}")
+        raise UniRefError(f"undoing projections or masks needs the model's .safetensors, none is in {source}")
     network = prepare(load_model(found[0], with_text=False))
+    _take_exported(network, source, size)
     if "projections" in without:
         network.fusion.projects_ahead = False
     graphs = build_graphs(network, size, shared=False, all_masks="masks" in without)
@@ -155,3 +159,19 @@ def export_again(
     spec["sizes"] = [list(size)]
     spec["sha256"] = {path.name: sha256_of(path) for path in folder.iterdir()}
     (folder / "model.json").write_text(json.dumps(spec), encoding="utf-8")
+
+
+def _take_exported(network: Any, source: Path, size: tuple[int, int]) -> None:
+    """Folded convolutions as the graphs hold them: the .safetensors file was rounded to float16 before the
+    norms were folded, the graphs after, which differs in the last bit."""
+    import onnx
+    import torch
+
+    own = dict(network.named_parameters())
+    for name in ("encode_image", "encode_reference"):
+        model = onnx.load(source / f"{name}_{size[0]}x{size[1]}.onnx")
+        for tensor in model.graph.initializer:
+            parameter = own.get(tensor.name.removesuffix(".half").removeprefix("network."))
+            if parameter is not None and list(parameter.shape) == list(tensor.dims):
+                values = onnx.numpy_helper.to_array(tensor)
+                parameter.data.copy_(torch.from_numpy(values.astype(np.float32)))

@@ -57,7 +57,9 @@ def run(
     return table
 
 
-def summary(runtime: Runtime, count: int, table: dict[str, np.ndarray], warm_up: int = WARM_UP) -> dict[str, Any]:
+def summary(
+    runtime: Runtime, count: int, table: dict[str, np.ndarray], warm_up: int = WARM_UP
+) -> dict[str, Any]:
     """What `run` measured, in numbers for people and JSON."""
     state = state_bytes(runtime)
     return {
@@ -83,7 +85,9 @@ def flatness(table: dict[str, np.ndarray], part: int = 1000) -> dict[str, float]
     part: frames at each end, at most a tenth of all.
     """
     part = max(1, min(part, len(table["frame"]) // 10))
-    first, last = ({name: table[name][end] for name in ("frame", "memory")} for end in (slice(part), slice(-part, None)))
+    first, last = (
+        {name: table[name][end] for name in ("frame", "memory")} for end in (slice(part), slice(-part, None))
+    )
     numbers = {
         f"{name}_{place}": float(np.median(values[name]))
         for place, values in (("first", first), ("last", last))

@@ -1,4 +1,4 @@
-"""How much the tracker keeps from frame to frame: known beforehand, and the same after any number of frames."""
+"""How much the tracker keeps from frame to frame: known beforehand, the same after any number of frames."""
 
 from __future__ import annotations
 

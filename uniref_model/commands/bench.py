@@ -4,13 +4,12 @@ needed."""
 from __future__ import annotations
 
 import json
-import os
-import platform
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-import numpy as np
 import typer
+from rich.progress import Progress
 from rich.table import Table
 
 from ..errors import UniRefError
@@ -19,29 +18,11 @@ from . import console
 if TYPE_CHECKING:
     from ..runtime import Runtime
 
-WARM_UP = 5
-"""Frames not counted: the first ones make sessions and fill caches."""
-
 
 def register(parent: typer.Typer) -> None:
     """Add the commands to the program."""
     parent.command("bench")(bench_command)
     parent.command("build-engine")(build_engine_command)
-
-
-_TITLES = (
-    "objects",
-    "image ms",
-    "segment",
-    "merge",
-    "reference",
-    "frame",
-    "95 %",
-    "1/s",
-    "MB",
-    "+MB",
-    "seen %",
-)
 
 
 def bench_command(
@@ -51,90 +32,143 @@ def bench_command(
     ] = [],  # noqa: B006 - typer copies defaults
     frames: Annotated[int, typer.Option(min=1, help="Frames measured for each.")] = 100,
     frame_size: Annotated[str, typer.Option(help="Size of the frames, height x width.")] = "480x640",
-    model: Annotated[str, typer.Option(help="A model's name or folder.")] = "uniref_nano",
+    model: Annotated[str, typer.Option(help="A model's name or folder, or .safetensors.")] = "uniref_nano",
     size: Annotated[str | None, typer.Option(help="Model size, height x width.")] = None,
     runtime: Annotated[str, typer.Option(help="auto, onnxruntime, tensorrt or torch.")] = "auto",
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; chosen by default.")] = None,
+    long: Annotated[
+        int, typer.Option(min=0, help="Follow for so many frames instead: flatness of latency and memory.")
+    ] = 0,
+    compare: Annotated[
+        str | None,
+        typer.Option(help="authors: their order of work beside ours, on the same weights, turn by turn."),
+    ] = None,
+    without: Annotated[
+        list[str],
+        typer.Option(help="Compare with ours without one saving (see --list-savings); repeatable."),
+    ] = [],  # noqa: B006
+    weights: Annotated[Path | None, typer.Option(help="The model's .safetensors, if elsewhere.")] = None,
     out: Annotated[Path | None, typer.Option("--json", help="Also write the numbers here.")] = None,
+    plot: Annotated[Path | None, typer.Option(help="Also draw them here (.png or .svg).")] = None,
+    list_savings: Annotated[bool, typer.Option("--list-savings", help="Say what can be undone.")] = False,
 ) -> None:
-    """Measure latency by stage and memory on made-up frames: coloured boxes that move."""
+    """Measure latency by stage, state and memory on made-up frames: coloured boxes that move."""
+    from ..benchmark.figures import machine
+    from ..benchmark.order import SAVINGS
     from ..runtime import load_runtime
     from ..video import make_folder
     from .model import parse_size
 
-    shape = parse_size(frame_size)
+    if list_savings:
+        for name, what in SAVINGS.items():
+            console.output.print(f"{name}: {what}", highlight=False)
+        return
+    if compare not in (None, "authors"):
+        raise UniRefError(f"compare is {compare!r}, expected authors")
+    shape, facts = parse_size(frame_size), machine()
+    for path in (out, plot):
+        if path is not None:
+            make_folder(path.parent)
     with load_runtime(model, size, runtime, threads, device) as loaded:
-        load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
-        facts = loaded.describe() | {"frame": frame_size, "cpu": _cpu(), "load before": f"{load:.1f}"}
-        rows = [measure(loaded, count, frames, shape) for count in objects or (1, 2, 4, 8)]
-    table = Table(caption=", ".join(f"{name} {value}" for name, value in facts.items()))
-    for name in _TITLES:
-        table.add_column(name, justify="right")
-    for row in rows:
-        table.add_row(*(f"{value:.1f}" if isinstance(value, float) else str(value) for value in row.values()))
-    console.output.print(table)
-    if load > 0.5 * (os.cpu_count() or 1):
-        console.status.print("warning: other programs were using this machine; the numbers are too high")
+        facts |= loaded.describe() | {"frame": frame_size, "command": " ".join(["uniref", *sys.argv[1:]])}
+        if compare or without:
+            left = list(SAVINGS) if compare else without
+            rows = _compare(loaded, objects or [1, 2, 4, 8], frames, left, weights)
+        elif long:
+            rows = _long(loaded, (objects or [1])[0], long, shape, plot)
+        else:
+            rows = _stages(loaded, objects or [1, 2, 4, 8], frames, shape, plot)
+    caption = ", ".join(f"{name} {value}" for name, value in facts.items() if name != "command")
+    console.output.print(caption, highlight=False, markup=False)
+    if facts["busy"]:
+        console.status.print("warning: other programs were using this machine; compare ratios only")
     if out is not None:
-        make_folder(out.parent)
         out.write_text(json.dumps({"facts": facts, "rows": rows}, indent=1), encoding="utf-8")
 
 
-def measure(runtime: Runtime, count: int, frames: int, shape: tuple[int, int]) -> dict[str, Any]:
-    """Median milliseconds by stage, frames a second, and memory (MB) with its growth while measuring."""
-    from ..tracking import Tracker, TrackerConfig
+def _stages(
+    runtime: Runtime, objects: list[int], frames: int, shape: tuple[int, int], plot: Path | None
+) -> list[dict[str, Any]]:
+    from ..benchmark import plots
+    from ..benchmark.stages import STAGES, WARM_UP, run, summary
 
-    # Thresholds of 0: every object is seen in every frame, which is the most expensive case.
-    config = TrackerConfig(max_objects=count, mask_threshold=0.0, language_threshold=0.0, recheck_every=0)
-    tracker = Tracker(runtime, config)
-    pictures, masks = _scene(count, shape)
-    for index, mask in enumerate(masks):
-        tracker.add_mask(mask, prompt=f"thing number {index}")
-    timings = []
-    memory = 0.0
-    seen = 0
-    for index in range(WARM_UP + frames):
-        found = tracker.step(pictures[index % len(pictures)])
-        if index == WARM_UP:
-            memory = _memory()
-        if index >= WARM_UP:
-            timings.append(found.timings)
-            seen += sum(item.box is not None for item in found.objects)
-    total = np.array([timing["total"] for timing in timings])
-    stages = ("encode_image", "segment", "merge", "encode_reference")
-    return {
-        "objects": count,
-        **{f"{stage} ms": float(np.median([timing[stage] for timing in timings])) for stage in stages},
-        "frame ms": float(np.median(total)),
-        "95 % ms": float(np.percentile(total, 95)),
-        "frames/s": float(1000 / np.median(total)),
-        "memory MB": _memory(),
-        "growth MB": _memory() - memory,
-        "seen %": 100.0 * seen / (count * frames),
-    }
+    rows = []
+    with Progress(console=console.status) as bar:
+        task = bar.add_task("frames", total=len(objects) * (frames + WARM_UP))
+        for count in objects:
+            rows.append(
+                summary(runtime, count, run(runtime, count, frames, shape, lambda: bar.advance(task)))
+            )
+    table = Table("", title="milliseconds a frame: p50 (p95, p99)")
+    for row in rows:
+        table.add_column(f"{row['objects']} objects", justify="right")
+    for name in (*STAGES, "network", "frame"):
+        parts = [row["ms"][name] for row in rows]
+        table.add_row(name, *(f"{p['p50']:.1f} ({p['p95']:.1f}, {p['p99']:.1f})" for p in parts))
+    table.add_row("frames/s", *(f"{row['frames_per_second']:.1f}" for row in rows))
+    table.add_row("network frames/s", *(f"{row['network_frames_per_second']:.1f}" for row in rows))
+    table.add_row("state, kB at most", *(f"{row['state_bytes']['total_at_most'] / 1e3:.0f}" for row in rows))
+    for name in ("resident", "growth", "peak"):
+        table.add_row(f"memory, MB {name}", *(f"{row['memory_mb'][name]:.1f}" for row in rows))
+    console.output.print(table)
+    state = rows[0]["state_bytes"]
+    console.output.print(
+        f"state: {state['object']} bytes an object, {state['first_frame']} a first frame (shared by the "
+        f"objects anchored in it), {state['camera']} a camera",
+        highlight=False,
+    )
+    if plot is not None:
+        plots.stages(rows, f"{runtime.spec.name} {runtime.size[0]}x{runtime.size[1]}, {runtime.name}", plot)
+    return rows
 
 
-def _scene(count: int, shape: tuple[int, int]) -> tuple[list[np.ndarray], list[np.ndarray]]:
-    """Four frames of `count` coloured boxes on noise, which move to and fro, and the boxes' masks in the
-    first."""
-    generator = np.random.default_rng(0)
-    height, width = shape
-    ground = generator.integers(90, 140, (height, width, 3), np.uint8)
-    colours = generator.integers(0, 256, (count, 3), np.uint8)
-    step = width // count
-    pictures, masks = [], []
-    for shift in (0, 2, 4, 2):
-        picture = ground.copy()
-        for index, colour in enumerate(colours):
-            left = index * step + shift
-            picture[height // 4 : 3 * height // 4, left : left + max(1, 2 * step // 3)] = colour
-        pictures.append(picture)
-    for index in range(count):
-        mask = np.zeros(shape, bool)
-        mask[height // 4 : 3 * height // 4, index * step : index * step + max(1, 2 * step // 3)] = True
-        masks.append(mask)
-    return pictures, masks
+def _long(
+    runtime: Runtime, count: int, frames: int, shape: tuple[int, int], plot: Path | None
+) -> list[dict[str, Any]]:
+    from ..benchmark import plots
+    from ..benchmark.stages import flatness, run, summary
+
+    warm_up = min(200, frames)
+    with Progress(console=console.status) as bar:
+        task = bar.add_task("frames", total=frames + warm_up)
+        table = run(runtime, count, frames, shape, lambda: bar.advance(task), warm_up)
+    flat = flatness(table)
+    part = flat["frames_at_each_end"]
+    console.output.print(
+        f"median of the last {part} of {frames} frames over the first {part}: "
+        f"latency {flat['latency_ratio']:.4f} ({flat['latency_ms_first']:.1f} to "
+        f"{flat['latency_ms_last']:.1f} ms), resident memory {flat['memory_ratio']:.4f} ({flat['memory_mb_first']:.1f} to {flat['memory_mb_last']:.1f} MB)",
+        highlight=False,
+    )
+    if plot is not None:
+        plots.flatness(
+            table, f"{count} objects, {runtime.spec.name} {runtime.size[0]}x{runtime.size[1]}", plot
+        )
+    return [summary(runtime, count, table, warm_up) | {"flatness": flat}]
+
+
+def _compare(
+    runtime: Runtime, objects: list[int], frames: int, without: list[str], weights: Path | None
+) -> list[dict[str, Any]]:
+    from ..benchmark.compare import compare
+    from ..benchmark.order import undone
+
+    rows = []
+    with undone(runtime, without, weights) as other, Progress(console=console.status) as bar:
+        task = bar.add_task("frames", total=len(objects) * (frames + 3))
+        for count in objects:
+            rows.append(compare(runtime, other, count, frames, lambda: bar.advance(task)))
+    table = Table(title=f"the network, ms a frame, p50; ours against without {', '.join(without)}")
+    for name in ("objects", "ours", "theirs", "ratio", "score difference", "mask IoU"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        table.add_row(
+            str(row["objects"]), f"{row['ours_ms']['p50']:.1f}", f"{row['theirs_ms']['p50']:.1f}",
+            f"{row['ratio']:.2f}", f"{row['worst_score_difference']:.1e}", f"{row['worst_mask_iou']:.4f}",
+        )  # fmt: skip
+    console.output.print(table)
+    return [row | {"without": sorted(without)} for row in rows]
 
 
 def build_engine_command(
@@ -159,23 +193,3 @@ def build_engine_command(
         loaded.warm_up(objects or None)
         for name, value in loaded.describe().items():
             console.output.print(f"{name}: {value}", highlight=False, markup=False)
-
-
-def _cpu() -> str:
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        lines = []
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return f"{names[0] if names else platform.machine()} x{os.cpu_count()}"
-
-
-def _memory() -> float:
-    """Resident memory of this process in MB; its peak where /proc is missing."""
-    try:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-    except OSError:
-        import resource
-
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
-    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6

@@ -85,6 +85,10 @@ class PromptCache:
         self._known: OrderedDict[str, LanguageReference] = OrderedDict()
         self._lock = Lock()
 
+    def encode_anew(self, text: str) -> LanguageReference:
+        """Encode whatever is known already, and keep nothing."""
+        return self._encode(normalise_prompt(text))
+
     def __call__(self, text: str) -> LanguageReference:
         key = normalise_prompt(text)
         with self._lock:
