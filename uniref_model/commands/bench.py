@@ -135,12 +135,11 @@ def _long(
         table = run(runtime, count, frames, shape, lambda: bar.advance(task), warm_up)
     flat = flatness(table)
     part = flat["frames_at_each_end"]
-    console.output.print(
-        f"median of the last {part} of {frames} frames over the first {part}: "
-        f"latency {flat['latency_ratio']:.4f} ({flat['latency_ms_first']:.1f} to "
-        f"{flat['latency_ms_last']:.1f} ms), resident memory {flat['memory_ratio']:.4f} ({flat['memory_mb_first']:.1f} to {flat['memory_mb_last']:.1f} MB)",
-        highlight=False,
-    )
+    console.output.print(f"median of the last {part} of {frames} frames over the first {part}:")
+    for what, unit in (("latency", "ms"), ("memory", "MB")):
+        first, last = flat[f"{what}_{unit.lower()}_first"], flat[f"{what}_{unit.lower()}_last"]
+        line = f"{what}: {flat[f'{what}_ratio']:.4f} ({first:.1f} to {last:.1f} {unit})"
+        console.output.print(line, highlight=False)
     if plot is not None:
         plots.flatness(
             table, f"{count} objects, {runtime.spec.name} {runtime.size[0]}x{runtime.size[1]}", plot
