@@ -31,13 +31,33 @@ _PACKAGES = {
 }
 
 
+_CURES = {
+    "opencv-python-headless": "pip install opencv-python-headless",
+    "onnxruntime": "pip install onnxruntime",
+    "tokenizers": "pip install tokenizers",
+    "torch": "pip install 'uniref_ros[train]', for training, export and .safetensors models",
+    "timm": "pip install 'uniref_ros[train]'",
+    "transformers": "pip install 'uniref_ros[train]'",
+}
+"""What brings a package that is not installed."""
+
+_TENSORRT = (
+    "  on a Jetson: JetPack's python3-libnvinfer; on a data-centre GPU: pip install tensorrt-cu12 (or -cu13) "
+    "with NVIDIA's driver; without an NVIDIA GPU nothing is missing"
+)
+
+
 def doctor() -> bool:
     """Print what is installed and what works; whether `uniref track` can run here."""
     table = Table(title=f"Python {platform.python_version()} on {platform.system()} {platform.machine()}")
     for name in ("what", "state", "for"):
         table.add_column(name)
+    missing = []
     for name, purpose in _PACKAGES.items():
-        table.add_row(name, _version(name), purpose)
+        state = _version(name)
+        table.add_row(name, state, purpose)
+        if state == "not installed":
+            missing.append(name)
     ros = os.environ.get("ROS_DISTRO") or ("found" if importlib.util.find_spec("rclpy") else "not found")
     table.add_row("ROS 2 (rclpy)", ros, "the node only")
     runtimes = available_runtimes()
@@ -49,6 +69,12 @@ def doctor() -> bool:
     for name, problem in checks:
         table.add_row(name, "works" if problem is None else f"fails: {problem}", "")
     console.output.print(table)
+    for name in missing:
+        console.output.print(f"{name} is missing: {_CURES[name]}", highlight=False, markup=False)
+    for problem in problems:
+        console.output.print(problem, highlight=False, markup=False)
+        if problem.startswith("runtime tensorrt"):
+            console.output.print(_TENSORRT, highlight=False, markup=False)
     return works and all(problem is None for _, problem in checks)
 
 
