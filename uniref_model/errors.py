@@ -40,3 +40,7 @@ class RuntimeUnavailable(UniRefError):
 
 class SourceError(UniRefError):
     """A video, image, folder or camera that cannot be read, or an output that cannot be written."""
+
+
+class AudioError(UniRefError, ValueError):
+    """Audio that cannot be used: no such file or device, wrong rate or format, cut short."""

@@ -205,12 +205,12 @@ _BY_NAME = {option.name: option for option in OPTIONS}
 _TRACKER_OPTIONS = tuple(name for name in TrackerConfig.__dataclass_fields__ if name in _BY_NAME)
 
 
-def declare(node: Node) -> None:
-    """Declare all parameters; values given at start are checked against the ranges.
+def declare(node: Node, options: Iterable[Option] = OPTIONS) -> None:
+    """Declare a node's parameters; values given at start are checked against the ranges.
 
     Raises ParameterException: InvalidParameterValueException for one that is none of the choices.
     """
-    for option in OPTIONS:
+    for option in options:
         value = node.declare_parameter(option.name, option.default, _descriptor(option)).value
         if option.choices and value not in option.choices:
             raise InvalidParameterValueException(

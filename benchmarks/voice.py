@@ -1,0 +1,194 @@
+"""How well the voice node's recogniser understands synthesised speech, and how often it is fooled.
+
+    python benchmarks/voice.py [--engine pocketsphinx] [--engine-model DIR] [--json FILE]
+
+Every phrase in every voice of test/speech.py, through endpointer, recogniser and confidence gate,
+as in the node. Prints word accuracy, how many phrases became the right prompt, a wrong one or none, and how
+many sentences of other talk, and how much noise, became a prompt (none should).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import platform
+import sys
+import time
+from importlib import metadata
+from pathlib import Path
+
+import numpy as np
+
+sys.path[:0] = [str(Path(__file__).resolve().parents[1]), str(Path(__file__).resolve().parents[1] / "test")]
+
+from speech import VOICES, say  # noqa: E402
+
+from uniref_model.voice import (  # noqa: E402
+    RATE,
+    Listener,
+    Recogniser,
+    Remark,
+    Resampler,
+    Vocabulary,
+    load_recogniser,
+    understand,
+)
+
+PHRASES = (
+    "the yellow box",
+    "follow the yellow box",
+    "find the red mug",
+    "track the black bottle",
+    "look for the green ball",
+    "show me my blue backpack",
+    "find the small wooden chair",
+    "forget the red mug",
+    "forget everything",
+    "stop tracking the white cup",
+    "pause",
+    "resume",
+)
+OTHER_TALK = (
+    "what time is it in new york",
+    "i had a sandwich for lunch today",
+    "hello how are you doing",
+    "this meeting is really boring",
+    "turn on the lights in the kitchen",
+    "the weather will be fine tomorrow",
+    "one two three four five six",
+    "excuse me where is the station",
+)
+
+
+class Once:
+    """A recogniser that keeps what it heard last, before the gate."""
+
+    def __init__(self, engine: Recogniser) -> None:
+        self._engine = engine
+        self.words = ""
+
+    def teach(self, vocabulary: Vocabulary) -> None:
+        """See `Recogniser`."""
+        self._engine.teach(vocabulary)
+
+    def recognise(self, samples: np.ndarray):
+        """See `Recogniser`."""
+        heard = self._engine.recognise(samples)
+        self.words = heard.words
+        return heard
+
+
+def listen(engine: Once, samples: np.ndarray, rate: int, least: float) -> tuple[Remark, str, float]:
+    """The remark on one recording, the words before the gate, and the seconds it took."""
+    engine.words = ""
+    listener = Listener(engine, trigger="always", least_confidence=least)
+    started = time.perf_counter()
+    remarks = [*listener.hear(Resampler(rate).process(samples)), *listener.finish()]
+    spent = time.perf_counter() - started
+    return (remarks[-1] if remarks else Remark(reason="no speech")), engine.words, spent
+
+
+def word_errors(said: list[str], heard: list[str]) -> int:
+    """Levenshtein distance over words; the articles count as one word."""
+    said, heard = ([("the" if word in ("a", "my") else word) for word in words] for words in (said, heard))
+    row = list(range(len(heard) + 1))
+    for i, word in enumerate(said, 1):
+        before, row[0] = row[0], i
+        for j, other in enumerate(heard, 1):
+            before, row[j] = row[j], min(row[j] + 1, row[j - 1] + 1, before + (word != other))
+    return row[-1]
+
+
+def same(one: str | None, other: str) -> bool:
+    """Whether two prompts are the same but for their article."""
+    return word_errors((one or "").split(), other.split()) == 0
+
+
+def noises() -> dict[str, np.ndarray]:
+    """Three seconds each of silence, hiss, loud noise, hum and clicks, at RATE."""
+    rng = np.random.default_rng(1)
+    clicks = np.zeros(3 * RATE)
+    clicks[rng.integers(0, len(clicks), 40)] = 20000
+    tone = 8000 * np.sin(2 * np.pi * 120 * np.arange(3 * RATE) / RATE)
+    kinds = {
+        "silence": np.zeros(3 * RATE),
+        "hiss": rng.normal(0, 200, 3 * RATE),
+        "loud noise": rng.normal(0, 6000, 3 * RATE),
+        "hum": tone,
+        "clicks": clicks,
+    }
+    return {name: np.clip(samples, -32768, 32767).astype(np.int16) for name, samples in kinds.items()}
+
+
+def measure(engine: Recogniser, least: float, *, verbose: bool = False) -> dict[str, object]:
+    """All figures."""
+    ears, words, errors, right, wrong, spent, sound = Once(engine), 0, 0, 0, 0, 0.0, 0.0
+    false: list[str] = []
+    confidences: dict[str, list[float]] = {"right": [], "wrong": [], "other": []}
+    for voice in VOICES:
+        for text in (*PHRASES, *OTHER_TALK):
+            samples, rate = say(text, voice)
+            remark, heard, seconds = listen(ears, samples, rate, least)
+            spent, sound = spent + seconds, sound + len(samples) / rate
+            if verbose:
+                print(
+                    f"{voice:16} {text:34} {heard or '-':34} {remark.confidence:.2f}"
+                    f" {remark.prompt or remark.reason}"
+                )
+            if text in OTHER_TALK:
+                confidences["other"].append(remark.confidence)
+                false += [f"{voice}: {text!r} -> {remark.prompt!r}"] if remark.prompt else []
+                continue
+            words, errors = words + len(text.split()), errors + word_errors(text.split(), heard.split())
+            kind = "right" if word_errors(text.split(), heard.split()) == 0 else "wrong"
+            confidences[kind].append(remark.confidence)
+            right += same(remark.prompt, understand(text))
+            wrong += bool(remark.prompt) and not same(remark.prompt, understand(text))
+    fooled = [name for name, samples in noises().items() if listen(ears, samples, RATE, least)[0].prompt]
+    phrases = len(VOICES) * len(PHRASES)
+    return {
+        "voices": len(VOICES),
+        "phrases": phrases,
+        "word accuracy before the gate": round(1 - errors / words, 3),
+        "right prompts": right,
+        "wrong prompts": wrong,
+        "not understood": phrases - right - wrong,
+        "other talk": len(VOICES) * len(OTHER_TALK),
+        "other talk taken for a prompt": false,
+        "noises taken for a prompt": fooled,
+        "confidence p5/p50/p95": {
+            kind: [round(float(v), 2) for v in np.percentile(values, (5, 50, 95))] if values else None
+            for kind, values in confidences.items()
+        },
+        "seconds of computing per second of sound": round(spent / sound, 2),
+    }
+
+
+def main() -> None:
+    """Measure, print, write."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--engine", default="pocketsphinx")
+    parser.add_argument("--engine-model", default="")
+    parser.add_argument("--min-confidence", type=float, default=0.3)
+    parser.add_argument("--verbose", action="store_true", help="a line for each recording")
+    parser.add_argument("--json", type=Path)
+    arguments = parser.parse_args()
+    engine = load_recogniser(arguments.engine, arguments.engine_model)
+    engine.teach(Vocabulary())
+    figures = {
+        "engine": arguments.engine,
+        "min_confidence": arguments.min_confidence,
+        "versions": {name: metadata.version(name) for name in ("pocketsphinx", "espeakng-loader", "numpy")},
+        "machine": platform.machine(),
+        **measure(engine, arguments.min_confidence, verbose=arguments.verbose),
+    }
+    for name, value in figures.items():
+        print(f"{name}: {value}")
+    if arguments.json:
+        arguments.json.write_text(json.dumps(figures, indent=2) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

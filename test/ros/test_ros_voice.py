@@ -1,0 +1,225 @@
+"""The voice node over real DDS: synthesised speech to a tracked object, and audio that is of no use."""
+
+from __future__ import annotations
+
+import os
+import stat
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("rclpy", reason="ROS 2 is not installed here (make test installs it)")
+pytest.importorskip("uniref_ros.msg", reason="the ROS package is not built here (make test builds it)")
+pytest.importorskip("pocketsphinx", reason="pocketsphinx is not installed")
+pytest.importorskip("espeakng_loader", reason="espeakng-loader is not installed")
+
+from rcl_interfaces.srv import DescribeParameters
+from rclpy.qos import QoSProfile
+from ros_help import NodeProcess, Peer
+from speech import say, write_wav
+from std_msgs.msg import Bool, Int16MultiArray, String
+
+from uniref_model.errors import ModelFileError
+from uniref_model.runtime import find_model
+from uniref_ros.msg import Heard, TrackedObject
+from uniref_ros.voice_command import OPTIONS
+
+VOICE = ["-m", "uniref_ros.voice_command"]
+TRACKER = ["-m", "uniref_ros.tracker_node"]
+PLAYER = ["-m", "uniref_ros.video_player"]
+SPEAKER = "en-us+f2"
+
+
+class Talker:
+    """Speaks to the voice node over the topics `audio` and `~/talk`, and keeps what comes of it."""
+
+    def __init__(self, peer: Peer) -> None:
+        self.peer = peer
+        self.heard: list[Heard] = []
+        self.prompts: list[str] = []
+        self._audio = peer.create_publisher(Int16MultiArray, "audio", QoSProfile(depth=50))
+        self._button = peer.create_publisher(Bool, "voice_command/talk", 10)
+        peer.create_subscription(Heard, "voice_command/heard", self.heard.append, 20)
+        peer.create_subscription(String, "tracker/prompt", lambda m: self.prompts.append(m.data), 20)
+
+    def meet(self) -> None:
+        """Wait for the node, both ways."""
+        self.peer.until(
+            lambda: (
+                self._audio.get_subscription_count()
+                and self._button.get_subscription_count()
+                and self.peer.count_publishers("voice_command/heard")
+                and self.peer.count_publishers("tracker/prompt")
+            ),
+            "the voice node",
+        )
+        self.peer.spin(0.5)  # the node may not have found our readers yet
+
+    def play(self, samples: np.ndarray) -> None:
+        """Publish a recording in chunks."""
+        for chunk in np.array_split(samples, max(1, len(samples) // 2000)):
+            self._audio.publish(Int16MultiArray(data=chunk.tolist()))
+            self.peer.spin(0.005)
+
+    def press(self, down: bool) -> None:
+        """The talk button."""
+        self._button.publish(Bool(data=down))
+        self.peer.spin(0.1)
+
+    def next(self) -> Heard:
+        """The next remark of the node."""
+        count = len(self.heard)
+        self.peer.until(lambda: len(self.heard) > count, "a remark of the voice node")
+        return self.heard[-1]
+
+
+@pytest.fixture
+def talker(peer) -> Talker:
+    return Talker(peer)
+
+
+def test_a_spoken_sentence_makes_the_tracker_track(tmp_path, peer, request):
+    """espeak-ng -> WAV file -> voice_command -> ~/prompt -> the real tracker on a real video."""
+    try:
+        find_model("uniref_nano")
+    except ModelFileError as error:
+        pytest.skip(f"no weights here: {error}")
+    speech = write_wav(tmp_path / "speech.wav", *say("follow the yellow box", SPEAKER))
+    video = request.config.rootpath / "media" / "box.mp4"
+    tracker = NodeProcess(tmp_path / "tracker.log", "size:=192x320", program=TRACKER)
+    player = NodeProcess(
+        tmp_path / "player.log", f"source:={video}", "loop:=true", "wait_for_subscribers:=1", program=PLAYER
+    )
+    voice = NodeProcess(tmp_path / "voice.log", f"source:={speech}", "trigger:=always", program=VOICE)
+    heard: list[Heard] = []
+    peer.create_subscription(Heard, "voice_command/heard", heard.append, 20)
+    with tracker, player, voice:
+
+        def tracked() -> list[TrackedObject]:
+            last = peer.results[-1].objects if peer.results else []
+            return [item for item in last if item.state == TrackedObject.TRACKED]
+
+        item = peer.until(tracked, "the yellow box to be tracked", timeout=90)[0]
+        assert item.prompt == "the yellow box" and item.area > 500
+        assert voice.child.wait(20) == 0, "the node ends with its file"
+    assert [(h.words, h.understood, h.prompt) for h in heard] in (
+        [],  # the remark may have come before this peer was found
+        [("follow the yellow box", True, "the yellow box")],
+    )
+
+
+def test_the_talk_button_over_topics(tmp_path, talker):
+    parameters = ("source:=topic", "trigger:=push_to_talk", "rate:=22050")
+    with NodeProcess(tmp_path / "voice.log", *parameters, program=VOICE) as node:
+        talker.meet()
+        samples, rate = say("forget everything", SPEAKER)
+        assert rate == 22050
+        talker.play(samples)  # the button is up
+        talker.press(True)
+        talker.play(samples)
+        talker.press(False)
+        heard = talker.next()
+        assert heard.understood and heard.prompt == "forget everything" and heard.confidence > 0.2
+        assert heard.header.stamp.sec > 0
+        talker.peer.until(lambda: talker.prompts == ["forget everything"], "the prompt")
+        assert node.stop() == 0 and "Traceback" not in node.text()
+
+
+def test_audio_of_no_use_is_reported_and_never_becomes_a_prompt(tmp_path, talker):
+    with NodeProcess(
+        tmp_path / "voice.log", "source:=topic", "trigger:=always", "channels:=2", program=VOICE
+    ) as node:
+        talker.meet()
+        rng = np.random.default_rng(0)
+        both = lambda mono: np.repeat(mono, 2)  # noqa: E731
+        talker.play(np.zeros(64000, np.int16))
+        talker.play(both(rng.normal(0, 5000, 32000).clip(-32768, 32767).astype(np.int16)))
+        talker.play(np.zeros(64000, np.int16))
+        for bad in ([], [1, 2, 3]):
+            talker.play(np.array(bad, np.int16))
+        slow, _ = say("follow the yellow box", SPEAKER)  # at 22050 Hz, taken for 16000
+        talker.play(both(slow))
+        talker.play(np.zeros(64000, np.int16))
+        talker.peer.until(
+            lambda: "holds no samples" in node.text() or "3 samples" in node.text(), "the complaint"
+        )
+        status = talker.peer.status("voice_command")
+        talker.peer.until(
+            lambda: talker.peer.status("voice_command")["bad audio messages"] == "2", "the count"
+        )
+        assert status["source"] == "topic"
+        talker.peer.spin(2.0)
+        assert node.running and talker.prompts == []
+        assert all(not heard.understood and heard.reason for heard in talker.heard)
+
+
+def test_a_microphone_is_heard_through_arecord(tmp_path, talker, monkeypatch):
+    """A double of arecord: it checks what it is asked for and writes a recording where the sound card is absent."""
+    samples, _ = say("resume", SPEAKER)
+    from uniref_model.voice import Resampler
+
+    pcm = tmp_path / "speech.pcm"
+    at_16k = Resampler(22050).process(samples)
+    pcm.write_bytes(np.concatenate([at_16k, np.zeros(16000, np.int16)]).tobytes())
+    double(
+        tmp_path,
+        f'case "$*" in *"--rate=16000"*"--device=hw:3"*) ;; *) exit 9;; esac\nsleep 3; cat {pcm}; sleep 60',
+    )
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    parameters = ("source:=microphone", "device:='hw:3'", "trigger:=always")
+    with NodeProcess(tmp_path / "voice.log", *parameters, program=VOICE) as node:
+        heard = talker.next()
+        assert heard.prompt == "resume"
+        assert node.stop() == 0
+
+
+def double(folder: Path, script: str) -> None:
+    """An executable `arecord` in the folder."""
+    program = folder / "arecord"
+    program.write_text(f"#!/bin/sh\n{script}\n")
+    program.chmod(program.stat().st_mode | stat.S_IXUSR)
+
+
+@pytest.mark.parametrize(
+    ("parameter", "reason"),
+    [
+        ("source:=no/such.wav", "no audio file 'no/such.wav'"),
+        ("source:=CUT", "promises"),
+        ("source:=TEXT", "WAV"),
+        ("source:=microphone", "no such device"),
+        ("trigger:=shout", "'shout', expected one of wake_word"),
+        ("engine:=whisper", "whisper"),
+        ("nouns:=[zzyzxq]", "zzyzxq"),
+        ("rate:=100", "rate"),
+    ],
+)
+def test_a_node_that_cannot_hear_ends_with_the_reason(tmp_path, ros, parameter, reason, monkeypatch):
+    double(tmp_path, 'echo "arecord: main:831: audio open error: no such device" >&2; exit 1')
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    whole = write_wav(tmp_path / "whole.wav", *say("pause"))
+    (tmp_path / "cut.wav").write_bytes(whole.read_bytes()[:5000])
+    (tmp_path / "text.wav").write_text("words, not sound")
+    parameter = parameter.replace("CUT", str(tmp_path / "cut.wav")).replace(
+        "TEXT", str(tmp_path / "text.wav")
+    )
+    with NodeProcess(tmp_path / "voice.log", parameter, program=VOICE) as process:
+        assert process.child.wait(60) == 1
+        assert reason in process.text() and "Traceback" not in process.text()
+
+
+def test_without_arecord_the_cure_is_named(tmp_path, ros, monkeypatch):
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with NodeProcess(tmp_path / "voice.log", program=VOICE) as process:
+        assert process.child.wait(60) == 1
+        assert "alsa-utils" in process.text()
+
+
+def test_every_parameter_is_described(tmp_path, talker):
+    with NodeProcess(tmp_path / "voice.log", "source:=topic", program=VOICE):
+        talker.meet()
+        request = DescribeParameters.Request(names=[option.name for option in OPTIONS])
+        answer = talker.peer.call(DescribeParameters, "voice_command/describe_parameters", request)
+        assert len(answer.descriptors) == len(OPTIONS)
+        for descriptor in answer.descriptors:
+            assert len(descriptor.description) > 30 and descriptor.read_only, descriptor.name

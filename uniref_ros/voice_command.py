@@ -1,0 +1,232 @@
+"""The node `voice_command`: speech in, prompts for the tracker out."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+import traceback
+from functools import partial
+from typing import Any
+
+import rclpy
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from rclpy.duration import Duration
+from rclpy.exceptions import ParameterException
+from rclpy.executors import ExternalShutdownException
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from std_msgs.msg import Bool, String
+
+from uniref_model.errors import AudioError, UniRefError
+from uniref_model.voice import Listener, Remark, Resampler, Vocabulary, load_recogniser
+from uniref_model.voice.audio import HIGHEST_RATE, LOWEST_RATE
+from uniref_model.voice.listening import TRIGGERS
+from uniref_ros.audio_sources import MESSAGE_TYPES, AudioFile, AudioTopic, Chunks, Microphone
+from uniref_ros.msg import Heard
+from uniref_ros.parameters import Option, declare
+
+_POLL = 0.2  # s between looks for the end
+_DELIVERY = Duration(seconds=2)  # for what was said last to arrive before the node ends
+_REPEATED = 100  # of bad messages, the first is logged and then every so many-th
+
+
+_option = partial(Option, when="start")
+
+OPTIONS = (
+    _option("source", "microphone", "Where the sound comes from: microphone, topic, or a WAV file."),
+    _option("device", "", "ALSA device of the microphone, as `arecord -L` lists them; empty: the default."),
+    _option(
+        "audio_type", "Int16MultiArray", "Message type of the topic audio: 16-bit PCM.", choices=MESSAGE_TYPES
+    ),
+    _option("rate", 16000, "Samples a second of the topic audio.", (LOWEST_RATE, HIGHEST_RATE)),
+    _option("channels", 1, "Interleaved channels of the topic audio; they are averaged.", (1, 32)),
+    _option(
+        "trigger",
+        "wake_word",
+        "What is meant for the robot: what follows the wake word, what is said while ~/talk is true, or "
+        "everything.",
+        choices=TRIGGERS,
+    ),
+    _option("wake_word", "hey robot", "The words that call the robot, when trigger is wake_word."),
+    _option("engine", "pocketsphinx", "pocketsphinx, vosk, or module:factory of a recogniser."),
+    _option("engine_model", "", "Handed to the engine: a model's folder or name; empty: the engine's own."),
+    _option("min_confidence", 0.3, "What is heard with less is reported as not understood.", (0.0, 1.0)),
+    _option(
+        "nouns",
+        [""],
+        "Names of things to listen for, for engines with a grammar; the fewer, the better they are told "
+        "apart. Empty: a hundred everyday things.",
+    ),
+    _option("adjectives", [""], "Words that may stand before them; empty: colours, sizes, materials."),
+    _option("max_seconds", 10.0, "Speech that goes on for longer is no instruction.", (1.0, 60.0)),
+    _option("wait_for_subscribers", 1, "A WAV file begins when so many listen to the prompts.", (0, 100)),
+)
+
+
+class VoiceCommand(Node):
+    """See the README for its topics and parameters. One thread receives audio, this class's thread listens to
+    it, and the executor's serves topics."""
+
+    def __init__(self) -> None:
+        super().__init__("voice_command")
+        declare(self, OPTIONS)
+        self.failed = False
+        """Set when the source failed."""
+        self.done = threading.Event()
+        """Set when there is nothing more to hear."""
+        self._counts = {"understood": 0, "not understood": 0, "bad audio messages": 0}
+        self._last = self._last_error = ""
+        self._chunks = Chunks()
+        self._listener = self._make_listener()
+        self._prompts = self.create_publisher(String, "tracker/prompt", QoSProfile(depth=20))
+        self._heard = self.create_publisher(Heard, "~/heard", QoSProfile(depth=20))
+        self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
+        self.create_subscription(Bool, "~/talk", lambda m: self._chunks.put(m.data), QoSProfile(depth=20))
+        self.create_timer(1.0, self._diagnose)
+        self._source = self._open_source()
+        self._resampler = Resampler(self._source.rate)
+        self._thread = threading.Thread(target=self._listen, name="voice")
+        self._thread.start()
+
+    def _value(self, name: str) -> Any:
+        return self.get_parameter(name).value
+
+    def _make_listener(self) -> Listener:
+        wake = self._value("wake_word") if self._value("trigger") == "wake_word" else ""
+        vocabulary = Vocabulary.of(
+            nouns=self._value("nouns"), adjectives=self._value("adjectives"), wake=wake
+        )
+        recogniser = load_recogniser(self._value("engine"), self._value("engine_model"))
+        recogniser.teach(vocabulary)
+        return Listener(
+            recogniser,
+            trigger=self._value("trigger"),
+            wake=vocabulary.wake,
+            least_confidence=self._value("min_confidence"),
+            longest=self._value("max_seconds"),
+        )
+
+    def _open_source(self) -> Microphone | AudioFile | AudioTopic:
+        source = self._value("source")
+        if source == "microphone":
+            return Microphone(self._value("device"), self._chunks)
+        if source == "topic":
+            kind, rate, channels = (self._value(name) for name in ("audio_type", "rate", "channels"))
+            return AudioTopic(self, kind, rate, channels, self._chunks, self._complain)
+        wanted = self._value("wait_for_subscribers")
+        return AudioFile(source, self._chunks, lambda: self._prompts.get_subscription_count() >= wanted)
+
+    # ---- listening
+
+    def _listen(self) -> None:
+        try:
+            while not self.done.is_set():
+                with contextlib.suppress(queue.Empty):
+                    item = self._chunks.get(_POLL)
+                    if isinstance(item, bool):
+                        self._tell(self._listener.press(item))
+                    else:
+                        self._tell(self._listener.hear(self._resampler.process(item)))
+        except EOFError:
+            self._tell(self._listener.finish())
+            self.get_logger().info("the audio file is over")
+            for publisher in (self._prompts, self._heard):
+                publisher.wait_for_all_acked(_DELIVERY)
+        except AudioError as error:
+            self._fail(str(error))
+        except Exception:  # an engine of the user's own may raise anything: say it, and end
+            self._fail(traceback.format_exc())
+        finally:
+            self.done.set()
+
+    def _fail(self, text: str) -> None:
+        if self.context.ok():
+            self.failed = True
+            self._last_error = text
+            self.get_logger().error(text)
+
+    def _tell(self, remarks: Any) -> None:
+        for remark in remarks:
+            if self.done.is_set() or not self.context.ok():
+                return
+            self._publish(remark)
+
+    def _publish(self, remark: Remark) -> None:
+        understood = bool(remark.prompt)
+        self._counts["understood" if understood else "not understood"] += 1
+        heard = Heard(
+            words=remark.words,
+            confidence=remark.confidence,
+            understood=understood,
+            prompt=remark.prompt,
+            reason=remark.reason,
+        )
+        heard.header.stamp = self.get_clock().now().to_msg()
+        self._last = (
+            f"{remark.words!r} -> {remark.prompt!r}" if understood else f"{remark.words!r}: {remark.reason}"
+        )
+        if understood:
+            self._prompts.publish(String(data=remark.prompt))
+        self._heard.publish(heard)
+        self.get_logger().info(f"heard {self._last} (confidence {remark.confidence:.2f})")
+
+    # ---- reports
+
+    def _complain(self, text: str) -> None:
+        self._counts["bad audio messages"] += 1
+        self._last_error = text
+        if self._counts["bad audio messages"] % _REPEATED == 1:
+            self.get_logger().error(text)
+
+    def _diagnose(self) -> None:
+        values = {
+            "source": self._value("source"),
+            "engine": self._value("engine"),
+            **self._counts,
+            "dropped chunks": self._chunks.dropped,
+            "last heard": self._last,
+            "last error": self._last_error,
+        }
+        status = DiagnosticStatus(
+            level=DiagnosticStatus.ERROR if self.failed else DiagnosticStatus.OK,
+            name=self.get_fully_qualified_name().lstrip("/"),
+            message=self._last_error if self.failed else "listening",
+            hardware_id="uniref_ros",
+            values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
+        )
+        message = DiagnosticArray(status=[status])
+        message.header.stamp = self.get_clock().now().to_msg()
+        self._diagnostics.publish(message)
+
+    def close(self) -> None:
+        """End the source and the thread."""
+        self.done.set()
+        self._source.close()
+        self._thread.join(5.0)
+
+
+def main(args: list[str] | None = None) -> int:
+    """Listen until a signal or the end of the file; returns the exit status, 1 when there is nothing to hear,
+    or nothing to hear it with."""
+    rclpy.init(args=args)
+    node = None
+    try:
+        node = VoiceCommand()
+        while not node.done.is_set():
+            rclpy.spin_once(node, timeout_sec=_POLL)
+    except (ParameterException, UniRefError, ValueError) as error:
+        rclpy.logging.get_logger("voice_command").error(str(error))
+        return 1
+    except (KeyboardInterrupt, ExternalShutdownException):
+        pass
+    finally:
+        with contextlib.suppress(KeyboardInterrupt):
+            if node is not None:
+                node.close()
+            rclpy.try_shutdown()
+    return int(node.failed)
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
