@@ -1,6 +1,7 @@
 """How well the voice node's recogniser understands synthesised speech, and how often it is fooled.
 
-    python benchmarks/voice.py [--engine pocketsphinx] [--engine-model DIR] [--json FILE]
+    python -m benchmarks.voice [--engine pocketsphinx] [--engine-model DIR] [--json FILE]
+    python -m benchmarks.voice --fit    # the weights of the embedded engine's confidence
 
 Every phrase in every voice of test/speech.py, through endpointer, recogniser and confidence gate,
 as in the node. Prints word accuracy, how many phrases became the right prompt, a wrong one or none, and how
@@ -25,6 +26,7 @@ from speech import VOICES, say  # noqa: E402
 
 from uniref_model.voice import (  # noqa: E402
     RATE,
+    Heard,
     Listener,
     Recogniser,
     Remark,
@@ -164,6 +166,55 @@ def measure(engine: Recogniser, least: float, *, verbose: bool = False) -> dict[
     }
 
 
+class Weigher:
+    """Keeps the evidence that the embedded engine has for each utterance."""
+
+    def __init__(self, engine) -> None:
+        self._engine = engine
+        self.last: tuple[str, np.ndarray | None] = ("", None)
+
+    def recognise(self, samples: np.ndarray) -> Heard:
+        """See `Recogniser`."""
+        self.last = self._engine.weigh(samples)
+        return Heard("", 0.0)
+
+
+def logistic(evidence: np.ndarray, right: np.ndarray, ridge: float = 0.01) -> np.ndarray:
+    """Weights and bias [k + 1] by Newton's method. evidence: [n,k]. right: bool [n]."""
+    inputs = np.column_stack([evidence, np.ones(len(evidence))])
+    weights = np.zeros(inputs.shape[1])
+    for _ in range(100):
+        chance = 1 / (1 + np.exp(-inputs @ weights))
+        slope = inputs.T @ (right - chance) - ridge * weights
+        curve = (inputs.T * (chance * (1 - chance))) @ inputs + ridge * np.eye(len(weights))
+        weights = weights + np.linalg.solve(curve, slope)
+    return weights
+
+
+def fit(engine: Recogniser) -> None:
+    """Print the weights from all voices, and how they do on a voice that they were not fitted to."""
+    ears, rows = Weigher(engine), []
+    for voice in VOICES:
+        for text in (*PHRASES, *OTHER_TALK):
+            samples, rate = say(text, voice)
+            listener = Listener(ears, trigger="always")
+            _ = [*listener.hear(Resampler(rate).process(samples)), *listener.finish()]
+            words, evidence = ears.last
+            right = word_errors(text.split(), words.split()) == 0
+            if evidence is not None and (right or text in OTHER_TALK):  # a wrong noun teaches nothing
+                rows.append((voice, right, *evidence))
+    voices = np.array([row[0] for row in rows])
+    right, evidence = np.array([row[1] for row in rows]), np.array([row[2:] for row in rows])
+    chances = np.zeros(len(rows))
+    for voice in VOICES:
+        weights = logistic(evidence[voices != voice], right[voices != voice])
+        chances[voices == voice] = 1 / (1 + np.exp(-(evidence[voices == voice] @ weights[:-1] + weights[-1])))
+    for least in (0.5, 0.7, 0.9):
+        kept, fooled = (chances[right] >= least).mean(), (chances[~right] >= least).mean()
+        print(f"confidence {least}: {kept:.1%} of right ones, {fooled:.1%} of other talk, on unseen voices")
+    print("weights and bias:", logistic(evidence, right).round(2))
+
+
 def main() -> None:
     """Measure, print, write."""
     parser = argparse.ArgumentParser(
@@ -171,12 +222,15 @@ def main() -> None:
     )
     parser.add_argument("--engine", default="pocketsphinx")
     parser.add_argument("--engine-model", default="")
-    parser.add_argument("--min-confidence", type=float, default=0.3)
+    parser.add_argument("--min-confidence", type=float, default=0.9)
     parser.add_argument("--verbose", action="store_true", help="a line for each recording")
+    parser.add_argument("--fit", action="store_true", help="fit the confidence of pocketsphinx instead")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     engine = load_recogniser(arguments.engine, arguments.engine_model)
     engine.teach(Vocabulary())
+    if arguments.fit:
+        return fit(engine)
     figures = {
         "engine": arguments.engine,
         "min_confidence": arguments.min_confidence,

@@ -15,23 +15,28 @@ from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
 SHARE = get_package_share_directory("uniref_ros")
+SWITCH = ["true", "false"]
 
 ARGUMENTS = {
     "video": (os.path.join(SHARE, "media", "box.mp4"), "A video file, or the number of a camera device."),
-    "prompt": ("the yellow box", "What to look for, in words."),
-    "loop": ("true", "Begin the video again at its end."),
+    "prompt": ("the yellow box", "What to look for, in words; empty: nothing from the start."),
+    "loop": ("true", "Begin the video again at its end.", SWITCH),
     "rate": ("0.0", "Frames a second; 0.0: the video's own."),
-    "namespace": ("", "Namespace of both nodes."),
+    "namespace": ("", "Namespace of the nodes and of their topics."),
     "model": ("", "As for tracker.launch.py."),
     "size": ("", "As for tracker.launch.py."),
     "runtime": ("", "As for tracker.launch.py."),
-    "rviz": ("false", "Also start RViz."),
+    "voice": ("false", "As for tracker.launch.py.", SWITCH),
+    "voice_source": ("", "As for tracker.launch.py."),
+    "voice_trigger": ("", "As for tracker.launch.py."),
+    "rviz": ("false", "Also start RViz.", SWITCH),
 }
+PASSED = ("namespace", "model", "size", "runtime", "voice", "voice_source", "voice_trigger", "rviz")
 
 
 def _setup(context):
     given = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
-    passed = {name: given[name] for name in ("namespace", "model", "size", "runtime", "rviz")}
+    passed = {name: given[name] for name in PASSED}
     tracker = PythonLaunchDescriptionSource(os.path.join(SHARE, "launch", "tracker.launch.py"))
     return [
         # First, because it also sets the environment that publishers of images need.
@@ -44,7 +49,7 @@ def _setup(context):
             parameters=[
                 {
                     "source": given["video"],
-                    "loop": given["loop"].lower() in ("true", "1"),
+                    "loop": given["loop"] == "true",
                     "rate": float(given["rate"]),
                     "wait_for_subscribers": 1,
                 }
@@ -54,10 +59,11 @@ def _setup(context):
     ]
 
 
+def _declaration(name, default, description, choices=None):
+    return DeclareLaunchArgument(name, default_value=default, description=description, choices=choices)
+
+
 def generate_launch_description():
     """The launch description, as `ros2 launch` asks for it."""
-    arguments = [
-        DeclareLaunchArgument(name, default_value=default, description=description)
-        for name, (default, description) in ARGUMENTS.items()
-    ]
+    arguments = [_declaration(name, *rest) for name, rest in ARGUMENTS.items()]
     return LaunchDescription([*arguments, OpaqueFunction(function=_setup)])

@@ -2,6 +2,9 @@
 
 `ros2 launch uniref_ros tracker.launch.py --show-args` lists the arguments. What is not an argument is a
 parameter: copy config/tracker.yaml and name the copy with `params_file`.
+
+The nodes are Python and therefore processes, not components: a container cannot load them. What composition
+is for, images that are not copied through sockets, `shared_memory` gives them.
 """
 
 import os
@@ -15,53 +18,87 @@ from launch_ros.actions import Node
 
 SHARE = get_package_share_directory("uniref_ros")
 
+# Name: (default, description) and, where not every value will do, the choices.
+SWITCH = ["true", "false"]
 ARGUMENTS = {
     "params_file": (
         os.path.join(SHARE, "config", "tracker.yaml"),
-        "Parameters of the node; arguments go before it.",
+        "Parameters of the nodes; what is given as an argument goes before it.",
     ),
-    "namespace": ("", "Namespace of the node and of its topics."),
+    "namespace": ("", "Namespace of the nodes and of their topics."),
     "cameras": ("", "Camera names, separated by commas; empty: one camera on the topic image."),
-    "image": ("image", "Topic to take for `image` when there is one camera without a name."),
-    "image_transport": ("", "raw or compressed; empty: as in params_file."),
+    "image": ("image", "Topic to take for image when there is one camera without a name."),
+    "camera_info": ("camera_info", "Likewise for camera_info; needed for positions."),
+    "depth": ("depth", "Likewise for depth, aligned to the image; needed for positions."),
+    "image_transport": (
+        "",
+        "Which form of image to take; empty: as in params_file.",
+        ["", "raw", "compressed"],
+    ),
+    "reliability": (
+        "",
+        "Quality of service of the image subscription; empty: as in params_file.",
+        ["", "best_effort", "reliable"],
+    ),
     "model": ("", "A shipped model's name or the folder of an exported model; empty: as in params_file."),
     "size": ("", "Model size HEIGHTxWIDTH, such as 192x320; empty: as in params_file."),
-    "runtime": ("", "auto, onnxruntime, tensorrt or torch; empty: as in params_file."),
+    "runtime": (
+        "",
+        "What runs the network; empty: as in params_file.",
+        ["", "auto", "onnxruntime", "tensorrt", "torch"],
+    ),
     "prompts": ("", "Objects to look for from the start, separated by semicolons."),
-    "use_sim_time": ("false", "Take the time from /clock."),
-    "rviz": ("false", "Also start RViz."),
+    "autostart": (
+        "",
+        "Configure and activate by itself, or leave it to a lifecycle manager; empty: as in params_file.",
+        ["", *SWITCH],
+    ),
+    "use_sim_time": ("false", "Take the time from /clock.", SWITCH),
+    "voice": ("false", "Also start voice_command: speech becomes prompts.", SWITCH),
+    "voice_source": (
+        "",
+        "Where speech comes from: microphone, topic, or a WAV file; empty: as in params_file.",
+    ),
+    "voice_trigger": (
+        "",
+        "What is meant for the robot: what follows the wake word, what is said while ~/talk is true, or all; "
+        "empty: as in params_file.",
+        ["", "wake_word", "push_to_talk", "always"],
+    ),
+    "wake_word": ("", "The words that call the robot, such as hey robot; empty: as in params_file."),
+    "rviz": ("false", "Also start RViz with config/tracker.rviz.", SWITCH),
     "shared_memory": (
         "true",
         "Set Fast DDS and malloc up for large images, unless a Fast DDS profile is set already.",
+        SWITCH,
     ),
-    "log_level": ("info", "Least severity of the node's log messages."),
+    "log_level": ("info", "Least severity of the nodes' log messages."),
 }
 
 
 def _setup(context):
     given = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
-    overrides = {name: given[name] for name in ("image_transport", "model", "runtime", "size") if given[name]}
-    cameras = [name.strip() for name in given["cameras"].split(",") if name.strip()]
-    if cameras:
-        overrides["cameras"] = cameras
-    prompts = [words.strip() for words in given["prompts"].split(";") if words.strip()]
-    if prompts:
-        overrides["prompts"] = prompts
-    overrides["use_sim_time"] = given["use_sim_time"].lower() in ("true", "1")
-    image = given["image"]
+    common = {
+        "package": "uniref_ros",
+        "namespace": given["namespace"],
+        "arguments": ["--ros-args", "--log-level", given["log_level"]],
+        "output": "screen",
+    }
     return [
-        *(_large_images() if given["shared_memory"].lower() in ("true", "1") else []),
+        *(_large_images() if given["shared_memory"] == "true" else []),
         Node(
-            package="uniref_ros",
             executable="tracker_node",
             name="tracker",
-            namespace=given["namespace"],
-            parameters=[given["params_file"], overrides],
-            remappings=[("image", image), ("image/compressed", f"{image}/compressed")]
-            if image != "image"
-            else [],
-            arguments=["--ros-args", "--log-level", given["log_level"]],
-            output="screen",
+            parameters=[given["params_file"], _overrides(given)],
+            remappings=_remappings(given),
+            **common,
+        ),
+        Node(
+            executable="voice_command",
+            name="voice_command",
+            parameters=[given["params_file"], _voice_overrides(given)],
+            condition=IfCondition(given["voice"]),
+            **common,
         ),
         Node(
             package="rviz2",
@@ -69,9 +106,41 @@ def _setup(context):
             name="rviz2",
             namespace=given["namespace"],
             arguments=["-d", os.path.join(SHARE, "config", "tracker.rviz")],
-            condition=IfCondition(LaunchConfiguration("rviz")),
+            parameters=[{"use_sim_time": given["use_sim_time"] == "true"}],
+            condition=IfCondition(given["rviz"]),
         ),
     ]
+
+
+def _overrides(given):
+    """The tracker's parameters that were given as arguments."""
+    names = {name: name for name in ("image_transport", "model", "runtime", "size")}
+    names["reliability"] = "image_reliability"
+    overrides = {parameter: given[name] for name, parameter in names.items() if given[name]}
+    cameras = [name.strip() for name in given["cameras"].split(",") if name.strip()]
+    if cameras:
+        overrides["cameras"] = cameras
+    prompts = [words.strip() for words in given["prompts"].split(";") if words.strip()]
+    if prompts:
+        overrides["prompts"] = prompts
+    if given["autostart"]:
+        overrides["autostart"] = given["autostart"] == "true"
+    overrides["use_sim_time"] = given["use_sim_time"] == "true"
+    return overrides
+
+
+def _voice_overrides(given):
+    names = {"source": "voice_source", "trigger": "voice_trigger", "wake_word": "wake_word"}
+    overrides = {parameter: given[name] for parameter, name in names.items() if given[name]}
+    return {**overrides, "use_sim_time": given["use_sim_time"] == "true"}
+
+
+def _remappings(given):
+    names = ("image", "camera_info", "depth")
+    changed = [(name, given[name]) for name in names if given[name] != name]
+    if given["image"] != "image":
+        changed.append(("image/compressed", f"{given['image']}/compressed"))
+    return changed
 
 
 def _large_images():
@@ -91,10 +160,11 @@ def _large_images():
     return [SetEnvironmentVariable(name, value) for name, value in values.items()]
 
 
+def _declaration(name, default, description, choices=None):
+    return DeclareLaunchArgument(name, default_value=default, description=description, choices=choices)
+
+
 def generate_launch_description():
     """The launch description, as `ros2 launch` asks for it."""
-    arguments = [
-        DeclareLaunchArgument(name, default_value=default, description=description)
-        for name, (default, description) in ARGUMENTS.items()
-    ]
+    arguments = [_declaration(name, *rest) for name, rest in ARGUMENTS.items()]
     return LaunchDescription([*arguments, OpaqueFunction(function=_setup)])

@@ -51,7 +51,7 @@ OPTIONS = (
     _option("wake_word", "hey robot", "The words that call the robot, when trigger is wake_word."),
     _option("engine", "pocketsphinx", "pocketsphinx, vosk, or module:factory of a recogniser."),
     _option("engine_model", "", "Handed to the engine: a model's folder or name; empty: the engine's own."),
-    _option("min_confidence", 0.3, "What is heard with less is reported as not understood.", (0.0, 1.0)),
+    _option("min_confidence", 0.9, "What is heard with less is reported as not understood.", (0.0, 1.0)),
     _option(
         "nouns",
         [""],

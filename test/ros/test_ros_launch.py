@@ -24,6 +24,9 @@ if importlib.util.find_spec("launch_ros"):
         "the stand-ins would hide the installed launch; try `ros2 launch` itself", allow_module_level=True
     )
 
+from uniref_ros import voice_command  # noqa: E402
+from uniref_ros.parameters import OPTIONS  # noqa: E402
+
 ROOT = Path(__file__).resolve().parents[2]
 PROFILE = "FASTDDS_DEFAULT_PROFILES_FILE"
 
@@ -103,7 +106,7 @@ def test_every_argument_is_described(launch, name):
 def test_the_tracker_takes_its_parameters_from_the_file_and_what_is_given(launch):
     _, actions = describe(launch("tracker"))
     parameters, overrides = tracker(actions)["parameters"]
-    assert Path(parameters).is_file() and overrides == {"use_sim_time": False}
+    assert Path(parameters).is_file() and overrides == {"use_sim_time": False}, "what is not given stays"
     _, actions = describe(
         launch("tracker"),
         cameras="front, left",
@@ -111,6 +114,8 @@ def test_the_tracker_takes_its_parameters_from_the_file_and_what_is_given(launch
         size="192x320",
         runtime="onnxruntime",
         image_transport="compressed",
+        reliability="reliable",
+        autostart="false",
         prompts="the red mug; the yellow box",
         namespace="robot",
         use_sim_time="true",
@@ -122,17 +127,51 @@ def test_the_tracker_takes_its_parameters_from_the_file_and_what_is_given(launch
         "size": "192x320",
         "runtime": "onnxruntime",
         "image_transport": "compressed",
+        "image_reliability": "reliable",
+        "autostart": False,
         "prompts": ["the red mug", "the yellow box"],
         "use_sim_time": True,
     }
 
 
-def test_another_image_topic_is_remapped_with_its_compressed_form(launch):
-    _, actions = describe(launch("tracker"), image="/camera/color/image_raw")
+def test_other_topics_are_remapped_the_image_with_its_compressed_form(launch):
+    given = {
+        "image": "/camera/color/image_raw",
+        "camera_info": "/camera/color/camera_info",
+        "depth": "/camera/depth",
+    }
+    _, actions = describe(launch("tracker"))
+    assert tracker(actions)["remappings"] == []
+    _, actions = describe(launch("tracker"), **given)
     assert tracker(actions)["remappings"] == [
-        ("image", "/camera/color/image_raw"),
+        *given.items(),
         ("image/compressed", "/camera/color/image_raw/compressed"),
     ]
+
+
+def test_voice_and_rviz_start_when_they_are_asked_for(launch):
+    _, actions = describe(launch("tracker"), voice="true", voice_trigger="push_to_talk", namespace="robot")
+    nodes = {n.kwargs["executable"]: n.kwargs for n in of_kind(actions, "Node")}
+    assert {name: n["condition"].args for name, n in nodes.items() if "condition" in n} == {
+        "voice_command": ("true",),
+        "rviz2": ("false",),
+    }
+    voice = nodes["voice_command"]
+    assert voice["namespace"] == "robot"
+    assert voice["parameters"][1] == {"trigger": "push_to_talk", "use_sim_time": False}
+
+
+def test_the_arguments_choices_are_those_of_the_parameters(launch):
+    declared, _ = describe(launch("tracker"))
+    options = {option.name: option for option in (*OPTIONS, *voice_command.OPTIONS)}
+    names = {"reliability": "image_reliability", "voice_trigger": "trigger"}
+    checked = 0
+    for argument, declaration in declared.items():
+        option = options.get(names.get(argument, argument))
+        if option is not None and option.choices:
+            assert set(declaration["choices"]) == {"", *option.choices}, argument
+            checked += 1
+    assert checked == 3
 
 
 def test_large_images_are_provided_for_unless_the_user_did(launch, monkeypatch):

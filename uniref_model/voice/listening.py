@@ -40,7 +40,7 @@ class Listener:
         *,
         trigger: str = "wake_word",
         wake: str = "",
-        least_confidence: float = 0.3,
+        least_confidence: float = 0.9,
         longest: float = 10.0,
     ) -> None:
         """trigger: "wake_word" (an utterance counts when it begins with `wake`, or follows one that was only

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import re
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,7 +14,14 @@ from uniref_model.voice.engines import Heard
 from uniref_model.voice.phrases import Vocabulary, after_wake
 
 _SCORE_UNIT = 1024.0
-"""Hypothesis.best_score is the path's likelihood to the power of 1/1024 (SENSCR_SHIFT)."""
+"""Scores are likelihoods to the power of 1/1024 (SENSCR_SHIFT)."""
+_WEIGHTS, _BIAS = (1.38, 1.24, 1.68), 22.9
+"""Of a logistic regression of "was said" on what `weigh` returns; `python -m benchmarks.voice --fit` makes
+them from synthesised instructions and other talk."""
+_LEAST_FRAMES_A_PHONE = 5
+"""A frame is 10 ms; people speak 10 to 15 phones a second. Noise is matched by words as short as can be."""
+_MOST_FRAMES_A_PHONE, _SENTENCE = 15, 3
+"""In sentences of so many words; a single word may be drawn out. Audio at a wrong rate is slow."""
 _FILLER = re.compile(r"^(?:<.*>|\[.*\]|\(NULL\)|\+\+.*\+\+)$")
 
 
@@ -29,9 +37,28 @@ def create(model: str = "") -> PocketSphinx:
     return PocketSphinx(pocketsphinx, model)
 
 
+@dataclass(frozen=True)
+class _Part:
+    """One word or phone of a path: its frames and acoustic log likelihood in nats."""
+
+    word: str
+    frames: int
+    acoustic: float
+
+
+@dataclass(frozen=True)
+class _Path:
+    """The best path of a search. parts: without silence. acoustic, total: log likelihoods in nats, of all."""
+
+    parts: list[_Part]
+    acoustic: float
+    total: float
+
+
 class PocketSphinx:
     """A grammar decides what can be heard, so something is always heard. Whether it was said is told by how
-    much worse the grammar explains the audio than a free sequence of phones does."""
+    much worse the grammar explains the audio than a free sequence of phones does, on the whole and in the
+    worst word."""
 
     def __init__(self, library: Any, model: str) -> None:
         folder = model or library.get_model_path("en-us")
@@ -63,20 +90,33 @@ class PocketSphinx:
         self._decoder.add_jsgf_string("sentences", vocabulary.jsgf())
 
     def recognise(self, samples: np.ndarray) -> Heard:
-        """See `Recogniser`. confidence: the likelihood ratio a frame of the sentence over free phones, at
-        most 1; what was said well has about 0.5, other talk 0.1."""
-        words, score, frames = self._decode("sentences", samples)
+        """See `Recogniser`. confidence: probability that this was said, and not something else."""
+        words, evidence = self.weigh(samples)
+        if evidence is None:
+            return Heard("", 0.0)
+        exponent = float(np.dot(_WEIGHTS, evidence)) + _BIAS
+        return Heard(words, 1.0 / (1.0 + math.exp(-max(-50.0, min(50.0, exponent)))))
+
+    def weigh(self, samples: np.ndarray) -> tuple[str, np.ndarray | None]:
+        """The words, and what speaks for them, float [3] in nats a frame: acoustic likelihood over that of
+        free phones, the same with the prior probabilities of words and phones, and the worst word's acoustic
+        likelihood. None when there is no whole sentence, or one said faster or slower than anybody speaks."""
+        sentence = self._decode("sentences", samples)
+        words = " ".join(re.sub(r"\(\d+\)", "", part.word) for part in sentence.parts)
         command = after_wake(words, self._vocabulary.wake) if self._vocabulary.wake else None
         if command != "" and not self._vocabulary.accepts(words if command is None else command):
-            return Heard("", 0.0)
-        _, free, _ = self._decode("phones", samples)
-        if not frames or score <= 0 or free <= 0:
-            return Heard("", 0.0)
-        ratio = (math.log(score) - math.log(free)) * _SCORE_UNIT / frames
-        return Heard(words, min(1.0, math.exp(ratio)))
+            return "", None
+        frames = sum(part.frames for part in sentence.parts)
+        phones = sum(len(self._decoder.lookup_word(part.word).split()) for part in sentence.parts)
+        drawled = len(sentence.parts) >= _SENTENCE and frames > _MOST_FRAMES_A_PHONE * phones
+        if frames < _LEAST_FRAMES_A_PHONE * phones or drawled:
+            return "", None
+        free = self._decode("phones", samples)
+        worst = min(part.acoustic / part.frames for part in sentence.parts)
+        acoustic = (sentence.acoustic - free.acoustic) / frames
+        return words, np.array([acoustic, (sentence.total - free.total) / frames, worst])
 
-    def _decode(self, search: str, samples: np.ndarray) -> tuple[str, float, int]:
-        """Words, path score, and frames that are not silence."""
+    def _decode(self, search: str, samples: np.ndarray) -> _Path:
         decoder = self._decoder
         decoder.activate_search(search)
         decoder.start_utt()
@@ -84,6 +124,15 @@ class PocketSphinx:
         decoder.end_utt()
         found = decoder.hyp()
         if found is None:
-            return "", 0.0, 0
-        frames = sum(s.end_frame - s.start_frame + 1 for s in decoder.seg() if not _FILLER.match(s.word))
-        return re.sub(r"\(\d+\)", "", found.hypstr).strip(), found.best_score, frames
+            return _Path([], 0.0, 0.0)
+        parts = [
+            _Part(s.word, s.end_frame - s.start_frame + 1, _nats(s.ascore))
+            for s in decoder.seg()
+            if s.start_frame >= 0
+        ]
+        spoken = [part for part in parts if not _FILLER.match(part.word)]
+        return _Path(spoken, sum(part.acoustic for part in parts), _nats(found.best_score))
+
+
+def _nats(score: float) -> float:
+    return math.log(max(score, 1e-300)) * _SCORE_UNIT
