@@ -21,6 +21,7 @@ from uniref_model.voice import RATE, read_wav, to_mono
 
 _CHUNK = 0.1  # s
 _LONGEST_WAIT = 300  # chunks that may wait while an utterance is recognised
+_DEPTH = 200  # messages that may wait: the embedded recogniser keeps Python's lock while it works
 MESSAGE_TYPES = ("Int16MultiArray", "AudioData")
 
 
@@ -137,7 +138,7 @@ class AudioTopic:
         self._complain = complain
         self._node = node
         self._subscription = node.create_subscription(
-            _message(kind), "audio", self._on_audio, QoSProfile(depth=50)
+            _message(kind), "audio", self._on_audio, QoSProfile(depth=_DEPTH)
         )
 
     def _on_audio(self, message: Any) -> None:

@@ -131,13 +131,13 @@ def test_audio_of_no_use_is_reported_and_never_becomes_a_prompt(tmp_path, talker
         tmp_path / "voice.log", "source:=topic", "trigger:=always", "channels:=2", "rate:=8000", program=VOICE
     ) as node:
         talker.meet()
+        for bad in ([], [1, 2, 3]):
+            talker.play(np.array(bad, np.int16))
         rng = np.random.default_rng(0)
         both = lambda mono: np.repeat(mono, 2)  # noqa: E731
         talker.play(np.zeros(64000, np.int16))
         talker.play(both(rng.normal(0, 5000, 32000).clip(-32768, 32767).astype(np.int16)))
         talker.play(np.zeros(64000, np.int16))
-        for bad in ([], [1, 2, 3]):
-            talker.play(np.array(bad, np.int16))
         slow, _ = say("follow the yellow box", SPEAKER)  # at 22050 Hz, taken for 8000
         talker.play(both(slow))
         talker.play(np.zeros(64000, np.int16))
