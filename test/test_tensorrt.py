@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shutil
 import threading
 from pathlib import Path
 from types import SimpleNamespace
@@ -23,15 +24,25 @@ from uniref_model.errors import RuntimeUnavailable
 from uniref_model.runtime import ObjectReferences, load_runtime
 from uniref_model.runtime.files import WEIGHTS
 from uniref_model.runtime.trt import engines, parity
-from uniref_model.runtime.trt.build import build_engine
 from uniref_model.runtime.trt.engines import EngineCache, EngineKey
-from uniref_model.runtime.trt.library import Library, load_library
+from uniref_model.runtime.trt.library import Library
 from uniref_model.runtime.trt.runtime import TensorRtRuntime
 
 MODEL = Path(os.environ.get("UNIREF_TEST_MODEL", WEIGHTS / "uniref_nano"))
 needs_model = pytest.mark.skipif(
     not (MODEL / "model.json").is_file(), reason=f"no exported model in {MODEL} (set UNIREF_TEST_MODEL)"
 )
+
+
+def _gpu() -> object | None:
+    from uniref_model.runtime.trt.device import CudaDevice
+
+    try:
+        return CudaDevice()
+    except RuntimeUnavailable:
+        return None
+
+
 KEY = EngineKey("segment_x1", {"graph": "abc", "gpu": "double", "objects": 1})
 
 
@@ -173,11 +184,15 @@ class DoubleDevice:
     def __init__(self) -> None:
         self.memory: dict[int, bytearray] = {}
         self.next = 4096
+        self.allocations = self.launches = self.host_arrays = 0
+        self.recording: list | None = None  # while a graph is captured: what to do when it is launched
+        self.cannot_capture = False
 
     def facts(self) -> dict[str, object]:
         return {"gpu": "double", "capability": "0.0"}
 
     def allocate(self, size: int) -> int:
+        self.allocations += 1
         self.next += 1 << 32
         self.memory[self.next] = bytearray(size)
         return self.next
@@ -185,13 +200,47 @@ class DoubleDevice:
     def free(self, address: int) -> None:
         del self.memory[address]
 
+    def host_array(self, shape, dtype) -> np.ndarray:
+        self.host_arrays += 1
+        return np.zeros(shape, dtype)
+
+    def free_host(self, array) -> None:
+        self.host_arrays -= 1
+
+    def do(self, action) -> None:
+        """Now, or when the graph that is being captured is launched."""
+        action() if self.recording is None else self.recording.append(action)
+
     def upload(self, address: int, array: np.ndarray) -> None:
         assert array.flags.c_contiguous and array.nbytes == len(self.memory[address])
-        self.memory[address][:] = array.tobytes()
+        self.do(lambda: self.memory[address].__setitem__(slice(None), array.tobytes()))
 
     def download(self, array: np.ndarray, address: int) -> None:
         assert array.nbytes == len(self.memory[address])
-        array.reshape(-1).view(np.uint8)[:] = np.frombuffer(self.memory[address], np.uint8)
+
+        def copy() -> None:
+            array.reshape(-1).view(np.uint8)[:] = np.frombuffer(self.memory[address], np.uint8)
+
+        self.do(copy)
+
+    def capture(self, queue):
+        if self.cannot_capture:
+            raise RuntimeUnavailable("cudaStreamEndCapture failed: cudaErrorStreamCaptureUnsupported")
+        self.recording = actions = []
+        queue()
+        self.recording = None
+        return actions
+
+    def launch(self, graph) -> None:
+        self.launches += 1
+        for action in graph:
+            action()
+
+    def free_graph(self, graph) -> None:
+        graph.clear()
+
+    def close(self) -> None:
+        pass
 
     def wait(self) -> None:
         pass
@@ -239,6 +288,10 @@ class DoubleEngine:
 
     def execute_async_v3(self, stream):
         assert stream == self.device.stream
+        self.device.do(self.execute)
+        return True
+
+    def execute(self):
         fed = {
             name: np.frombuffer(
                 self.device.memory[self.addresses[name]],
@@ -248,12 +301,12 @@ class DoubleEngine:
         }
         for name, value in zip(self.outputs, self.session.run(list(self.outputs), fed), strict=True):
             self.device.memory[self.addresses[name]][:] = (value * np.float32(self.wrong)).tobytes()
-        return True
 
 
 class DoubleTrt:
     """The module, as far as the runtime uses it. Its builder is replaced by `build` below."""
 
+    NetworkDefinitionCreationFlag = SimpleNamespace(STRONGLY_TYPED=1)
     DataType = SimpleNamespace(FLOAT="FLOAT", HALF="HALF", UINT8="UINT8")
     TensorIOMode = SimpleNamespace(INPUT="INPUT", OUTPUT="OUTPUT")
 
@@ -268,14 +321,14 @@ class DoubleTrt:
 
     def deserialize_cuda_engine(self, content: bytes):
         path, bucket, factor = json.loads(content)
-        if Path(path).stem.rpartition("_")[0] in self.refuses:
+        if {Path(path).stem, Path(path).stem.rpartition("_")[0]} & self.refuses:
             return None
         return DoubleEngine(self.device, path, bucket, factor)
 
     def build(self, library: Library, path: Path, bucket: int) -> bytes:
         graph = path.stem.rpartition("_")[0]
         self.built.append(f"{graph} x{bucket}")
-        return json.dumps([str(path), bucket, self.wrong.get(graph, 1.0)]).encode()
+        return json.dumps([str(path), bucket, self.wrong.get(path.stem, self.wrong.get(graph, 1.0))]).encode()
 
 
 @pytest.fixture
@@ -285,10 +338,11 @@ def double(monkeypatch) -> DoubleTrt:
     return trt
 
 
-def load(double: DoubleTrt, cache: Path) -> TensorRtRuntime:
+def load(double: DoubleTrt, cache: Path, model: Path = MODEL, **options) -> TensorRtRuntime:
     library = Library(double, "double", "1.0", None)
+    options = {"buckets": (1, 2)} | options
     return TensorRtRuntime(
-        MODEL, size="192x320", threads=1, cache=cache, library=library, device=double.device, buckets=(1, 2)
+        model, size="192x320", threads=1, cache=cache, library=library, device=double.device, **options
     )
 
 
@@ -308,14 +362,15 @@ def ask(runtime) -> list[np.ndarray]:
 
 @needs_model
 def test_engines_answer_as_onnx_runtime_and_are_kept(double, tmp_path):
-    with load_runtime(MODEL, "192x320", threads=1) as plain:
+    with load_runtime(MODEL, "192x320", "onnxruntime", threads=1) as plain:
         expected = ask(plain)
     with load(double, tmp_path) as runtime:
+        runtime.warm_up()
         for wanted, found in zip(expected, ask(runtime), strict=True):
             np.testing.assert_allclose(found, wanted, atol=1e-3)
         assert runtime.describe()["replaced by onnxruntime"] == "nothing"
         assert double.device.memory
-    assert not double.device.memory  # all freed
+    assert not double.device.memory and not double.device.host_arrays  # all freed
     assert sorted(double.built) == [
         "encode_image x1", "encode_reference x1", "encode_reference x2", "segment x1", "segment x2",
     ]  # fmt: skip
@@ -326,11 +381,144 @@ def test_engines_answer_as_onnx_runtime_and_are_kept(double, tmp_path):
 
 
 @needs_model
+def test_frames_allocate_nothing_and_run_as_cuda_graphs(double, tmp_path):
+    with load(double, tmp_path, buckets=(1,)) as runtime:
+        runtime.warm_up()
+        ask(runtime)
+        before = double.device.allocations, double.device.host_arrays
+        launched = double.device.launches
+        ask(runtime)  # three objects through the batch of one
+        assert (double.device.allocations, double.device.host_arrays) == before
+        assert double.device.launches - launched == 1 + 3 + 3
+        assert "without CUDA graph" not in runtime.describe()
+
+
+@needs_model
+def test_without_cuda_graphs_it_works_and_says_so(double, tmp_path, caplog):
+    double.device.cannot_capture = True
+    with load_runtime(MODEL, "192x320", "onnxruntime", threads=1) as plain:
+        expected = ask(plain)
+    with load(double, tmp_path, buckets=(1,)) as runtime:
+        for wanted, found in zip(expected, ask(runtime), strict=True):
+            np.testing.assert_allclose(found, wanted, atol=1e-3)
+        assert "CaptureUnsupported" in runtime.describe()["without CUDA graph"]
+    assert double.device.launches == 0
+
+
+@needs_model
+def test_a_frame_never_waits_for_an_engine(double, tmp_path):
+    """Batch sizes without engine are not built between frames: what there is runs more often."""
+    with load(double, tmp_path) as runtime:
+        ask(runtime)
+        assert sorted(double.built) == ["encode_image x1", "encode_reference x1", "segment x1"]
+        runtime.warm_up([2])
+        assert "segment x2" in double.built
+    double.built.clear()
+    with load(double, tmp_path) as runtime:  # kept ones are there from the start
+        assert [bucket for _, bucket in runtime._chunks(3)] == [2, 1]
+    assert double.built == []
+
+
+@needs_model
+@pytest.mark.parametrize("damage", ["truncate", "corrupt", "swap", "remove"])
+def test_a_damaged_engine_on_disk_ends_with_a_working_tracker(double, tmp_path, damage):
+    with load(double, tmp_path, buckets=(1,)) as runtime:
+        expected = ask(runtime)
+    (engine,) = tmp_path.glob("*segment*.engine")
+    (other,) = tmp_path.glob("*encode_image*.engine")
+    content = engine.read_bytes()
+    double.built.clear()
+    if damage == "truncate":
+        engine.write_bytes(content[: len(content) // 2])
+    elif damage == "corrupt":
+        engine.write_bytes(content[:-1] + bytes([content[-1] ^ 1]))
+    elif damage == "swap":  # another engine, whole and with a note that agrees with it
+        engine.write_bytes(other.read_bytes())
+        engine.with_suffix(".json").write_bytes(other.with_suffix(".json").read_bytes())
+    else:
+        engine.unlink()
+    with load(double, tmp_path, buckets=(1,)) as runtime:
+        for wanted, found in zip(expected, ask(runtime), strict=True):
+            np.testing.assert_array_equal(found, wanted)
+        assert runtime.describe()["replaced by onnxruntime"] == "nothing"
+    assert double.built == ["segment x1"]
+    assert engine.read_bytes() == content
+
+
+@pytest.fixture
+def both_forms(tmp_path) -> Path:
+    """The shipped model with a second form of `segment` (the same graph: the double tells them by name)."""
+    folder = tmp_path / "model"
+    shutil.copytree(MODEL, folder, ignore=shutil.ignore_patterns("*.png", "*.safetensors"))
+    shutil.copyfile(folder / "segment_192x320.onnx", folder / "segment_192x320.gather.onnx")
+    spec = json.loads((folder / "model.json").read_text())
+    spec["engines"] = {"precision": "fp32", "attention": ["grid_sample", "gather"]}
+    (folder / "model.json").write_text(json.dumps(spec))
+    return folder
+
+
+@needs_model
+def test_the_gather_form_is_tried_when_grid_sample_is_wrong(double, tmp_path, both_forms, caplog):
+    double.wrong = {"segment_192x320": 1.2}
+    heard: list[str] = []
+    with load(double, tmp_path / "engines", both_forms, buckets=(1,), progress=heard.append) as runtime:
+        ask(runtime)
+        facts = runtime.describe()
+        assert facts["replaced by onnxruntime"] == "nothing" and runtime.engines == 3
+        assert "disagrees" in facts["by gather instead of grid_sample"]
+    assert double.built.count("segment x1") == 2
+    assert any("segment_192x320.gather" in text and "agrees" in text for text in heard)
+    assert any("building" in text for text in heard)
+
+
+@needs_model
+def test_when_both_forms_are_wrong_onnx_runtime_takes_over(double, tmp_path, both_forms):
+    double.wrong = {"segment_192x320": 1.2}
+    double.refuses = {"segment_192x320.gather"}
+    with load_runtime(MODEL, "192x320", "onnxruntime", threads=1) as plain:
+        expected = ask(plain)
+    with load(double, tmp_path / "engines", both_forms, buckets=(1,)) as runtime:
+        for wanted, found in zip(expected, ask(runtime), strict=True):
+            np.testing.assert_allclose(found, wanted, atol=1e-3)
+        reason = runtime.describe()["replaced by onnxruntime"]
+        assert "segment_192x320.onnx: the engine" in reason and "segment_192x320.gather.onnx" in reason
+
+
+@needs_model
+@pytest.mark.parametrize("engines_work", [True, False])
+def test_auto_takes_tensorrt_where_it_passes_and_says_why(double, tmp_path, monkeypatch, engines_work):
+    monkeypatch.setenv("UNIREF_ENGINES", str(tmp_path))
+    module = "uniref_model.runtime.trt.runtime"
+    monkeypatch.setattr(f"{module}.load_library", lambda: Library(double, "double", "1.0", None))
+    monkeypatch.setattr(f"{module}.CudaDevice", lambda: double.device)
+    if not engines_work:
+        double.refuses = {"encode_image", "encode_reference", "segment"}
+    heard: list[str] = []
+    with load_runtime(MODEL, "192x320", threads=1, progress=heard.append) as runtime:
+        assert runtime.name == ("tensorrt" if engines_work else "onnxruntime")
+        chosen = runtime.describe()["chosen"]
+    assert ("engines agree" if engines_work else "refuses the engine") in chosen
+    assert chosen in heard[-1]
+    with load_runtime(MODEL, "192x320", threads=1, device="cpu") as runtime:
+        assert runtime.name == "onnxruntime" and "asked for" in runtime.describe()["chosen"]
+
+
+@needs_model
+@pytest.mark.skipif(_gpu() is not None, reason="there is a GPU")
+def test_auto_without_a_gpu_says_what_is_missing():
+    with load_runtime(MODEL, "192x320", threads=1) as runtime:
+        assert runtime.name == "onnxruntime"
+        assert "GPU" in runtime.describe()["chosen"] or "not installed" in runtime.describe()["chosen"]
+    with pytest.raises(RuntimeUnavailable, match="no runtime works on a GPU here"):
+        load_runtime(MODEL, "192x320", device="cuda")
+
+
+@needs_model
 @pytest.mark.parametrize("graph", ["encode_image", "encode_reference", "segment"])
 def test_a_miscompiled_engine_is_replaced_and_said_so(double, tmp_path, graph, caplog):
     """Silently wrong engines are known; nothing wrong may reach the tracker."""
     double.wrong = {graph: 1.2}
-    with load_runtime(MODEL, "192x320", threads=1) as plain:
+    with load_runtime(MODEL, "192x320", "onnxruntime", threads=1) as plain:
         expected = ask(plain)
     with load(double, tmp_path) as runtime:
         for wanted, found in zip(expected, ask(runtime), strict=True):
@@ -351,43 +539,3 @@ def test_an_engine_that_is_refused_is_built_once_more_and_then_replaced(double, 
         runtime.encode_image(np.zeros((*runtime.size, 3), np.uint8))
     assert double.built == ["encode_image x1"]
     assert "built again" in caplog.text
-
-
-# --- the real library --------------------------------------------------------------------------------------
-
-
-def _real_library() -> Library | None:
-    try:
-        return load_library()
-    except RuntimeUnavailable:
-        return None
-
-
-@needs_model
-@pytest.mark.parametrize("graph", ["encode_image", "encode_reference"])
-def test_the_image_is_cast_before_anything_else(graph):
-    """TensorRT refuses a uint8 input that goes anywhere but into a Cast (found by building these graphs)."""
-    onnx = pytest.importorskip("onnx", reason="onnx is not installed")
-    model = onnx.load(MODEL / f"{graph}_192x320.onnx", load_external_data=False)
-    assert {node.op_type for node in model.graph.node if "image" in node.input} == {"Cast"}
-
-
-@needs_model
-@pytest.mark.skipif(_real_library() is None, reason="no TensorRT library is installed (see load_library)")
-@pytest.mark.parametrize("graph", ["encode_image", "encode_reference", "segment"])
-def test_the_real_library_builds_the_graphs(tmp_path, graph):
-    library = _real_library()
-    path = MODEL / f"{graph}_192x320.onnx"
-    cache = EngineCache(tmp_path)
-    content, new = cache.get(KEY, lambda: build_engine(library, path, 2))
-    assert new and len(content) > 10_000
-    assert cache.get(KEY, pytest.fail)[0] == content
-
-
-@needs_model
-@pytest.mark.skipif(_real_library() is None, reason="no TensorRT library is installed (see load_library)")
-def test_the_real_library_refuses_a_damaged_graph_with_a_reason(tmp_path):
-    broken = tmp_path / "broken.onnx"
-    broken.write_bytes((MODEL / "segment_192x320.onnx").read_bytes()[:5000])
-    with pytest.raises(RuntimeUnavailable, match=r"cannot read broken\.onnx"):
-        build_engine(_real_library(), broken, 1)

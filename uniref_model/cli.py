@@ -13,6 +13,7 @@ from . import __version__
 from .commands import bench as bench_commands
 from .commands import data as data_commands
 from .commands import eval as eval_commands
+from .commands import export as export_commands
 from .commands import model as model_commands
 from .errors import UniRefError
 
@@ -78,7 +79,7 @@ def track(
     ] = "uniref_nano",
     size: Annotated[str | None, typer.Option(help="Model size, height x width, such as 192x320.")] = None,
     runtime: Annotated[str, typer.Option(help="auto, onnxruntime, tensorrt or torch.")] = "auto",
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; chosen by default.")] = None,
     references: Annotated[
         str, typer.Option(help="Which masks of the past to use: first, previous or first+previous.")
@@ -153,7 +154,7 @@ def doctor() -> None:
         raise typer.Exit(1)
 
 
-for _commands in (bench_commands, model_commands, data_commands, eval_commands):
+for _commands in (bench_commands, model_commands, export_commands, data_commands, eval_commands):
     _commands.register(app)
 
 

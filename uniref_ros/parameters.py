@@ -81,15 +81,15 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "runtime",
         "auto",
-        "auto, onnxruntime, tensorrt or torch; auto takes torch for .safetensors files and onnxruntime "
-        "otherwise. TensorRT must be asked for.",
+        "auto, onnxruntime, tensorrt or torch. auto takes torch for .safetensors files, else TensorRT where "
+        "a GPU is found and its engines pass their check, else onnxruntime; diagnostics say which and why.",
         when="configure",
     ),
     Option(
         "device",
-        "cpu",
-        "Where onnxruntime and torch run; cuda needs their GPU builds. TensorRT always takes the GPU.",
-        choices=("cpu", "cuda"),
+        "auto",
+        "Where the network runs: auto takes a GPU where it can be used. cpu also keeps auto from TensorRT.",
+        choices=("auto", "cpu", "cuda"),
         when="configure",
     ),
     Option("threads", 0, "CPU threads of the runtime; 0: its own choice.", (0, 256), when="configure"),

@@ -174,6 +174,7 @@ class TrackerNode(LifecycleNodeMixin, Node):
             runtime=self._value("runtime"),
             threads=self._value("threads") or None,
             device=self._value("device"),
+            progress=self._on_progress,
         )
 
     def _on_progress(self, text: str) -> None:

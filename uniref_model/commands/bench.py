@@ -1,5 +1,4 @@
-"""`uniref bench` and `uniref build-engine`: what a frame costs here, and engines built before they are
-needed."""
+"""`uniref bench`: what a frame costs here."""
 
 from __future__ import annotations
 
@@ -22,7 +21,6 @@ if TYPE_CHECKING:
 def register(parent: typer.Typer) -> None:
     """Add the commands to the program."""
     parent.command("bench")(bench_command)
-    parent.command("build-engine")(build_engine_command)
 
 
 def bench_command(
@@ -35,7 +33,7 @@ def bench_command(
     model: Annotated[str, typer.Option(help="A model's name or folder, or .safetensors.")] = "uniref_nano",
     size: Annotated[str | None, typer.Option(help="Model size, height x width.")] = None,
     runtime: Annotated[str, typer.Option(help="auto, onnxruntime, tensorrt or torch.")] = "auto",
-    device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
     threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; chosen by default.")] = None,
     long: Annotated[
         int, typer.Option(min=0, help="Follow for so many frames instead: flatness of latency and memory.")
@@ -168,27 +166,3 @@ def _compare(
         )  # fmt: skip
     console.output.print(table)
     return [row | {"without": sorted(without)} for row in rows]
-
-
-def build_engine_command(
-    model: Annotated[str, typer.Option(help="A model's name or folder.")] = "uniref_nano",
-    size: Annotated[str | None, typer.Option(help="Model size, height x width.")] = None,
-    objects: Annotated[
-        list[int], typer.Option(help="Batch sizes: 1, 2, 4 or 8; repeatable. All if left out.")
-    ] = [],  # noqa: B006
-) -> None:
-    """Build and check the TensorRT engines, so that tracking starts at once."""
-    import logging
-
-    from ..runtime import load_runtime
-
-    logging.basicConfig(level=logging.INFO, format="%(message)s")
-    with load_runtime(model, size, "tensorrt") as loaded:
-        unknown = sorted(set(objects) - set(loaded.buckets))
-        if unknown:
-            raise UniRefError(
-                f"no batch size {unknown[0]}, expected some of {', '.join(map(str, loaded.buckets))}"
-            )
-        loaded.warm_up(objects or None)
-        for name, value in loaded.describe().items():
-            console.output.print(f"{name}: {value}", highlight=False, markup=False)

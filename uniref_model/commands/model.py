@@ -19,7 +19,6 @@ from .stages import StageChoices, train_stage_command
 def register(parent: typer.Typer) -> None:
     """Add the commands to the program."""
     parent.command("train")(train_command)
-    parent.command("export")(export_command)
     parent.command("convert")(convert_command)
 
 
@@ -76,14 +75,14 @@ def train_command(
         raise SourceError(f"no such file: {config}")
     choices = StageChoices(backbone_weights, text_weights, precision, accumulate, changes)
     clips_only = [n for n, value in {"--minutes": minutes, "--pack": pack}.items() if value is not None]
-    with _needs_torch():
+    with needs_torch():
         from ..training.paper.config import is_stage
     stage = is_stage(config)
     foreign = clips_only if stage else choices.given()
     if foreign:
         kind = "a stage on published data sets" if stage else "a run on generated clips"
         raise UniRefError(f"{foreign[0]} does not apply to {config}, {kind}")
-    with _needs_torch():
+    with needs_torch():
         if stage:
             last = train_stage_command(
                 config, output, data, resume, init, device, processes, threads, workers, choices
@@ -129,52 +128,6 @@ def _train_on_clips(
     )
 
 
-def export_command(
-    weights: Annotated[Path, typer.Argument(help="Trained weights (average.safetensors of a training run).")],
-    out: Annotated[Path, typer.Option("--out", "-o", help="Folder to write.")],
-    model: Annotated[
-        str | None, typer.Option(help="Model config, if the weights' file does not hold it.")
-    ] = None,
-    size: Annotated[
-        list[str], typer.Option(help="Height x width, such as 256x448; repeatable. The config's if left out.")
-    ] = [],  # noqa: B006
-    mask_threshold: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Score threshold to note.")
-    ] = None,
-    language_threshold: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Score threshold to note.")
-    ] = None,
-) -> None:
-    """Write a trained model as ONNX graphs, each checked against PyTorch."""
-    from ..runtime import ModelSpec
-
-    sizes = [parse_size(text) for text in size]
-    if not weights.is_file():
-        raise SourceError(f"no such file: {weights}")
-    with _needs_torch():
-        from safetensors.torch import load_file
-
-        from ..export.onnx import export_model
-        from ..network.config import ModelConfig
-        from ..network.loading import load_weights, read_config
-        from ..network.model import UniRef
-    try:
-        config = read_config(weights) if model is None else ModelConfig.from_name(model)
-        network = UniRef(config, with_text=False).eval()
-        load_weights(network, load_file(str(weights)), str(weights))
-    except ValueError as error:
-        raise UniRefError(str(error)) from error
-    thresholds = {
-        "mask": ModelSpec.mask_threshold if mask_threshold is None else mask_threshold,
-        "language": ModelSpec.language_threshold if language_threshold is None else language_threshold,
-    }
-    console.status.print("exporting; this takes minutes")
-    checks = export_model(network, out, sizes or None, {"score_thresholds": thresholds})
-    for name, check in checks.items():
-        line = f"{name}: largest error {check.absolute:.1e}, mask IoU {check.mask_iou:.4f}"
-        console.output.print(line, highlight=False)
-
-
 def parse_size(text: str) -> tuple[int, int]:
     """(height, width) of "256x448". Raises UniRefError."""
     parts = text.lower().split("x")
@@ -192,7 +145,7 @@ def convert_command(
     ] = [],  # noqa: B006 - typer copies defaults
 ) -> None:
     """Take over a checkpoint of the authors, every key accounted for."""
-    with _needs_torch():
+    with needs_torch():
         from ..network.convert import convert_checkpoint
     try:
         report = convert_checkpoint(checkpoint, model, out, allow)
@@ -217,7 +170,8 @@ def _place_tokenizer(weights: Path, text_encoder: str) -> str:
 
 
 @contextmanager
-def _needs_torch() -> Iterator[None]:
+def needs_torch() -> Iterator[None]:
+    """Turn a missing PyTorch inside the body into an error that says how to get it."""
     try:
         yield
     except ImportError as error:

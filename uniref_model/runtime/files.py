@@ -12,7 +12,20 @@ from .base import ModelSpec
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 """Models that come with the package, one folder each."""
 
+ENGINE_GRAPHS = ("encode_image", "encode_reference", "segment")
+"""Graphs that become engines."""
+
 _LFS_POINTER = b"version https://git-lfs"
+
+
+def graph_file(
+    graph: str, size: tuple[int, int], precision: str = "fp32", attention: str = "grid_sample"
+) -> str:
+    """Name of a graph's file. precision: fp32, fp16 or bf16; attention: the form of deformable attention,
+    grid_sample or gather (in `segment` alone)."""
+    kind = "" if precision == "fp32" else f".{precision}"
+    form = f".{attention}" if attention != "grid_sample" and graph == "segment" else ""
+    return f"{graph}_{size[0]}x{size[1]}{kind}{form}.onnx"
 
 
 def shipped_models(folder: Path | None = None) -> list[str]:

@@ -19,7 +19,6 @@ import numpy as np
 from ..errors import ModelFileError, RuntimeUnavailable
 from .attention import ATTEND, attend, sources
 from .base import (
-    DEFAULT_BUCKETS,
     GRAPHS,
     NUM_LEVELS,
     FrameFeatures,
@@ -83,7 +82,7 @@ class OnnxRuntime(Runtime):
         model: a shipped model's name, or a folder with model.json.
         size: "256x448" (height x width) or a pair; None takes the model's first.
         threads: for one operator; None takes `default_threads()`.
-        device: "cpu" or "cuda".
+        device: "cpu", "cuda", or "auto" for cuda where this ONNX Runtime was built with it.
         attention: "shared" computes the attention's probabilities once for all objects that refer to the same
             frames, "batched" for every object. None takes shared on a CPU, where it is faster, if the model
             was exported with it.
@@ -100,7 +99,7 @@ class OnnxRuntime(Runtime):
         size: str | tuple[int, int] | None = None,
         threads: int | None = None,
         device: str = "cpu",
-        buckets: Sequence[int] = DEFAULT_BUCKETS,
+        buckets: Sequence[int] | None = None,
         attention: str | None = None,
     ) -> None:
         if attention not in (None, "shared", "batched"):
@@ -108,14 +107,14 @@ class OnnxRuntime(Runtime):
         if threads is not None and threads < 1:
             raise ValueError(f"threads is {threads}, expected at least 1")
         self._ort = _import_onnxruntime()
-        self._providers = _providers(self._ort, device)
+        self._providers = _providers(self._ort, _resolve(self._ort, device))
         share_arena(self._ort)
         self._folder = find_model(model)
         self.spec = ModelSpec.from_file(self._folder / "model.json")
         self.size = choose_size(self.spec, size)
-        self.buckets = tuple(sorted(buckets))
+        self.buckets = tuple(sorted(buckets or self.spec.buckets))
         self.threads = threads or default_threads()
-        self.device = device
+        self.device = _resolve(self._ort, device)
         if self.spec.graphs != GRAPHS:
             raise ModelFileError(
                 f"the graphs in {self._folder} are of version {self.spec.graphs}, this package runs version "
@@ -128,12 +127,18 @@ class OnnxRuntime(Runtime):
         self._files = {
             name: f"{name}{suffix}"
             for name in ("encode_image", "encode_reference", self._segment_graph, *shared)
-        } | {"encode_text": "encode_text.onnx"}
-        verify_files(self._folder, self.spec, [*self._files.values(), "tokenizer.json"])
+        }
+        words = (
+            {"encode_text": "encode_text.onnx", "tokenizer": "tokenizer.json"} if self.spec.has_text else {}
+        )
+        verify_files(self._folder, self.spec, [*self._files.values(), *words.values()])
+        self._files |= words
         self._batches: dict[tuple[str, int], Batch] = {}
         self._lock = Lock()
         self._text_lock = Lock()
-        self._tokenizer = PromptTokenizer(self._folder / "tokenizer.json", self.spec.max_words)
+        self._tokenizer = None
+        if words:
+            self._tokenizer = PromptTokenizer(self._folder / "tokenizer.json", self.spec.max_words)
         self.encode_prompt = PromptCache(self._encode_text)
         with self._lock:
             self._batch("encode_image", 1)
@@ -260,6 +265,10 @@ class OnnxRuntime(Runtime):
         # A lock of its own: a prompt never waits for a frame, nor a frame for a prompt.
         with self._text_lock:
             if self._tokenizer is None:
+                if self._files and not self.spec.has_text:
+                    raise ModelFileError(
+                        f"model {self.spec.name!r} was exported without text encoder: use masks or clicks"
+                    )
                 raise self._closed()
             ids, attention, truncated = self._tokenizer(text)
             out = self._batch("encode_text", 1).run({"input_ids": ids, "attention_mask": attention})
@@ -296,9 +305,15 @@ class OnnxRuntime(Runtime):
         # Several sessions whose threads spin while waiting take the cores from the one that works.
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
-            return self._ort.InferenceSession(str(path), options, providers=self._providers)
+            session = self._ort.InferenceSession(str(path), options, providers=self._providers)
         except Exception as error:  # the library's exceptions share no base of their own
             raise ModelFileError(f"ONNX Runtime cannot load {path}: {error}") from error
+        if self._providers[0] not in session.get_providers():  # it falls back to the CPU without an error
+            raise RuntimeUnavailable(
+                f"ONNX Runtime has {self._providers[0]} but cannot use it: no GPU, or CUDA's libraries are "
+                "missing"
+            )
+        return session
 
 
 OBJECT_INPUTS = (
@@ -344,6 +359,13 @@ def _import_onnxruntime() -> Any:
     except ImportError as error:
         raise RuntimeUnavailable("ONNX Runtime is not installed: pip install onnxruntime") from error
     return onnxruntime
+
+
+def _resolve(onnxruntime: Any, device: str) -> str:
+    """ "cuda" or "cpu" for "auto"."""
+    if device != "auto":
+        return device
+    return "cuda" if _PROVIDERS["cuda"] in onnxruntime.get_available_providers() else "cpu"
 
 
 def _providers(onnxruntime: Any, device: str) -> list[str]:

@@ -66,7 +66,7 @@ class TorchRuntime(Runtime):
         size: "480x864" (height x width) or a pair. None: for models that keep the aspect, the config's short
             side by 16:9; for those that stretch, the config's first size.
         threads: CPU threads of the whole process; None leaves torch's choice.
-        device: "cpu" or "cuda".
+        device: "cpu", "cuda", or "auto" for cuda where there is one.
         tokenizer: a tokenizer.json, or a function in place of one; None looks beside the weights. Without one
             the model follows masks and clicks, and prompts raise ModelFileError.
         attention: "shared" computes the attention's probabilities once for all objects that refer to the same
@@ -276,8 +276,10 @@ def _load(path: Path, fusion: str | None) -> UniRef:
 
 
 def _device(name: str) -> torch.device:
-    if name not in ("cpu", "cuda"):
-        raise RuntimeUnavailable(f"PyTorch has no device {name!r} here, expected cpu or cuda")
+    if name not in ("auto", "cpu", "cuda"):
+        raise RuntimeUnavailable(f"PyTorch has no device {name!r} here, expected auto, cpu or cuda")
+    if name == "auto":
+        name = "cuda" if torch.cuda.is_available() else "cpu"
     if name == "cuda" and not torch.cuda.is_available():
         raise RuntimeUnavailable("this PyTorch sees no CUDA device: use device 'cpu'")
     return torch.device(name)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ctypes
 import importlib
+from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
@@ -12,14 +14,18 @@ from ...errors import RuntimeUnavailable
 
 
 class CudaDevice:
-    """The first GPU, and one stream on it. Raises RuntimeUnavailable when there is none."""
+    """The first GPU, and one stream on it that does not wait for the default stream. Raises
+    RuntimeUnavailable when there is none."""
 
     def __init__(self) -> None:
         self._cuda = _import_runtime()
-        count = self._call("cudaGetDeviceCount")
+        try:
+            count = self._call("cudaGetDeviceCount")
+        except RuntimeUnavailable as error:  # without a driver even counting fails
+            raise RuntimeUnavailable(f"no NVIDIA GPU with a driver was found ({error})") from error
         if not count:
-            raise RuntimeUnavailable("no CUDA GPU was found")
-        self.stream: int = int(self._call("cudaStreamCreate"))
+            raise RuntimeUnavailable("no NVIDIA GPU was found")
+        self.stream: int = int(self._call("cudaStreamCreateWithFlags", self._cuda.cudaStreamNonBlocking))
 
     def facts(self) -> dict[str, Any]:
         """What an engine depends on: GPU, its capability and sizes, the CUDA major version."""
@@ -41,6 +47,20 @@ class CudaDevice:
     def free(self, address: int) -> None:
         self._call("cudaFree", address)
 
+    def host_array(self, shape: tuple[int, ...], dtype: np.dtype) -> np.ndarray:
+        """A zeroed array in page-locked memory, which the GPU copies from and to without a detour."""
+        size = max(1, int(np.prod(shape, dtype=np.int64)) * dtype.itemsize)
+        address = int(self._call("cudaHostAlloc", size, 0))
+        memory = (ctypes.c_byte * size).from_address(address)
+        count = int(np.prod(shape, dtype=np.int64))
+        array = np.frombuffer(memory, dtype, count).reshape(shape)
+        array[...] = 0
+        return array
+
+    def free_host(self, array: np.ndarray) -> None:
+        """Free a `host_array`; it must not be used any more."""
+        self._call("cudaFreeHost", array.ctypes.data)
+
     def upload(self, address: int, array: np.ndarray) -> None:
         """Queue a copy of a contiguous array to the GPU."""
         kind = self._cuda.cudaMemcpyKind.cudaMemcpyHostToDevice
@@ -55,13 +75,34 @@ class CudaDevice:
         """Until everything queued is done."""
         self._call("cudaStreamSynchronize", self.stream)
 
+    def capture(self, queue: Callable[[], None]) -> Any:
+        """What `queue` puts on the stream as a CUDA graph; nothing of it runs now. Raises
+        RuntimeUnavailable."""
+        mode = self._cuda.cudaStreamCaptureMode.cudaStreamCaptureModeThreadLocal
+        self._call("cudaStreamBeginCapture", self.stream, mode)
+        try:
+            queue()
+        finally:  # also after an error: a stream that captures can do nothing else
+            graph = self._call("cudaStreamEndCapture", self.stream)
+        try:
+            return self._call("cudaGraphInstantiateWithFlags", graph, 0)
+        finally:
+            self._call("cudaGraphDestroy", graph)
+
+    def launch(self, graph: Any) -> None:
+        """Queue a captured graph."""
+        self._call("cudaGraphLaunch", graph, self.stream)
+
+    def free_graph(self, graph: Any) -> None:
+        self._call("cudaGraphExecDestroy", graph)
+
     def close(self) -> None:
         self._call("cudaStreamDestroy", self.stream)
 
     def _call(self, name: str, *arguments: Any) -> Any:
         status, *values = getattr(self._cuda, name)(*arguments)
         if int(status) != 0:
-            raise RuntimeUnavailable(f"{name} failed: {status}")
+            raise RuntimeUnavailable(f"{name} failed: {getattr(status, 'name', status)}")
         return values[0] if values else None
 
 
@@ -71,4 +112,4 @@ def _import_runtime() -> ModuleType:
             return importlib.import_module(name)
         except (ImportError, OSError, RuntimeError):
             continue
-    raise RuntimeUnavailable("TensorRT needs the package cuda-python: pip install cuda-python")
+    raise RuntimeUnavailable("TensorRT needs the package cuda-bindings: pip install cuda-bindings")

@@ -4,22 +4,24 @@ fails."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from ... import __version__
 from ...errors import RuntimeUnavailable
-from ..base import DEFAULT_BUCKETS, NUM_LEVELS, LanguageReference, MaskReference, ObjectReferences
-from ..files import sha256_of
-from ..onnx_runtime import OBJECT_INPUTS, Batch, OnnxRuntime, write_object
-from .build import OPTIMIZATION_LEVEL, build_engine
+from ..base import NUM_LEVELS, LanguageReference, MaskReference, ObjectReferences
+from ..files import ENGINE_GRAPHS, graph_file, sha256_of
+from ..onnx_runtime import Batch, OnnxRuntime, write_object
+from .build import OPTIMIZATION_LEVEL, build_engine, fused_attentions
 from .device import CudaDevice
-from .engines import EngineCache, EngineKey, default_engine_cache
+from .engines import EngineCache, EngineKey, Progress, default_engine_cache
+from .execution import EngineBatch
 from .library import Library, load_library
-from .parity import compare
+from .parity import TOLERANCES, compare
+
+_PER_OBJECT = ("encode_reference", "segment")
 
 _log = logging.getLogger(__name__)
 
@@ -27,10 +29,13 @@ _log = logging.getLogger(__name__)
 class TensorRtRuntime(OnnxRuntime):
     """Engines of the exported graphs, one for each graph and batch size, built at first use and kept on disk.
 
-    Every engine has to agree with ONNX Runtime on fixed inputs whenever it is loaded. One that cannot be
-    built, or does not agree, is replaced by ONNX Runtime, with a warning; `describe()` says which.
+    Every engine has to agree with ONNX Runtime on fixed inputs whenever it is loaded. Where one cannot be
+    built or does not agree, the graph's other form of deformable attention is tried (gather instead of
+    GridSample); where none passes, ONNX Runtime takes the graph's place, with a warning; `describe()` says
+    which and why.
 
-    Args: as `OnnxRuntime`; cache: folder of engines, `default_engine_cache()` for None.
+    Args: as `OnnxRuntime`; cache: folder of engines, `default_engine_cache()` for None; progress: hears what
+    is built and checked, from any thread.
     Raises RuntimeUnavailable without TensorRT or a GPU, ModelFileError for damaged files.
     """
 
@@ -42,46 +47,116 @@ class TensorRtRuntime(OnnxRuntime):
         *,
         size: str | tuple[int, int] | None = None,
         threads: int | None = None,
-        buckets: Sequence[int] = DEFAULT_BUCKETS,
+        buckets: Sequence[int] | None = None,
         cache: Path | None = None,
         library: Library | None = None,
         device: CudaDevice | None = None,
+        progress: Progress | None = None,
     ) -> None:
         self._library = library or load_library()
         self._gpu = device or CudaDevice()
-        self._cache = EngineCache(cache or default_engine_cache())
+        self._cache = EngineCache(cache or default_engine_cache(), progress)
         self._replaced: dict[str, str] = {}
-        self._engines: list[EngineBatch] = []
+        self._second_choice: dict[str, str] = {}
+        self._engines: dict[tuple[str, int], EngineBatch] = {}
         self._plain: dict[tuple[str, int], Batch] = {}
+        self._ready: set[int] = set()
         super().__init__(
             model, size=size, threads=threads, device="cpu", buckets=buckets, attention="batched"
         )
+        self._ready.add(self.buckets[0])
+        for bucket in self.buckets[1:]:
+            if all(self._is_kept(graph, bucket) for graph in _PER_OBJECT):
+                self._prepare(bucket)
+
+    @property
+    def engines(self) -> int:
+        """How many engines are in use."""
+        return len(self._engines)
+
+    @property
+    def replaced(self) -> dict[str, str]:
+        """Graph and batch size -> why ONNX Runtime runs it."""
+        return dict(self._replaced)
 
     def describe(self) -> dict[str, str]:
-        replaced = ", ".join(f"{graph} ({reason})" for graph, reason in self._replaced.items())
-        return super().describe() | {
+        facts = super().describe() | {
             "device": str(self._gpu.facts()["gpu"]),
             "version": f"{self._library.name} {self._library.version}",
-            "replaced by onnxruntime": replaced or "nothing",
+            "precision": self._precision,
+            "replaced by onnxruntime": _listed(self._replaced) or "nothing",
         }
+        if self._second_choice:
+            facts["by gather instead of grid_sample"] = _listed(self._second_choice)
+        without = {
+            f"{g} x{n}": e.captured for (g, n), e in self._engines.items() if e.captured.startswith("no:")
+        }
+        return facts | ({"without CUDA graph": _listed(without)} if without else {})
+
+    def warm_up(self, buckets: Iterable[int] | None = None) -> None:
+        """Build, check and run the engines of these batch sizes (all by default). Until then, batches are
+        cut into the sizes that there are: a frame never waits for a build."""
+        chosen = tuple(buckets or self.buckets)
+        for bucket in chosen:
+            self._prepare(bucket)
+        super().warm_up(chosen)
 
     def close(self) -> None:
         super().close()
-        for engine in self._engines:
+        for engine in self._engines.values():
             engine.close()
         self._engines.clear()
         self._plain.clear()
 
+    def _prepare(self, bucket: int) -> None:
+        with self._lock:
+            for graph in _PER_OBJECT:
+                self._batch(graph, bucket)
+        self._ready.add(bucket)
+
+    def _is_kept(self, graph: str, bucket: int) -> bool:
+        path = self._candidates(graph)[0]
+        return self._cache.has(self._key(path, bucket))
+
+    def _chunks(self, count: int) -> Iterable[tuple[int, int]]:
+        ready, start = sorted(self._ready), 0
+        while start < count:
+            left = count - start
+            # the whole rest where it fits, with rows to spare; else as much as there is an engine for
+            bucket = next((size for size in ready if size >= left), ready[-1])
+            yield start, bucket
+            start += bucket
+
+    @property
+    def _precision(self) -> str:
+        return str(self.spec.extra.get("engines", {}).get("precision", "fp32"))
+
     def _make_batch(self, graph: str, bucket: int) -> Batch:
         reference = self._plain_batch(graph, bucket)
-        if graph == "encode_text":  # once a prompt, and fp32 on the CPU is exact
+        if graph not in ENGINE_GRAPHS:  # words: once a prompt, and fp32 on the CPU is exact
             return reference
-        try:
-            return self._checked_engine(graph, bucket, reference)
-        except RuntimeUnavailable as error:
-            _log.warning("%s for %d objects runs on ONNX Runtime: %s", graph, bucket, error)
-            self._replaced[f"{graph} x{bucket}"] = str(error)
-            return reference
+        reasons = []
+        for path in self._candidates(graph):
+            try:
+                engine = self._checked_engine(graph, path, bucket, reference)
+            except RuntimeUnavailable as error:
+                _log.warning("%s for %d objects: %s: %s", graph, bucket, path.name, error)
+                reasons.append(f"{path.name}: {error}")
+                continue
+            if reasons:
+                self._second_choice[f"{graph} x{bucket}"] = "; ".join(reasons)
+            self._engines[graph, bucket] = engine
+            return engine
+        self._cache.say(f"{graph} for {bucket} objects runs on ONNX Runtime: {'; '.join(reasons)}")
+        self._replaced[f"{graph} x{bucket}"] = "; ".join(reasons)
+        return reference
+
+    def _candidates(self, graph: str) -> list[Path]:
+        """Files of the graph that an engine may be built from, the best first."""
+        forms = self.spec.extra.get("engines", {}).get("attention", ["grid_sample"])
+        names = dict.fromkeys(graph_file(graph, self.size, self._precision, str(form)) for form in forms)
+        found = [self._folder / name for name in names if (self._folder / name).is_file()]
+        return found or [self._folder / self._files[graph]]
 
     def _plain_batch(self, graph: str, bucket: int) -> Batch:
         """ONNX Runtime's form of a graph, kept: the gates of later engines need it too."""
@@ -89,25 +164,34 @@ class TensorRtRuntime(OnnxRuntime):
             self._plain[graph, bucket] = super()._make_batch(graph, bucket)
         return self._plain[graph, bucket]
 
-    def _checked_engine(self, graph: str, bucket: int, reference: Batch) -> Batch:
-        batch = self._engine(graph, bucket)
-        shared = self._fill_example(graph, bucket, reference)
-        for name, array in reference.inputs.items():
-            batch.inputs[name][...] = array
-        problems = compare(reference.run(shared), batch.run(shared))
-        if problems:
+    def _checked_engine(self, graph: str, path: Path, bucket: int, reference: Batch) -> EngineBatch:
+        batch = self._engine(path, bucket)
+        try:
+            shared = self._fill_example(graph, bucket, reference)
+            for name, array in reference.inputs.items():
+                batch.inputs[name][...] = array
+            wanted = reference.run(shared)
+            for how in ("plain", "plain", "as a CUDA graph"):
+                problems = compare(wanted, batch.run(shared), TOLERANCES[self._precision])
+                if problems:
+                    raise RuntimeUnavailable(
+                        f"the engine ({how}) disagrees with ONNX Runtime: {'; '.join(problems)}"
+                    )
+        except BaseException:
             batch.close()
-            raise RuntimeUnavailable(f"the engine disagrees with ONNX Runtime: {'; '.join(problems)}")
-        self._engines.append(batch)
+            raise
+        self._cache.say(f"{path.name} x{bucket}: the engine agrees with ONNX Runtime")
         return batch
 
-    def _engine(self, graph: str, bucket: int) -> EngineBatch:
-        path = self._folder / self._files[graph]
+    def _engine(self, path: Path, bucket: int) -> EngineBatch:
         key = self._key(path, bucket)
         for _ in range(2):
             content, new = self._cache.get(key, lambda: build_engine(self._library, path, bucket))
             engine = self._library.module.Runtime(self._library.logger).deserialize_cuda_engine(content)
             if engine is not None:
+                _log.debug(
+                    "%s x%d: %d attentions in one kernel", path.name, bucket, fused_attentions(content)
+                )
                 return EngineBatch(self._library, self._gpu, engine, bucket)
             self._cache.discard(key)
             if new:
@@ -116,15 +200,19 @@ class TensorRtRuntime(OnnxRuntime):
         raise RuntimeUnavailable(f"TensorRT {self._library.version} refuses the engine of {path.name}")
 
     def _key(self, path: Path, bucket: int) -> EngineKey:
+        weights = self.spec.sha256.get("weights.bin") or sha256_of(self._folder / "weights.bin")
         facts = {
             "graph": sha256_of(path),
-            "weights": self.spec.sha256.get("weights.bin", ""),
+            "weights": weights,
             "library": self._library.name,
             "version": self._library.version,
+            "size": list(self.size),
             "objects": bucket,
-            "typing": "strong",
+            "precision": self._precision,
+            "typing": "strong" if self._library.strongly_typed else "weak",
             "tf32": False,
             "level": OPTIMIZATION_LEVEL,
+            "exporter": self.spec.extra.get("exporter", "unknown"),
             "package": __version__,
             **self._gpu.facts(),
         }
@@ -178,55 +266,5 @@ def _fill_objects(
         write_object(inputs, row, kinds[row % len(kinds)])
 
 
-class EngineBatch:
-    """An engine, its context, and GPU buffers that are made once and bound once."""
-
-    def __init__(self, library: Library, device: CudaDevice, engine: Any, bucket: int) -> None:
-        trt = library.module
-        self._device, self._engine = device, engine
-        self._context = engine.create_execution_context()
-        if self._context is None:
-            raise RuntimeUnavailable("TensorRT cannot make an execution context: out of GPU memory?")
-        self.inputs: dict[str, np.ndarray] = {}
-        self._addresses: dict[str, int] = {}
-        self._outputs: dict[str, tuple[tuple[int, ...], np.dtype]] = {}
-        self._arguments: list[str] = []
-        types = {
-            trt.DataType.FLOAT: np.dtype(np.float32),
-            trt.DataType.HALF: np.dtype(np.float16),
-            trt.DataType.UINT8: np.dtype(np.uint8),
-        }
-        names = [engine.get_tensor_name(index) for index in range(engine.num_io_tensors)]
-        for name in names:
-            is_input = engine.get_tensor_mode(name) == trt.TensorIOMode.INPUT
-            shape = tuple(bucket if size < 0 else int(size) for size in engine.get_tensor_shape(name))
-            dtype = types[engine.get_tensor_dtype(name)]
-            if is_input:
-                self._context.set_input_shape(name, shape)
-                self._arguments.append(name)
-                if name.startswith(OBJECT_INPUTS):
-                    self.inputs[name] = np.zeros(shape, dtype)
-            else:
-                self._outputs[name] = shape, dtype
-            self._addresses[name] = device.allocate(max(1, int(np.prod(shape)) * dtype.itemsize))
-            self._context.set_tensor_address(name, self._addresses[name])
-
-    def run(self, shared: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Run on `inputs` and `shared`; fresh arrays on the host."""
-        sent = {**self.inputs, **{name: np.ascontiguousarray(array) for name, array in shared.items()}}
-        for name in self._arguments:
-            self._device.upload(self._addresses[name], sent[name])
-        if not self._context.execute_async_v3(self._device.stream):
-            raise RuntimeUnavailable("TensorRT failed to run an engine; its log says why")
-        outputs = {name: np.empty(shape, dtype) for name, (shape, dtype) in self._outputs.items()}
-        for name, array in outputs.items():
-            self._device.download(array, self._addresses[name])
-        self._device.wait()
-        return outputs
-
-    def close(self) -> None:
-        """Free the GPU's memory. Closing twice is allowed."""
-        self._context = None
-        for address in self._addresses.values():
-            self._device.free(address)
-        self._addresses.clear()
+def _listed(reasons: dict[str, str]) -> str:
+    return ", ".join(f"{graph} ({reason})" for graph, reason in reasons.items())
