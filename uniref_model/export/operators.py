@@ -27,8 +27,8 @@ _OF_FLOATS = """AveragePool Conv Cos Erf Exp Floor Gelu Gemm GlobalAveragePool G
     Tanh"""
 _OF_NUMBERS = """Abs Add ArgMax Clip Div Equal Greater GreaterOrEqual Less LessOrEqual Max Min Mod Mul Neg Pow
     Range ReduceMax ReduceMean ReduceMin ReduceProd ReduceSum Relu Sub TopK"""
-_OF_ANYTHING = """Cast Concat Constant ConstantOfShape Expand Flatten Gather GatherElements Identity Pad
-    Reshape Shape Slice Split Squeeze Tile Transpose Unsqueeze Where"""
+_OF_ANYTHING = """Cast Concat Constant ConstantOfShape Expand Flatten Gather GatherElements GatherND
+    Identity Pad Reshape Shape Slice Split Squeeze Tile Transpose Unsqueeze Where"""
 
 DOCUMENTED: dict[str, frozenset[int]] = {
     **dict.fromkeys(_OF_FLOATS.split(), _FLOATS),
