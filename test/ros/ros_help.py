@@ -16,6 +16,7 @@ import numpy as np
 import rclpy
 from builtin_interfaces.msg import Time
 from diagnostic_msgs.msg import DiagnosticArray
+from rcl_interfaces.srv import GetParameters
 from rclpy.client import Client
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
@@ -225,13 +226,32 @@ class Peer(Node):
         status = next(status for status in message.status if status.name.endswith(name))
         return {pair.key: pair.value for pair in status.values} | {"message": status.message}
 
+    def _be_found(self, node: str) -> None:
+        """Wait until the node has found our readers: an answer that it sends before that is lost.
+
+        Endpoints are announced in the order they were made, so an answer to the newest client says that the
+        node knows the others.
+        """
+        client = self._callers[f"{len(self._callers)}"] = self.create_client(
+            GetParameters, f"{node}/get_parameters"
+        )
+        self.until(client.service_is_ready, f"the parameters of {node}")
+        deadline = time.monotonic() + TIMEOUT
+        while True:
+            future = client.call_async(GetParameters.Request())  # asks for nothing, so it may be sent again
+            again = time.monotonic() + 2.0
+            while not future.done() and time.monotonic() < again:
+                rclpy.spin_once(self, timeout_sec=0.05)
+            if future.done():
+                break
+            assert time.monotonic() < deadline, f"waited {TIMEOUT:.0f} s for an answer of {node}"
+
     def call(self, kind: type, name: str, request: Any) -> Any:
         """Call a service and return its answer."""
         if name not in self._callers:
             self._callers[name] = self.create_client(kind, name)
             self.until(self._callers[name].service_is_ready, f"the service {name}")
-            # The service may not have found our reader yet, and an answer sent before that is lost.
-            self.spin(1.0)
+            self._be_found(name.rpartition("/")[0])
         future = self._callers[name].call_async(request)
         self.until(future.done, f"the answer of {name}")
         return future.result()
