@@ -223,16 +223,18 @@ def main() -> None:
     parser.add_argument("--engine", default="pocketsphinx")
     parser.add_argument("--engine-model", default="")
     parser.add_argument("--min-confidence", type=float, default=0.9)
+    parser.add_argument("--nouns", default="", help="listen for these only, separated by commas")
     parser.add_argument("--verbose", action="store_true", help="a line for each recording")
     parser.add_argument("--fit", action="store_true", help="fit the confidence of pocketsphinx instead")
     parser.add_argument("--json", type=Path)
     arguments = parser.parse_args()
     engine = load_recogniser(arguments.engine, arguments.engine_model)
-    engine.teach(Vocabulary())
+    engine.teach(Vocabulary.of(nouns=arguments.nouns.split(",")))
     if arguments.fit:
         return fit(engine)
     figures = {
         "engine": arguments.engine,
+        "nouns": arguments.nouns or "the usual",
         "min_confidence": arguments.min_confidence,
         "versions": {name: metadata.version(name) for name in ("pocketsphinx", "espeakng-loader", "numpy")},
         "machine": platform.machine(),
