@@ -61,6 +61,7 @@ TINY = (
     replace(BASE, height=1080, width=1920),
     replace(BASE, objects=4),
     replace(BASE, cameras=2),
+    replace(BASE, objects=2, cameras=2),
     replace(BASE, reliability="reliable"),
     replace(BASE, profile=False),
 )
