@@ -10,6 +10,7 @@ import os
 import sys
 import time
 from collections import deque
+from collections.abc import Callable
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -20,8 +21,9 @@ from fake_runtime import FakeColourRuntime  # noqa: E402
 from uniref_ros import tracker_node  # noqa: E402
 
 
-def load_double(*_: object, **__: object) -> FakeColourRuntime:
+def load_double(*_: object, progress: Callable[[str], None], **__: object) -> FakeColourRuntime:
     """Stands for `load_runtime`."""
+    progress("building an engine")
     time.sleep(float(os.environ.get("DOUBLE_LOAD", "0")))
     runtime = FakeColourRuntime(interactive=True)
     runtime.asked = deque(maxlen=1)  # its record must not grow in the memory test

@@ -179,7 +179,7 @@ def test_while_a_model_loads_the_node_answers_and_reports(tmp_path, peer):
         assert peer.status("tracker")["state"] == "unconfigured", "diagnostics come from the start"
         request = ChangeState.Request(transition=Transition(id=Transition.TRANSITION_CONFIGURE))
         began, future = time.monotonic(), client.call_async(request)
-        peer.until(lambda: "loading model" in peer.status("tracker")["message"], "the progress")
+        peer.until(lambda: "building an engine" in peer.status("tracker")["message"], "the progress")
         answer = peer.call(GetState, "tracker/get_state", GetState.Request())
         assert answer.current_state.label == "configuring"
         names = GetParameters.Request(names=["model"])
