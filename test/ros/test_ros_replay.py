@@ -66,7 +66,13 @@ def test_a_replayed_bag_gives_the_masks_of_the_offline_command(tmp_path, peer, f
     done = CliRunner().invoke(app, command)
     assert done.exit_code == 0, done.output
 
-    parameters = [f"size:={SIZE}", f"prompts:={list(WORDS)}", "stale_after:=60.0"]
+    # every image has to come through: as a bag is replayed to a node that must not miss one
+    parameters = [
+        f"size:={SIZE}",
+        f"prompts:={list(WORDS)}",
+        "stale_after:=60.0",
+        "image_reliability:=reliable",
+    ]
     with NodeProcess(tmp_path / "node.log", *parameters, program=REAL), Reader(tmp_path / "bag") as bag:
         peer.meet(warm_up=False)
         seen = 0
