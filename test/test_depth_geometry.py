@@ -58,7 +58,7 @@ def test_position_and_size_of_what_a_noisy_sensor_sees(name):
     assert np.abs(surface.extent - extent)[:2].max() < 0.02 * reach
     assert abs(surface.extent - extent)[2] < max(0.04, 0.06 * extent[2]), "sides seen at a grazing angle"
     assert np.all(surface.low < surface.centroid) and np.all(surface.centroid < surface.high)
-    assert 0.6 * (scene.owner == 0).sum() < surface.count <= (scene.owner == 0).sum()
+    assert 0.6 < surface.count * surface.step**2 / (scene.owner == 0).sum() <= 1
 
 
 def test_a_plates_centre_is_its_centre():
