@@ -19,9 +19,12 @@ from uniref_model.tracking import TrackedFrame, Tracker
 from uniref_model.tracking.frame_pass import STAGES as TRACK_STAGES
 from uniref_ros.conversion import TornImageError, compressed_to_rgb, to_rgb
 from uniref_ros.publishers import Latency, Publishers, objects_message
+from uniref_ros.spatial import DepthInput, Located
+from uniref_ros.spatial_messages import SpatialPublishers
 from uniref_ros.stamps import HeldImages, check_stamp
 from uniref_ros.statistics import Rate, Rolling
 from uniref_ros.transport import CURE, explain_silence, overridable, quality
+from uniref_ros.vision import VisionPublishers
 from uniref_ros.worker import Mailbox
 
 STAGES = ("wait", "convert", "track", "total")
@@ -96,6 +99,9 @@ class Camera:
         self._incompatible = 0
         self._silence_told = False
         self._started = 0.0
+        self.depth = DepthInput(node, name, complain)
+        self._spatial = SpatialPublishers(node, name, options.output_reliability)
+        self._vision = VisionPublishers(node, name, options.output_reliability)
         self._publishers = Publishers(node, name, options.output_reliability)
         self._subscription: Any = None
 
@@ -117,6 +123,7 @@ class Camera:
 
     def subscribe(self) -> None:
         """Begin to receive images."""
+        self.depth.subscribe()
         self.mailbox.replaced = 0
         self.received, self.processed = Rate(), Rate()
         self._incompatible, self._silence_told = 0, False
@@ -144,6 +151,7 @@ class Camera:
         if self._subscription is not None:
             self._node.destroy_subscription(self._subscription)
             self._subscription = None
+        self.depth.unsubscribe()
         self.mailbox.take()
         self._held.clear()
         self.last = self.shown = None
@@ -157,7 +165,8 @@ class Camera:
     def destroy(self) -> None:
         """Take all topics away, and forget the objects."""
         self.unsubscribe()
-        self._publishers.destroy()
+        for publishers in (self._publishers, self._spatial, self._vision):
+            publishers.destroy()
         self.tracker.clear()
 
     def holds(self, stamp: Any) -> bool:
@@ -213,6 +222,7 @@ class Camera:
         header = arrival.message.header
         try:
             check_stamp(header.stamp)
+            self.depth.expect(header.stamp)
             rgb = self._decode(arrival.message)
             converted = time.monotonic()
             frame = self.tracker.step(rgb)
@@ -227,14 +237,24 @@ class Camera:
             return  # deactivated meanwhile: what is late is not shown
         self.last = Shown(frame, header, rgb)
         self._note(frame)
-        self._publish(frame, header, arrival.received, converted, stepped)
+        located = self.depth.locate(frame, header)
+        self._publish(frame, header, located, arrival.received, converted, stepped)
         jpeg = self._node.get_parameter("overlay_quality").value
-        if self._publishers.publish_pictures(frame, rgb, header, jpeg):
+        status = f"{self.processed.hertz():.1f} FPS  {1e3 * (stepped - self._started):.0f} ms"
+        if self._publishers.publish_pictures(frame, rgb, header, jpeg, status):
             self.shown = self.last
+        self._spatial.publish(frame, located, rgb, header)
+        self._vision.publish(frame, located, header)
         self.processed.tick()
 
     def _publish(
-        self, frame: TrackedFrame, header: Any, received: float, converted: float, stepped: float
+        self,
+        frame: TrackedFrame,
+        header: Any,
+        located: Located | None,
+        received: float,
+        converted: float,
+        stepped: float,
     ) -> None:
         age = self._age_ms(header.stamp)
         latency = Latency(
@@ -244,7 +264,14 @@ class Camera:
             convert_ms=(converted - self._started) * 1e3,
             track_ms=(stepped - converted) * 1e3,
         )
-        message = objects_message(frame, header, camera=self.name, dropped=self.dropped, latency=latency)
+        message = objects_message(
+            frame,
+            header,
+            camera=self.name,
+            dropped=self.dropped,
+            latency=latency,
+            surfaces=located.surfaces if located is not None else {},
+        )
         self._publishers.publish_objects(message)
         for stage in STAGES:
             self.times[stage].add(getattr(latency, f"{stage}_ms"))

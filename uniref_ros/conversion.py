@@ -158,6 +158,37 @@ def _is_cut_jpeg(data: np.ndarray) -> bool:
     return b"\xff\xd9" not in data.tobytes().rstrip(b"\0")[-1024:]
 
 
+_DEPTH = {
+    "16UC1": _Encoding(1, None, "u2"),
+    "mono16": _Encoding(1, None, "u2"),
+    "32FC1": _Encoding(1, None, "f4"),
+}
+
+DEPTH_ENCODINGS: tuple[str, ...] = tuple(_DEPTH)
+"""Encodings `to_depth` accepts."""
+
+
+def to_depth(message: Any) -> np.ndarray:
+    """The depths of a sensor_msgs/Image, f32 [height,width], m, 0 where unknown (0, not finite, negative, and
+    65535 mm). 16-bit samples are millimetres, floats metres. Raises ImageError."""
+    samples = depth_samples(message)
+    if samples.dtype == np.uint16:
+        depth = samples.astype(np.float32) * np.float32(0.001)
+        depth[samples == np.iinfo(np.uint16).max] = 0
+        return depth
+    return np.where(np.isfinite(samples) & (samples > 0), samples, np.float32(0))
+
+
+def depth_samples(message: Any) -> np.ndarray:
+    """The samples of a depth image as they are, u16 or f32 [height,width]. Raises ImageError."""
+    encoding = _DEPTH.get(message.encoding)
+    if encoding is None:
+        raise ImageError(
+            f"depth encoding {message.encoding!r} is not supported, expected one of {', '.join(_DEPTH)}"
+        )
+    return _pixels(message, encoding, ImageError)
+
+
 def to_mask(message: Any) -> np.ndarray:
     """The values of a mask image, uint8 or uint16 [height,width]. Raises MaskError."""
     if message.encoding not in MASK_ENCODINGS:

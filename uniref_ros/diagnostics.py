@@ -93,7 +93,7 @@ def camera_status(name: str, camera: Camera, *, stale_after: float, max_delay: f
     at. max_delay: s from stamp to result to warn at, 0 never."""
     rate_in, rate_out = camera.received.hertz(), camera.processed.hertz()
     age_50, age_95 = camera.ages.percentiles(50, 95)
-    warning = camera.silence(stale_after) or _lateness(camera, age_50, max_delay)
+    warning = camera.silence(stale_after) or _lateness(camera, age_50, max_delay) or camera.depth.warning
     level = DiagnosticStatus.WARN if warning else DiagnosticStatus.OK
     values = {
         "topic": camera.topic,
@@ -106,6 +106,7 @@ def camera_status(name: str, camera: Camera, *, stale_after: float, max_delay: f
         "clock jumps": camera.clock_jumps,
         "image size": "x".join(map(str, reversed(camera.tracker.frame_size or ()))),
         "age at publication p50/p95 (ms)": f"{_number(age_50)}/{_number(age_95)}",
+        **camera.depth.facts(),
     }
     for stage in (*STAGES, *TRACK_STAGES):
         middle, high = camera.times[stage].percentiles(50, 95)

@@ -190,6 +190,33 @@ OPTIONS: tuple[Option, ...] = (
         (1, 120),
         when="configure",
     ),
+    Option("use_depth", True, "Subscribe to depth and camera_info.", when="configure"),
+    Option(
+        "depth_tolerance",
+        0.05,
+        "Seconds by which a depth image's stamp may differ from the image's; the nearest is taken.",
+        (0.0, 10.0),
+    ),
+    Option(
+        "image_rectified",
+        "auto",
+        "Whether the image is rectified, so that camera_info's P holds for it; else its K and its distortion "
+        "do. auto: yes when the last part of the image topic's name, after remapping, has rect in it.",
+        choices=("auto", "yes", "no"),
+    ),
+    Option("points_stride", 1, "Of the depth image, points takes every so many-th row and column.", (1, 64)),
+    Option(
+        "points_organised",
+        False,
+        "Lay points out in the depth image's rows and columns, NaN where no object is; else a list.",
+    ),
+    Option("marker_lifetime", 1.0, "Seconds that a marker stands when no newer one comes.", (0.05, 3600.0)),
+    Option(
+        "publish_tf",
+        False,
+        "Publish a frame object_<id> at each object's centroid on /tf; needs the package tf2_msgs.",
+        when="configure",
+    ),
     Option("overlay_quality", 80, "JPEG quality of overlay/compressed.", (1, 100)),
     Option("diagnostics_period", 1.0, "Seconds between diagnostics.", (0.1, 60.0)),
     Option("stale_after", 2.0, "Seconds without an image until diagnostics warn.", (0.1, 3600.0)),

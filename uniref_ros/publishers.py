@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,7 @@ from sensor_msgs.msg import CompressedImage, Image, RegionOfInterest
 from uniref_model.tracking import TrackedFrame, TrackedObject, TrackState
 from uniref_model.tracking.overlay import draw_overlay
 from uniref_ros.conversion import fill_image, fill_jpeg
+from uniref_ros.geometry import Surface
 from uniref_ros.msg import TrackedObject as TrackedObjectMsg
 from uniref_ros.msg import TrackedObjectArray
 from uniref_ros.transport import overridable, quality
@@ -26,6 +29,9 @@ _STATES = {
 }
 
 
+_NOWHERE: Mapping[str, Surface] = MappingProxyType({})
+
+
 @dataclass(frozen=True)
 class Latency:
     """Milliseconds, as in TrackedObjectArray; age is -1 when unknown."""
@@ -37,8 +43,9 @@ class Latency:
     track_ms: float
 
 
-def object_message(item: TrackedObject, header: Any) -> TrackedObjectMsg:
-    """One TrackedObject message from the tracker's value; its mask carries the image's header."""
+def object_message(item: TrackedObject, header: Any, surface: Surface | None = None) -> TrackedObjectMsg:
+    """One TrackedObject message from the tracker's value; its mask carries the image's header. surface: None
+    when it has no position."""
     message = TrackedObjectMsg(
         state=_STATES[item.state],
         id=item.id,
@@ -55,20 +62,30 @@ def object_message(item: TrackedObject, header: Any) -> TrackedObjectMsg:
         x, y, width, height = (int(value) for value in item.box)
         message.box = RegionOfInterest(x_offset=x, y_offset=y, width=width, height=height)
         fill_image(message.mask, item.mask, "mono8", header)
+    if surface is not None:
+        message.has_position, message.depth_points = True, surface.count
+        for target, values in ((message.centroid, surface.centroid), (message.extent, surface.extent)):
+            target.x, target.y, target.z = (float(value) for value in values)
     return message
 
 
 def objects_message(
-    frame: TrackedFrame, header: Any, *, camera: str, dropped: int, latency: Latency
+    frame: TrackedFrame,
+    header: Any,
+    *,
+    camera: str,
+    dropped: int,
+    latency: Latency,
+    surfaces: Mapping[str, Surface] = _NOWHERE,
 ) -> TrackedObjectArray:
-    """The TrackedObjectArray message of one frame."""
+    """The TrackedObjectArray message of one frame. surfaces: by object id, of those with a position."""
     height, width = frame.size
     return TrackedObjectArray(
         header=header,
         camera=camera,
         width=width,
         height=height,
-        objects=[object_message(item, header) for item in frame.objects],
+        objects=[object_message(item, header, surfaces.get(item.id)) for item in frame.objects],
         frame_index=frame.index,
         frames_dropped=dropped,
         age_ms=latency.age_ms,
@@ -103,17 +120,19 @@ class Publishers:
         """Publish the objects, listeners or not: that the node is alive should be visible."""
         self._objects.publish(message)
 
-    def publish_pictures(self, frame: TrackedFrame, rgb: np.ndarray, header: Any, jpeg: int) -> bool:
+    def publish_pictures(
+        self, frame: TrackedFrame, rgb: np.ndarray, header: Any, jpeg: int, status: str = ""
+    ) -> bool:
         """Publish label image and overlays to those who listen; returns whether an overlay went out.
 
-        rgb: the frame, uint8 [h,w,3]. jpeg: quality, 1 to 100.
+        rgb: the frame, uint8 [h,w,3]. jpeg: quality, 1 to 100. status: written in the overlay's corner.
         """
         if _heard(self._label_image):
             labels = frame.label_image.astype(np.uint16, copy=False)
             self._label_image.publish(fill_image(Image(), labels, "mono16", header))
         plain, compressed = _heard(self._overlay), _heard(self._overlay_jpeg)
         if plain or compressed:
-            picture = draw_overlay(rgb, frame)
+            picture = draw_overlay(rgb, frame, status=status)
             if plain:
                 self._overlay.publish(fill_image(Image(), picture, "rgb8", header))
             if compressed:

@@ -1,0 +1,290 @@
+"""3-D over real topics: depth of many kinds in, positions, points and markers out, against rendered truth."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from depth_scenes import CX, CY, FX, FY, Block, sensed, view
+from fake_runtime import COLOURS, GREY
+
+pytest.importorskip("rclpy", reason="ROS 2 is not installed here (make test installs it)")
+pytest.importorskip("uniref_ros.msg", reason="the ROS package is not built here (make test builds it)")
+
+import rclpy
+from builtin_interfaces.msg import Time
+from rcl_interfaces.srv import SetParameters
+from rclpy.parameter import Parameter
+from ros_help import NodeProcess, Peer
+from sensor_msgs.msg import CameraInfo, Image, PointCloud2
+from std_msgs.msg import Header, String
+from visualization_msgs.msg import Marker, MarkerArray
+
+from uniref_ros import spatial_messages
+from uniref_ros.conversion import fill_image
+from uniref_ros.msg import TrackedObject
+
+SIZE = (240, 320)
+BOX = Block((0.1, 0.05, 1.0), (0.3, 0.24, 0.05))
+SCENE = view([BOX], SIZE)
+TRUTH, EXTENT = SCENE.truth(0)
+PICTURE = np.where((SCENE.owner == 0)[..., None], COLOURS["red"], GREY).astype(np.uint8)
+EMPTY = np.full((*SIZE, 3), GREY, np.uint8)
+PERIOD = 0.1  # s between stamps
+
+
+def info(size=SIZE, **fields) -> CameraInfo:
+    """The rendering camera's, for its picture at this size (h, w)."""
+    s = size[1] / 640
+    k = [FX * s, 0.0, (CX + 0.5) * s - 0.5, 0.0, FY * s, (CY + 0.5) * s - 0.5, 0.0, 0.0, 1.0]
+    return CameraInfo(
+        **{"width": size[1], "height": size[0], "k": k, "distortion_model": "plumb_bob", **fields}
+    )
+
+
+def depth_image(kind: str) -> Image:
+    """The scene as a sensor of this kind gives it."""
+    size = (120, 160) if "half" in kind else (480, 640) if "double" in kind else SIZE
+    metres = sensed(view([BOX], size).depth)
+    if "32FC1" in kind:
+        metres[(metres == 0) & (np.arange(size[1]) % 3 == 0)] = np.nan
+        metres[(metres == 0) & (np.arange(size[1]) % 3 == 1)] = np.inf
+        pixels = metres.astype("<f4")
+    else:
+        pixels = np.round(metres * 1000).astype("<u2")
+    encoding = "32FC1" if "32FC1" in kind else "16UC1"
+    message = Image(height=size[0], width=size[1], encoding=encoding, step=pixels.strides[0])
+    if "big-endian" in kind:
+        padded = np.zeros((size[0], pixels.strides[0] + 24), np.uint8)
+        padded[:, : pixels.strides[0]] = pixels.byteswap().view(np.uint8)
+        message.is_bigendian, message.step, pixels = 1, padded.shape[1], padded
+    message.data = pixels.tobytes()
+    return message
+
+
+class Rig(Peer):
+    """A peer with a depth camera beside its camera."""
+
+    def __init__(self, **options) -> None:
+        super().__init__(**options)
+        self.depths = self.create_publisher(Image, "depth", 5)
+        self.infos = self.create_publisher(CameraInfo, "camera_info", 5)
+        self._time = 5000.0
+
+    def meet_rig(self) -> None:
+        self.meet()
+        self.until(
+            lambda: self.depths.get_subscription_count() and self.infos.get_subscription_count(),
+            "the node's subscriptions to depth and camera_info",
+        )
+        self.prompts.publish(String(data="red"))
+
+    def header(self) -> Header:
+        self._time += PERIOD
+        stamp = Time(sec=int(self._time), nanosec=int(self._time % 1 * 1e9))
+        return Header(stamp=stamp, frame_id="camera_optical")
+
+    def see(self, depth: Image | None, camera: CameraInfo | None, picture=PICTURE, later=0.0):
+        """Publish depth, info and image of one moment; wait for the result. later: s, of the depth."""
+        header = self.header()
+        if camera is not None:
+            camera.header = header
+            self.infos.publish(camera)
+        if depth is not None:
+            moment = header.stamp.sec + header.stamp.nanosec * 1e-9 + later
+            stamp = Time(sec=int(moment), nanosec=int(moment % 1 * 1e9))
+            depth.header = Header(stamp=stamp, frame_id="camera_optical")
+            self.depths.publish(depth)
+            self.spin(0.1)
+        image = fill_image(Image(), picture, "rgb8", header)
+        self.images.publish(image)
+        return self.result_of(image)
+
+    def placed(self, depth: Image | None, camera: CameraInfo | None, **options) -> TrackedObject:
+        """See until the object has a position."""
+        for _ in range(20):
+            result = self.see(depth, camera, **options)
+            if result.objects and result.objects[0].has_position:
+                return result.objects[0]
+        raise AssertionError(f"no position; {self.status('image')}")
+
+    def put(self, name: str, value) -> None:
+        request = SetParameters.Request(parameters=[Parameter(name, value=value).to_parameter_msg()])
+        result = self.call(SetParameters, "tracker/set_parameters", request).results[0]
+        assert result.successful, result.reason
+
+
+@pytest.fixture
+def rig(tmp_path, ros) -> Iterator[Rig]:
+    """A rig whose node looks for the red box."""
+    peer = Rig()
+    with NodeProcess(tmp_path / "node.log", "diagnostics_period:=0.2", "max_delay:=0.0"):
+        peer.meet_rig()
+        yield peer
+    peer.destroy_node()
+
+
+def right(item: TrackedObject, tolerance=0.01) -> bool:
+    place = np.array([item.centroid.x, item.centroid.y, item.centroid.z])
+    extent = np.array([item.extent.x, item.extent.y])
+    return np.abs(place - TRUTH).max() < tolerance and np.abs(extent - EXTENT[:2]).max() < 0.03
+
+
+@pytest.mark.parametrize(
+    "kind", ["16UC1", "32FC1", "16UC1 big-endian", "32FC1 big-endian", "16UC1 half", "32FC1 double"]
+)
+def test_the_centroid_is_right_to_a_centimetre_for_every_kind_of_depth(rig, kind):
+    item = rig.placed(depth_image(kind), info())
+    assert right(item), (item.centroid, item.extent, TRUTH, EXTENT)
+    assert item.depth_points > 300
+
+
+def test_camera_info_for_another_size_is_scaled(rig):
+    assert right(rig.placed(depth_image("16UC1"), info((480, 640))))
+    whole = info((480, 640), binning_x=2, binning_y=2)
+    assert right(rig.placed(depth_image("16UC1"), whole))
+
+
+def test_depth_of_another_time_is_not_used_and_a_slower_one_is_while_it_fits(rig):
+    rig.placed(depth_image("16UC1"), info())
+    alone = rig.see(None, None).objects[0]  # the depth is PERIOD old, more than depth_tolerance
+    assert alone.state == TrackedObject.TRACKED and not alone.has_position and alone.depth_points == 0
+    assert "earlier than the image" in rig.status("image")["depth"]
+    assert right(rig.placed(depth_image("16UC1"), info(), later=0.03))
+    rig.put("depth_tolerance", 2.5 * PERIOD)
+    assert right(rig.placed(depth_image("16UC1"), info()))
+    found = [rig.see(None, None).objects[0].has_position for _ in range(4)]
+    assert found == [True, True, False, False]
+
+
+def test_without_a_calibrated_camera_there_is_no_position_and_diagnostics_say_why(rig):
+    assert not rig.see(depth_image("16UC1"), None).objects[0].has_position
+    status = rig.status("image")
+    assert "camera_info" in status["depth"] and "no positions" in status["message"]
+    for bad, reason in (
+        (info(k=[0.0] * 9), "calibrated"),
+        (info((480, 848)), "aspect"),
+        (info(d=[0.1] * 3), "not known"),
+    ):
+        rig.spin(0.2)
+        for _ in range(3):
+            assert not rig.see(depth_image("16UC1"), bad).objects[0].has_position
+        assert reason in rig.status("image")["depth"]
+    assert right(rig.placed(depth_image("16UC1"), info()))
+    assert rig.status("image")["depth"].startswith("used: 320x240 16UC1")
+
+
+def test_bad_depth_is_counted_and_disturbs_nothing(rig):
+    rig.placed(depth_image("16UC1"), info())
+    colour = fill_image(Image(), PICTURE, "rgb8", Header())
+    cut = depth_image("16UC1")
+    cut.data = cut.data[:1000]
+    empty = Image(encoding="16UC1")
+    for message in (colour, cut, empty):
+        item = rig.see(message, info()).objects[0]
+        assert item.state == TrackedObject.TRACKED and not item.has_position
+    rig.until(lambda: rig.status("image")["depth and camera info failed"] == "3", "the count")
+    errors = rig.status("tracker")
+    assert errors["errors: depth"] == "3" and "0x0" in errors["last error"]
+    assert right(rig.placed(depth_image("16UC1"), info()))
+
+
+def cloud_of(message: PointCloud2) -> np.ndarray:
+    names = {field.name: field for field in message.fields}
+    assert list(names) == ["x", "y", "z", "rgb", "label"] and message.point_step == 20
+    return np.frombuffer(message.data, spatial_messages.POINT).reshape(message.height, message.width)
+
+
+def test_points_are_those_of_the_object_in_its_colour_under_the_images_header(rig):
+    clouds: list[PointCloud2] = []
+    subscription = rig.create_subscription(PointCloud2, "tracker/points", clouds.append, 10)
+    rig.until(lambda: rig.count_publishers("tracker/points"), "the topic")
+
+    def fresh_cloud() -> tuple[np.ndarray, PointCloud2, TrackedObject]:
+        for _ in range(20):
+            clouds.clear()
+            item = rig.placed(depth_image("16UC1"), info())
+            rig.spin(0.3)
+            if clouds and clouds[-1].header == rig.results[-1].header:
+                return cloud_of(clouds[-1]), clouds[-1], item
+        raise AssertionError("no cloud")
+
+    points, message, item = fresh_cloud()
+    assert message.height == 1 and message.is_dense and points.size == item.depth_points
+    assert points["x"].mean() == pytest.approx(item.centroid.x, abs=1e-4)
+    assert set(np.unique(points["label"])) == {item.slot}
+    red = sum(c << s for c, s in zip(COLOURS["red"], (16, 8, 0), strict=True))
+    assert (points["rgb"] == red).mean() > 0.9
+    rig.put("points_organised", True)
+    rig.put("points_stride", 2)
+    points, message, item = fresh_cloud()
+    assert (message.height, message.width, message.is_dense) == (120, 160, False)
+    known = np.isfinite(points["z"])
+    assert known.sum() == pytest.approx(item.depth_points / 4, rel=0.1)
+    assert np.array_equal(known, points["label"] == item.slot)
+    rig.destroy_subscription(subscription)
+
+
+def test_markers_stand_where_the_object_is_and_go_with_it(rig):
+    heard: list[MarkerArray] = []
+    rig.create_subscription(MarkerArray, "tracker/markers", heard.append, 10)
+
+    def latest(picture=PICTURE) -> list[Marker]:
+        for _ in range(20):
+            heard.clear()
+            header = rig.see(depth_image("16UC1"), info(), picture=picture).header
+            rig.spin(0.3)
+            if heard and heard[-1].markers and heard[-1].markers[0].header == header:
+                return list(heard[-1].markers)
+        raise AssertionError("no markers")
+
+    markers = {marker.ns: marker for marker in latest()}
+    assert set(markers) == {"box", "contour", "text"}
+    assert all(m.action == Marker.ADD and m.lifetime.sec == 1 for m in markers.values())
+    corners = np.array([(p.x, p.y, p.z) for p in markers["box"].points])
+    assert len(corners) == 24 and np.abs(np.ptp(corners, axis=0)[:2] - EXTENT[:2]).max() < 0.03
+    line = np.array([(p.x, p.y, p.z) for p in markers["contour"].points])
+    assert len(line) >= 8 and np.abs(np.median(line[:, 2]) - TRUTH[2]) < 0.01
+    assert markers["text"].text.startswith(f"red 0.90\n{np.linalg.norm(TRUTH):.2f}")
+    assert markers["text"].pose.position.y < corners[:, 1].min()
+    gone = latest(EMPTY)
+    assert {m.ns for m in gone} == {"box", "contour", "text"} and all(m.action == Marker.DELETE for m in gone)
+
+
+def test_nothing_is_made_while_nobody_listens(ros, monkeypatch):
+    node = rclpy.create_node("quiet")
+    for name, value in (("publish_tf", False), ("points_stride", 1), ("points_organised", False)):
+        node.declare_parameter(name, value)
+    node.declare_parameter("marker_lifetime", 1.0)
+    made = []
+    monkeypatch.setattr(
+        spatial_messages, "cloud_message", lambda *a, **k: made.append("cloud") or PointCloud2()
+    )
+    monkeypatch.setattr(
+        spatial_messages.SpatialPublishers, "_publish_markers", lambda *a: made.append("markers")
+    )
+    publishers = spatial_messages.SpatialPublishers(node, "")
+    publishers.publish(None, object(), None, Header())
+    assert made == []
+    ears = [
+        node.create_subscription(PointCloud2, "quiet/points", lambda _: None, 1),
+        node.create_subscription(MarkerArray, "quiet/markers", lambda _: None, 1),
+    ]
+    for _ in range(50):
+        rclpy.spin_once(node, timeout_sec=0.05)
+        if node.count_subscribers("quiet/points") and node.count_subscribers("quiet/markers"):
+            break
+    located = type("Located", (), {"surfaces": {}})()
+    publishers.publish(None, located, None, Header())
+    assert made == ["markers", "cloud"] and ears
+    publishers.destroy()
+    node.destroy_node()
+
+
+def test_without_use_depth_the_node_does_not_listen_to_it(tmp_path, ros):
+    peer = Rig()
+    with NodeProcess(tmp_path / "node.log", "use_depth:=false"):
+        peer.meet()
+        assert peer.depths.get_subscription_count() == 0
+    peer.destroy_node()
