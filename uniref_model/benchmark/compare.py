@@ -13,8 +13,10 @@ from ..runtime import FrameFeatures, ObjectReferences, Prediction, Runtime
 from .figures import percentiles
 from .scene import boxes
 
-SCORE_TOLERANCE = 2e-3
-MIN_IOU = 0.999
+SCORE_TOLERANCE = 1e-2
+MIN_IOU = 0.99
+"""Graphs that are exported from a .safetensors file hold folded convolutions that were rounded to float16
+twice, those of the model once: up to 1e-3 of a weight. On the same weights answers agree to 1e-5."""
 
 
 def compare(
