@@ -244,7 +244,7 @@ class Camera:
         if self._publishers.publish_pictures(frame, rgb, header, jpeg, status):
             self.shown = self.last
         self._spatial.publish(frame, located, rgb, header)
-        self._vision.publish(frame, located, header)
+        self._vision.publish(frame, located, header, self.tracker.config.language_threshold)
         self.processed.tick()
 
     def _publish(

@@ -35,26 +35,25 @@ class VisionPublishers:
             qos_overriding_options=overridable(),
         )
 
-    def publish(self, frame: TrackedFrame, located: Located | None, header: Any) -> None:
+    def publish(self, frame: TrackedFrame, located: Located | None, header: Any, threshold: float) -> None:
         """Publish detections to those who listen, and the label info when it has changed: it is latched, for
-        who comes later."""
+        who comes later. threshold: score above which words count as seen."""
         if self._info is None:
             return
         names = {item.slot: item.label or item.prompt or item.id for item in frame.objects}
         if names != self._names:
             self._names = names
-            self._info.publish(self._label_info(names, header))
+            self._info.publish(self._label_info(names, header, threshold))
         if self._detections.get_subscription_count():
             self._detections.publish(self._detection_array(frame, located, header))
 
-    def _label_info(self, names: dict[int, str], header: Any) -> Any:
-        threshold = self._node.get_parameter("language_threshold").value
+    def _label_info(self, names: dict[int, str], header: Any, threshold: float) -> Any:
         return self._kinds.LabelInfo(
             header=header,
             class_map=[
                 self._kinds.VisionClass(class_id=slot, class_name=name) for slot, name in names.items()
             ],
-            threshold=max(0.0, threshold),  # 0 while the model's own holds
+            threshold=threshold,
         )
 
     def _detection_array(self, frame: TrackedFrame, located: Located | None, header: Any) -> Any:
