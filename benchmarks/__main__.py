@@ -82,11 +82,12 @@ def _run(entry: Entry, options: Options, out: Path, skip: bool) -> bool:
     try:
         with machine.Watch() as watch:
             result = entry.run(options)
+        facts["run"] = watch.report()
+        paths = results.write(entry.name + ("_full" if options.full else ""), result, facts, out)
     except Exception:  # the other entries are to run all the same
         console.print_exception()
         return False
-    facts["run"] = watch.report()
-    for path in results.write(entry.name + ("_full" if options.full else ""), result, facts, out):
+    for path in paths:
         console.print(f"  {os.path.relpath(path)}", highlight=False)
     _show(result, facts)
     return all(check.passed for check in result.checks)

@@ -7,6 +7,8 @@ import math
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from .registry import Result
 
 COLOURS = ("#0b6fa4", "#35a7d8", "#0b3c5d", "#c8553d", "#e0a458", "#7a9e4f", "#7d5ba6")
@@ -60,7 +62,9 @@ def _caption(facts: dict[str, Any]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """As JSON has it: floats of five digits, no NaN."""
+    """As JSON has it: floats of five digits, no NaN, NumPy's scalars as Python's."""
+    if isinstance(value, np.generic):
+        return _plain(value.item())
     if isinstance(value, dict):
         return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

@@ -77,8 +77,21 @@ def test_the_command_reports_stages_state_and_memory(tmp_path):
 @pytest.mark.parametrize("without", [["batching"], ["attention"], ["backbone", "text"]])
 def test_without_a_saving_the_answers_are_the_same(runtime, without):
     with undone(runtime, without) as other:
-        found = compare(runtime, other, 2, frames=2, warm_up=0)
-    assert found["worst_mask_iou"] > 0.999 and found["worst_score_difference"] < 1e-3
+        for words in (False, True):
+            found = compare(runtime, other, 2, frames=2, warm_up=0, words=words)
+            assert found["worst_mask_iou"] > 0.999 and found["worst_score_difference"] < 1e-3
+
+
+def test_a_prompt_is_encoded_again_only_where_that_saving_is_undone(runtime, monkeypatch):
+    encoded = []
+    real = runtime.encode_prompt.encode_anew
+    spy = lambda text: encoded.append(text) or real(text)  # noqa: E731
+    monkeypatch.setattr(runtime.encode_prompt, "encode_anew", spy)
+    other = Undone(runtime, ["text"])
+    compare(runtime, other, 2, frames=2, warm_up=0, words=True)
+    assert len(encoded) == 2 * 2  # two objects in two frames, of one side only
+    compare(runtime, Undone(runtime, ["batching"]), 2, frames=1, warm_up=0, words=True)
+    assert len(encoded) == 2 * 2
 
 
 def test_an_unknown_saving_or_missing_weights_are_named(runtime, tmp_path):

@@ -39,7 +39,8 @@ def test_an_unknown_entry_is_refused_by_name():
 def test_a_broken_promise_is_written_and_ends_in_an_error(tmp_path, monkeypatch):
     figure, axis = results.new_figure()
     axis.plot([1, 2])
-    result = Result({"ratio": float("nan")}, {"": figure}, [], [Check("it is flat", False, "+9 %")])
+    checks = [Check("it is flat", np.bool_(False), "+9 %")]  # what comparisons of NumPy's numbers give
+    result = Result({"ratio": np.float64("nan")}, {"": figure}, [], checks)
     monkeypatch.setattr(type(ENTRIES["soak"]), "run", lambda *_: result)
     monkeypatch.setattr(type(ENTRIES["soak"]), "missing", lambda *_: [])
     monkeypatch.setitem(ENTRIES, "soak", replace(ENTRIES["soak"], needs=()))

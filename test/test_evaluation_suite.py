@@ -66,6 +66,8 @@ def test_the_suite_scores_videos_absence_and_stills(media: Path, tmp_path: Path)
     assert set(runs) == {(c, r) for c in ("one", "two") for r in ("words", "mask", "click", "box")}
     assert min(runs.values()) > 0.8
     assert [(row["frames"], row["answered"]) for row in result["absent"]] == [(6, 0), (6, 0)]
+    assert json.loads(json.dumps(result["stills"])) == result["stills"], "no number of NumPy's own"
+    json.dumps(result)  # what the command writes
     right = {(row["reference"], row["words"]): row["right"] for row in result["stills"]}
     assert right[("words", "the red thing")] and not right[("words", "the blue thing")]
     assert right[("click", "")] and right[("box", "")]

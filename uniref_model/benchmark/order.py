@@ -44,6 +44,8 @@ class Undone(Runtime):
         self.buckets = (1,) if "batching" in self.without else inner.buckets
 
     def encode_text(self, text: str) -> LanguageReference:
+        if "text" in self.without:
+            return self.inner.encode_prompt.encode_anew(text)
         return self.inner.encode_text(text)
 
     def encode_image(self, image: np.ndarray) -> FrameFeatures:
@@ -58,10 +60,6 @@ class Undone(Runtime):
         if "backbone" in self.without:
             for _ in objects:
                 frame = self.inner.encode_image(frame.image)
-        if "text" in self.without:
-            for item in objects:
-                if item.language is not None:
-                    self.inner.encode_prompt.encode_anew("a thing to look for")
         if "batching" not in self.without:
             return self.inner.segment(frame, objects)
         return [self.inner.segment(frame, [item])[0] for item in objects]

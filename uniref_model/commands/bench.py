@@ -152,17 +152,20 @@ def _compare(
     from ..benchmark.order import undone
 
     rows = []
+    kinds = (False, True) if runtime.spec.has_text else (False,)
     with undone(runtime, without, weights) as other, Progress(console=console.status) as bar:
-        task = bar.add_task("frames", total=len(objects) * (frames + 3))
-        for count in objects:
-            rows.append(compare(runtime, other, count, frames, lambda: bar.advance(task)))
+        task = bar.add_task("frames", total=len(kinds) * len(objects) * (frames + 3))
+        for words in kinds:
+            for count in objects:
+                rows.append(compare(runtime, other, count, frames, lambda: bar.advance(task), words=words))
     table = Table(title=f"the network, ms a frame, p50; ours against without {', '.join(without)}")
-    for name in ("objects", "ours", "theirs", "ratio", "score difference", "mask IoU"):
+    for name in ("references", "objects", "ours", "theirs", "ratio", "score difference", "mask IoU"):
         table.add_column(name, justify="right")
     for row in rows:
         table.add_row(
-            str(row["objects"]), f"{row['ours_ms']['p50']:.1f}", f"{row['theirs_ms']['p50']:.1f}",
-            f"{row['ratio']:.2f}", f"{row['worst_score_difference']:.1e}", f"{row['worst_mask_iou']:.4f}",
+            row["references"], str(row["objects"]),
+            f"{row['ours_ms']['p50']:.1f}", f"{row['theirs_ms']['p50']:.1f}", f"{row['ratio']:.2f}",
+            f"{row['worst_score_difference']:.1e}", f"{row['worst_mask_iou']:.4f}",
         )  # fmt: skip
     console.output.print(table)
     return [row | {"without": sorted(without)} for row in rows]
