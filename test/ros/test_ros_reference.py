@@ -39,13 +39,15 @@ def named(section: str) -> set[str]:
 
 
 def names_of_the_tracker(peer: Peer) -> set[str]:
-    """The node's topics and services as the ROS graph knows them, written as the README writes them."""
-    lists = (
-        peer.get_publisher_names_and_types_by_node,
-        peer.get_subscriber_names_and_types_by_node,
-        peer.get_service_names_and_types_by_node,
-    )
-    found = {name for names in lists for name, _ in names("tracker", "/")}
+    """The node's topics and services as the ROS graph knows them, written as the README writes them.
+
+    By topic, not by node: asked for a node, the graph answers for the first of that name, which may be one
+    that another test has ended.
+    """
+    found = {name for name, _ in peer.get_service_names_and_types() if name.startswith("/tracker/")}
+    for name, _ in peer.get_topic_names_and_types():
+        ends = [*peer.get_publishers_info_by_topic(name), *peer.get_subscriptions_info_by_topic(name)]
+        found |= {name} if any(end.node_name == "tracker" for end in ends) else set()
     ours = {re.sub("^/tracker/", "~/", name) for name in found}
     return {name if name.startswith("~") else name.removeprefix("/") for name in ours}
 
