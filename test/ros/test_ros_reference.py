@@ -49,7 +49,7 @@ def names_of_the_tracker(peer: Peer) -> set[str]:
         ends = [*peer.get_publishers_info_by_topic(name), *peer.get_subscriptions_info_by_topic(name)]
         found |= {name} if any(end.node_name == "tracker" for end in ends) else set()
     ours = {re.sub("^/tracker/", "~/", name) for name in found}
-    return {name if name.startswith("~") else name.removeprefix("/") for name in ours}
+    return {name.removeprefix("/") for name in ours}
 
 
 def test_the_readme_names_every_topic_and_service_of_the_node(node, peer: Peer):

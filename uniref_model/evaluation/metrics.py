@@ -49,7 +49,7 @@ def mean_score(scores: Iterable[Score]) -> Score:
 def jaccard(predicted: np.ndarray, truth: np.ndarray) -> float:
     """Intersection over union of two bool [h,w] masks; 1 when both are empty."""
     union = np.count_nonzero(predicted | truth)
-    return np.count_nonzero(predicted & truth) / union if union else 1.0
+    return float(np.count_nonzero(predicted & truth) / union) if union else 1.0
 
 
 def boundary(mask: np.ndarray) -> np.ndarray:
@@ -87,7 +87,7 @@ def boundary_f(predicted: np.ndarray, truth: np.ndarray) -> float:
     near_p = cv2.dilate(outline_p.astype(np.uint8), disc) > 0
     precision = np.count_nonzero(outline_p & near_t) / count_p
     recall = np.count_nonzero(outline_t & near_p) / count_t
-    return 2 * precision * recall / (precision + recall) if precision + recall else 0.0
+    return float(2 * precision * recall / (precision + recall)) if precision + recall else 0.0
 
 
 def score_mask(predicted: np.ndarray, truth: np.ndarray, ignore: np.ndarray | None = None) -> Score:

@@ -184,9 +184,9 @@ def score_stills(
                         "object": number,
                         "reference": kind,
                         "words": words,
-                        "J": round(float(marks.j), 4),
+                        "J": round(marks.j, 4),
                         "score": score,
-                        "right": bool(marks.j > RIGHT_IOU),  # Python's own: JSON knows no other
+                        "right": marks.j > RIGHT_IOU,
                     }
                 )
                 title = f"{picture.name} {words or phrases[0]}"

@@ -170,7 +170,7 @@ def build_graphs(
     # (and with it the mask) then hangs on the last bit.
     pictures, outlines = boxes(count, size)
     images = [torch.from_numpy(picture)[None] for picture in pictures[:2]]
-    masks = [torch.from_numpy(np.stack(outlines))[:, None].float() for _ in images]
+    masks = 2 * [torch.from_numpy(np.stack(outlines))[:, None].float()]
     encode_image, encode_reference = EncodeImage(network).eval(), EncodeReference(network).eval()
     with torch.no_grad():
         frames = [_parts(encode_image(image)) for image in images]
