@@ -14,9 +14,10 @@ from typing import Any
 import pytest
 from fake_runtime import FakeColourRuntime, scene
 
-rclpy = pytest.importorskip("rclpy", reason="ROS 2 is not installed here (make test installs it)")
+pytest.importorskip("rclpy", reason="ROS 2 is not installed here (make test installs it)")
 pytest.importorskip("uniref_ros.msg", reason="the ROS package is not built here (make test builds it)")
 
+import rclpy
 from lifecycle_msgs.msg import Transition
 from lifecycle_msgs.srv import ChangeState, GetState
 from rcl_interfaces.srv import GetParameters
@@ -158,7 +159,7 @@ def test_fifty_lives_leave_nothing_behind(make_tracker, peer):
 
 
 def lives_with_the_shipped_model() -> tuple[float, float, float, float]:
-    """MB: growth over lives, then what is held active, inactive and unconfigured. Runs in a process of its own."""
+    """In MB: growth over lives, then what is held active, inactive and unconfigured."""
     rclpy.init(args=[])
     tracker_node.load_runtime = lambda model, **o: load_runtime(model, **(o | {"size": "192x320"}))
     peer = Peer()
@@ -180,10 +181,10 @@ def lives_with_the_shipped_model() -> tuple[float, float, float, float]:
 
 @needs_weights
 def test_lives_with_the_shipped_model_give_its_memory_back():
-    """In a fresh process: in this one, the holes that other tests left decide where the model's memory lies."""
+    """In a fresh process: in this one, holes that other tests left decide where the model's memory lies."""
     with ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
         growth, active, inactive, released = pool.submit(lives_with_the_shipped_model).result(timeout=120)
-    print(f"MB: {growth:+.1f} in 12 lives; active {active:.0f}, inactive {inactive:.0f}, unconfigured {released:.0f}")
+    print(f"MB: {growth:+.1f} in 12 lives; {active:.0f} active, {inactive:.0f} inactive, {released:.0f} left")
     assert growth < 8.0
     assert inactive < active - 20, "what images need is given back"
     assert released < inactive - 10, "and the model"
