@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -233,9 +234,11 @@ def test_every_part_learns_from_the_first_step():
     for layer in output.aux:
         loss = loss + layer.logits.sigmoid().mean() + layer.boxes.square().mean()
     loss.backward()
-    for name, parameter in model.named_parameters():
+    # what nouns are compared with is given, not learned
+    learned = {name: value for name, value in model.named_parameters() if value.requires_grad}
+    for name, parameter in learned.items():
         assert parameter.grad is not None and parameter.grad.isfinite().all(), name
-    silent = {name for name, parameter in model.named_parameters() if not parameter.grad.any()}
+    silent = {name for name, parameter in learned.items() if not parameter.grad.any()}
     # behind a layer that starts at zero: boxes' last layers, and the positions that only steer sampling
     # offsets
     assert all(name == "level_embed" or name.startswith("bbox_embed") for name in silent), silent
@@ -441,3 +444,35 @@ def test_efficientnet_lite0_weights_find_their_places(tmp_path):
     torch.save({"x": torch.zeros(1)}, path)
     with pytest.raises(ValueError, match="not an EfficientNet-Lite0 checkpoint"):
         load_efficientnet_lite0(path)
+
+
+def test_nouns_reach_rows_with_words_only(nano, inputs):
+    """The classes' map matters to a row with words, and to no other, to the last bit."""
+    features, language, references = inputs
+    assert features.classes.shape == (2, 1282, SIZE[0] // 32, SIZE[1] // 32)
+    assert language.noun.shape == (2, 1281)
+    mask = MaskReference.join(references)
+    use = torch.tensor([1.0, 0.0])
+
+    def fused(classes):
+        levels = nano.fusion.fuse_levels(features.levels, language, mask, use, None, "parallel")
+        return levels, nano.nouns.add(levels, classes, language.noun, use)
+
+    before, after = fused(features.classes)
+    for level in range(3):
+        assert (after[level][0] != before[level][0]).any()
+        assert torch.equal(after[level][1], before[level][1])
+    assert after[3] is before[3]
+    logits = nano.segment(features, language, mask, use).logits
+    features = replace(features, classes=features.classes.flip(3))
+    changed = nano.segment(features, language, mask, use).logits
+    assert (changed[0] != logits[0]).any() and torch.equal(changed[1], logits[1])
+
+
+def test_models_without_nouns_have_no_part_of_them():
+    values = ModelConfig.from_name("uniref_nano").to_dict()
+    values["nouns"]["features"] = 0
+    model = build(ModelConfig.from_dict(values))
+    features, language, _ = make_inputs(model)
+    assert features.classes is None and language.noun is None
+    assert not any(name.startswith("nouns.") for name in model.state_dict())

@@ -113,10 +113,10 @@ def test_class_groups_hold_what_they_name() -> None:
     from uniref_model.training.classes import GROUPS, class_names, vocabularies
 
     names = class_names()
-    cover = vocabularies(names)[1]
+    words, cover = vocabularies(names)
 
     def of(word: str) -> set[str]:
-        row = len(names) + list(GROUPS).index(word)
+        row = words.index(word, len(names))
         return {names[i] for i in cover[row].nonzero()[:, 0].tolist()}
 
     assert of("cat") == {"tabby", "tiger cat", "persian cat", "siamese cat", "egyptian cat"}
@@ -125,7 +125,10 @@ def test_class_groups_hold_what_they_name() -> None:
     assert {"sports car", "convertible"} <= of("car") and {"fire engine", "pickup"} <= of("truck")
     assert {"airliner", "warplane"} == of("airplane") and "daisy" in of("flower")
     assert of("train") == {"bullet train", "electric locomotive", "steam locomotive"}
-    assert (cover[len(names) :].sum(0) <= 1).all(), "no class is in two groups"
+    first = len(names) + len(GROUPS)
+    assert (cover[len(names) : first].sum(0) <= 1).all(), "no class is in two of these groups"
+    assert of("horse") == {"sorrel"} and {"moped", "motor scooter"} == of("motorcycle")
+    assert of("dog") | of("cat") < of("animal") and not of("animal") & of("car")
 
 
 @needs_timm
@@ -139,11 +142,12 @@ def test_the_teacher_gives_every_cell_a_distribution_and_stays_frozen() -> None:
     assert not any(parameter.requires_grad for parameter in teacher.parameters())
 
 
+@needs_timm
 def test_class_names_teach_pixels_and_words() -> None:
     """With a fixed opinion of the teacher the loss falls, and gradients reach pixels and words alike."""
     from uniref_model.network.text import Resizer
     from uniref_model.training.auxiliary import AlignmentHead
-    from uniref_model.training.classes import CLASSES, ClassNames, vocabularies
+    from uniref_model.training.classes import CLASSES, ClassNames, class_names, vocabularies
 
     class Network(torch.nn.Module):
         def __init__(self) -> None:
@@ -159,7 +163,7 @@ def test_class_names_teach_pixels_and_words() -> None:
 
     torch.manual_seed(0)
     network, align = Network(), AlignmentHead(32, levels=3)
-    words, cover = vocabularies([str(i) for i in range(CLASSES)])
+    words, cover = vocabularies(class_names())
     hidden, attention = torch.randn(len(words), 4, 16), torch.ones(len(words), 4, dtype=torch.int64)
     names = ClassNames(Opinion(), cover, hidden, attention)
     optimiser, losses = torch.optim.Adam([*network.parameters(), *align.parameters()], 1e-2), []
@@ -191,3 +195,53 @@ def test_a_step_with_every_new_term_is_finite(tmp_path: Path) -> None:
     loss, figures = model(Tensors.of(batch, words, torch.device("cpu")))
     loss.backward()
     assert torch.isfinite(loss) and figures["contour"] > 0 and figures["presence"] > 0
+
+
+@needs_timm
+def test_nouns_say_what_the_classifier_says() -> None:
+    """Filled from a made-up classifier, a phrase with a class's name says what that class's logit says."""
+    from uniref_model.network.config import NounsConfig
+    from uniref_model.network.nouns import CONTRAST, OPINION, Nouns
+    from uniref_model.training.classes import CLASSES, ClassTeacher, class_names, vocabularies
+    from uniref_model.training.nouns import WITHOUT_CLASS, fill
+
+    torch.manual_seed(0)
+    teacher = ClassTeacher()
+    torch.nn.init.normal_(teacher.body.classifier.bias)
+    teacher.body.bn2.running_mean.normal_()
+    teacher.body.bn2.running_var.uniform_(0.5, 2)
+    words = [*dict.fromkeys((*vocabularies(class_names())[0], *WITHOUT_CLASS))]
+
+    def embed(texts):  # every noun a direction of its own
+        hidden = torch.zeros(len(texts), 2, len(words))
+        for row, text in enumerate(texts):
+            hidden[
+                row, 0, max((i for i, word in enumerate(words) if word in text), key=lambda i: len(words[i]))
+            ] = 50
+        return hidden, torch.tensor([[1, 0]] * len(texts))
+
+    nouns = Nouns(NounsConfig(1280, scatter=CLASSES), 320, len(words), channels=8, levels=3)
+    nouns.reset_parameters()
+    fill(nouns, teacher, embed)
+    assert {name for name, value in nouns.named_parameters() if value.requires_grad} == {
+        f"spread.{level}.weight" for level in range(3)
+    }
+    features = torch.rand(1, 320, 2, 3)
+    body = teacher.body
+    seen = body.bn2(body.conv_head(features))
+    logits = torch.nn.functional.conv2d(seen, body.classifier.weight[:, :, None, None], body.classifier.bias)
+    logits = logits - logits.mean(1, keepdim=True)
+    spread = logits.square().mean(1).sqrt()
+    classes = nouns.look(features)
+    torch.testing.assert_close(classes[:, -1], spread, rtol=1e-3, atol=1e-3)
+    vectors = torch.cat((body.classifier.weight, body.classifier.bias[:, None]), 1)
+    vectors = vectors - vectors.mean(0)
+    for index in (7, 340, 999):  # cock, zebra, toilet tissue
+        told = nouns.compare(classes, nouns.name(*embed([f"the {class_names()[index]}"])))
+        size = vectors.norm(dim=1).median() / vectors[index].norm()
+        torch.testing.assert_close(told[:, 1] * OPINION, logits[:, index] * size, rtol=0.05, atol=0.05)
+        torch.testing.assert_close(
+            told[:, 0] * CONTRAST, logits[:, index] * size / spread, rtol=0.05, atol=0.05
+        )
+    nothing = nouns.compare(classes, nouns.name(*embed(["the object"])))
+    assert nothing.abs().max() < 0.02

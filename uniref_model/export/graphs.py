@@ -17,7 +17,14 @@ import torch
 from torch import Tensor, nn
 
 from uniref_model.benchmark.scene import boxes
-from uniref_model.export.shared import SHARED_MODES, Attend, SegmentShared, query_of, values_of_objects
+from uniref_model.export.shared import (
+    SHARED_MODES,
+    Attend,
+    SegmentShared,
+    query_of,
+    take_language,
+    values_of_objects,
+)
 from uniref_model.network.config import LEVELS
 from uniref_model.network.model import ImageFeatures, UniRef
 from uniref_model.network.text import LanguageReference
@@ -49,15 +56,19 @@ class Frame(NamedTuple):
     levels: list[Tensor]
     keys: list[Tensor]
     embeds: list[Tensor]
-    query: Tensor | None
+    more: dict[str, Tensor]  # "query", "classes": where the model has them
 
 
-def _parts(answer: tuple[Tensor, ...]) -> Frame:
+def _parts(network: UniRef, answer: tuple[Tensor, ...]) -> Frame:
     levels, keys, embeds = (
         list(answer[1 + part : 1 + part + LEVELS]) for part in range(0, 3 * LEVELS, LEVELS)
     )
-    query = answer[1 + 3 * LEVELS :]
-    return Frame(answer[0], levels, keys, embeds, query[0] if query else None)
+    names = [
+        name
+        for name, there in (("query", network.fusion.projects_ahead), ("classes", network.nouns is not None))
+        if there
+    ]
+    return Frame(answer[0], levels, keys, embeds, dict(zip(names, answer[1 + 3 * LEVELS :], strict=True)))
 
 
 class _Part(nn.Module):
@@ -81,18 +92,19 @@ class _Part(nn.Module):
 
 class EncodeImage(_Part):
     """image uint8 [1,H,W,3] -> what a frame gives to every object, as a frame to look at and as a reference:
-    lateral [1,8,H/4,W/4], src0..3 [1,C,h_l,w_l], key0..3 [1,T_l,K], embed0..3 [1,C], and query [1,S,I] where
-    the model projects ahead."""
+    lateral [1,8,H/4,W/4], src0..3 [1,C,h_l,w_l], key0..3 [1,T_l,K], embed0..3 [1,C], query [1,S,I] where the
+    model projects ahead, and classes [1,D+2,H/32,W/32] where it looks for nouns."""
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         fusion = self.network.fusion
         features = self.network.encode_image(self.normalise(image))
         levels = features.levels
         keys, _, embeds = self.network.value_encoder.keys(levels, None)
-        if not fusion.projects_ahead:
-            return (features.lateral, *levels, *keys, *embeds)
-        keys = [fusion.project_keys(key) for key in keys]
-        return (features.lateral, *levels, *keys, *embeds, query_of(fusion, levels))
+        more = () if features.classes is None else (features.classes,)
+        if fusion.projects_ahead:
+            keys = [fusion.project_keys(key) for key in keys]
+            more = (query_of(fusion, levels), *more)
+        return (features.lateral, *levels, *keys, *embeds, *more)
 
 
 class EncodeReference(_Part):
@@ -120,16 +132,15 @@ class Segment(_Part):
         self,
         lateral: Tensor,
         levels: list[Tensor],
-        words: Tensor,
-        word_mask: Tensor,
-        sentence: Tensor,
+        classes: Tensor | None,
+        language: LanguageReference,
         use_language: Tensor,
         keys: list[Tensor],
         values: list[Tensor],
         embeds: list[Tensor],
         use_reference: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
-        count = words.shape[0]
+        count = language.words.shape[0]
         features = ImageFeatures(
             images=lateral,
             image_size=self.size,
@@ -137,6 +148,7 @@ class Segment(_Part):
             lateral=lateral.expand(count, -1, -1, -1),
             levels=[level.expand(count, -1, -1, -1) for level in levels],
             padding=None,
+            classes=classes,
         )
         weight = use_reference[:, :, None]
         total = weight.sum(1).clamp(min=1)
@@ -149,7 +161,7 @@ class Segment(_Part):
         )
         output = self.network.segment(
             features,
-            LanguageReference(words, word_mask == 0, sentence),
+            language,
             mask,
             use_language=use_language,
             use_mask=use_reference.amax(1),
@@ -173,19 +185,21 @@ def build_graphs(
     masks = 2 * [torch.from_numpy(np.stack(outlines))[:, None].float()]
     encode_image, encode_reference = EncodeImage(network).eval(), EncodeReference(network).eval()
     with torch.no_grad():
-        frames = [_parts(encode_image(image)) for image in images]
+        frames = [_parts(network, encode_image(image)) for image in images]
         values = [
             encode_reference(image, mask, *frame.levels)
             for image, mask, frame in zip(images, masks, frames, strict=True)
         ]
     frame = frames[0]
     sources = named("src", frame.levels)
-    query = {} if frame.query is None else {"query": frame.query}
+    query = {name: value for name, value in frame.more.items() if name == "query"}
+    classes = {name: value for name, value in frame.more.items() if name == "classes"}
     words = torch.randn(count, config.text.max_words, config.hidden)
     language = {
         "words": words,
         "word_mask": torch.ones(count, config.text.max_words),
         "sentence": words.mean(1),
+        **({"noun": torch.randn(count, network.config.nouns.features + 1) / 16} if classes else {}),
         "use_language": torch.ones(count),
     }
 
@@ -207,7 +221,7 @@ def build_graphs(
         "encode_image": Graph(
             encode_image,
             {"image": images[0]},
-            ["lateral", *sources, *named("key", frame.keys), *named("embed", frame.embeds), *query],
+            ["lateral", *sources, *named("key", frame.keys), *named("embed", frame.embeds), *frame.more],
         ),
         "encode_reference": Graph(
             encode_reference,
@@ -217,7 +231,15 @@ def build_graphs(
         ),
         "segment": Graph(
             SegmentFlat(network, size, all_masks).eval(),
-            {"lateral": frame.lateral, **sources, **language, **references, **means, **use_reference},
+            {
+                "lateral": frame.lateral,
+                **sources,
+                **classes,
+                **language,
+                **references,
+                **means,
+                **use_reference,
+            },
             outputs,
             frozenset({*language, *references, *means, *use_reference}),
         ),
@@ -238,7 +260,16 @@ def build_graphs(
         attended = {"attended": graphs[ATTEND[1]].module(*graphs[ATTEND[1]].inputs.values())[0]}
     graphs["segment_shared"] = Graph(
         SegmentShared(network, size, shapes).eval(),
-        {"lateral": frame.lateral, **sources, **query, **language, **attended, **means, **use_reference},
+        {
+            "lateral": frame.lateral,
+            **sources,
+            **query,
+            **classes,
+            **language,
+            **attended,
+            **means,
+            **use_reference,
+        },
         outputs,
         frozenset({*language, *attended, *means, *use_reference}),
     )
@@ -250,10 +281,10 @@ class SegmentFlat(Segment):
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         lateral, levels, rest = inputs[0], list(inputs[1 : 1 + LEVELS]), inputs[1 + LEVELS :]
-        words, word_mask, sentence, use_language = rest[:4]
-        keys, values, embeds = (list(rest[4 + part : 4 + part + LEVELS]) for part in (0, LEVELS, 2 * LEVELS))
+        classes, language, use_language, rest = take_language(self.network, rest)
+        keys, values, embeds = (list(rest[part : part + LEVELS]) for part in (0, LEVELS, 2 * LEVELS))
         return super().forward(
-            lateral, levels, words, word_mask, sentence, use_language, keys, values, embeds, rest[-1]
+            lateral, levels, classes, language, use_language, keys, values, embeds, rest[-1]
         )
 
 

@@ -194,7 +194,7 @@ def _write_text(network: UniRef, folder: Path, options: ExportOptions, tokenizer
     export_text(
         WordsAndSentence(encoder, network.embed_words),
         folder / "encode_text.onnx",
-        ["words", "sentence"],
+        ["words", "sentence", *(["noun"] if network.nouns is not None else [])],
         config.max_words,
         "text_weights.bin",
         storage,

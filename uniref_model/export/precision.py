@@ -31,7 +31,7 @@ _SUMS = frozenset({"ReduceMean", "ReduceSum", "InstanceNormalization", "GlobalAv
 _MAKERS = frozenset({"Constant", "ConstantOfShape", "Range"})  # their type is inside an attribute
 _BORDERS = frozenset({"LayerNormalization", "Softmax", "GridSample", *_SUMS})
 _RESULTS = ("score", "box", "mask_logits")
-_STATE = ("lateral", "src", "key", "value", "embed", "query")
+_STATE = ("lateral", "src", "key", "value", "embed", "query", "classes")
 """How inputs and outputs that carry features from graph to graph begin: in float16 graphs they are float16.
 All others stay float32, and so do these in bfloat16 graphs, because numpy has no bfloat16."""
 

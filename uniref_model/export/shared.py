@@ -10,6 +10,8 @@ Shapes as in graphs.py; S = tokens of all levels, I = width of the attention (he
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
@@ -19,6 +21,7 @@ from uniref_model.network.config import LEVELS
 from uniref_model.network.deformable import flatten_levels
 from uniref_model.network.fusion import MASKED, UniFusion
 from uniref_model.network.model import UniRef
+from uniref_model.network.text import LanguageReference
 from uniref_model.network.value_encoder import Fuser, ValueEncoder
 
 SHARED_MODES = ("parallel", "parallel_multiply")
@@ -104,6 +107,21 @@ class Attend(nn.Module):
         return x.flatten(2)
 
 
+def take_language(
+    network: UniRef, inputs: Sequence[Tensor]
+) -> tuple[Tensor | None, LanguageReference, Tensor, Sequence[Tensor]]:
+    """The graph inputs that come after the frame's levels: classes, the words, use_language, and the rest."""
+    classes = None
+    if network.nouns is not None:
+        classes, *inputs = inputs
+    words, word_mask, sentence, *inputs = inputs
+    noun = None
+    if network.nouns is not None:
+        noun, *inputs = inputs
+    use_language, *inputs = inputs
+    return classes, LanguageReference(words, word_mask == 0, sentence, noun), use_language, inputs
+
+
 def query_of(fusion: UniFusion, levels: list[Tensor]) -> Tensor:
     """What a frame's features [1, C, h, w] look at references with: [1, S, I]."""
     return fusion.attn.q_proj(fusion.norm_v(flatten_levels(levels)))
@@ -123,10 +141,11 @@ class SegmentShared(nn.Module):
         levels, inputs = list(inputs[:LEVELS]), inputs[LEVELS:]
         fusion = self.network.fusion
         query = inputs[0] if fusion.projects_ahead else query_of(fusion, levels)
-        words, word_mask, sentence, use_language, attended, *embeds, use_reference = inputs[
-            1 if fusion.projects_ahead else 0 :
-        ]
-        by_words = self.attend_words(query, words, word_mask)
+        classes, language, use_language, rest = take_language(
+            self.network, inputs[1 if fusion.projects_ahead else 0 :]
+        )
+        attended, *embeds, use_reference = rest
+        by_words = self.attend_words(query, language.words, language.padding)
         uses = torch.stack((use_language, use_reference.amax(1)), 1)  # [N, 2]
         x = flatten_levels(levels)  # [1, S, C]
         fused = []
@@ -134,18 +153,28 @@ class SegmentShared(nn.Module):
         total = weight.sum(1).clamp(min=1)
         sizes = [height * width for height, width in self.shapes]
         parts = zip(*(y.split(sizes, 1) for y in (x, by_words, attended)), strict=True)
-        for (tokens, language, mask), embed in zip(parts, embeds, strict=True):
+        for (tokens, told, mask), embed in zip(parts, embeds, strict=True):
             mean = (embed * weight).sum(1) / total
-            fused.append(self.fuse(tokens, language, mask, torch.stack((sentence, mean), 1), uses))
+            fused.append(self.fuse(tokens, told, mask, torch.stack((language.sentence, mean), 1), uses))
+        if classes is not None:
+            fused = self.add_nouns(fused, classes, language.noun, use_language)
         return self.rest(fused, lateral)
 
-    def attend_words(self, query: Tensor, words: Tensor, word_mask: Tensor) -> Tensor:
-        """query [1,S,I], words [N,L,C], word_mask [N,L] -> [N,S,I]."""
+    def add_nouns(
+        self, fused: list[Tensor], classes: Tensor, noun: Tensor, use_language: Tensor
+    ) -> list[Tensor]:
+        """`Nouns.add` on levels as tokens [N, h * w, C]."""
+        maps = [x.transpose(1, 2).unflatten(2, shape) for x, shape in zip(fused, self.shapes, strict=True)]
+        maps = self.network.nouns.add(maps, classes, noun, use_language)
+        return [x.flatten(2).transpose(1, 2) for x in maps]
+
+    def attend_words(self, query: Tensor, words: Tensor, padding: Tensor) -> Tensor:
+        """query [1,S,I], words [N,L,C], padding [N,L] bool -> [N,S,I]."""
         fusion, attention = self.network.fusion, self.network.fusion.attn
         q, k, v = (
             attention.split(x) for x in (query, fusion.project_keys(words), fusion.project_values(words))
         )
-        bias = ((1 - word_mask) * MASKED)[:, None, None]
+        bias = (padding.to(q.dtype) * MASKED)[:, None, None]
         # multiplied as [1, heads, S, c] by [N, heads, c, L]: the query is never repeated
         x = (q @ k.transpose(2, 3) * q.shape[-1] ** -0.5 + bias).softmax(-1) @ v
         return x.transpose(1, 2).flatten(2)

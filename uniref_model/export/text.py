@@ -53,16 +53,18 @@ class HiddenStates(nn.Module):
 
 
 class WordsAndSentence(nn.Module):
-    """ids, mask [1,L] int64 -> words [1,L,C], sentence [1,C]: text encoder, then `UniRef.embed_words`."""
+    """ids, mask [1,L] int64 -> words [1,L,C], sentence [1,C], and noun [1,D+1] where the model looks for
+    nouns: text encoder, then `UniRef.embed_words`."""
 
     def __init__(self, encoder: nn.Module, embed_words: nn.Module) -> None:
         super().__init__()
         self.hidden = HiddenStates(encoder)
         self.embed_words = embed_words
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, input_ids: Tensor, attention_mask: Tensor) -> tuple[Tensor, ...]:
         language = self.embed_words(self.hidden(input_ids, attention_mask), attention_mask)
-        return language.words, language.sentence
+        parts = (language.words, language.sentence, language.noun)
+        return tuple(part for part in parts if part is not None)
 
 
 def export_text(

@@ -68,6 +68,15 @@ class FusionConfig:
 
 
 @dataclass(frozen=True)
+class NounsConfig:
+    """network/nouns.py; without `features` the model has no such part (the authors' have none)."""
+
+    features: int = 0  # width of the classifier's last layer
+    scatter: int = 128  # directions in which the spread of the classes is measured
+    levels: int = 3  # feature levels, from the finest on, that are told
+
+
+@dataclass(frozen=True)
 class TransformerConfig:
     encoder_layers: int = 6
     decoder_layers: int = 6
@@ -93,6 +102,7 @@ class ModelConfig:
     text: TextConfig = field(default_factory=TextConfig)
     value_encoder: ValueEncoderConfig = field(default_factory=ValueEncoderConfig)
     fusion: FusionConfig = field(default_factory=FusionConfig)
+    nouns: NounsConfig = field(default_factory=NounsConfig)
     transformer: TransformerConfig = field(default_factory=TransformerConfig)
     mask_head: MaskHeadConfig = field(default_factory=MaskHeadConfig)
 

@@ -21,6 +21,7 @@ from uniref_model.network.deformable import (
 )
 from uniref_model.network.fusion import UniFusion
 from uniref_model.network.mask_head import ImageSize, MaskHead
+from uniref_model.network.nouns import Nouns
 from uniref_model.network.positions import grid_code, resize_padding
 from uniref_model.network.text import LanguageReference, Resizer, build_text_encoder, encode_tokens
 from uniref_model.network.two_stage import Proposals, TwoStage
@@ -39,6 +40,7 @@ class ImageFeatures:
     lateral: Tensor  # [B, 8, H / 4, W / 4]: what the mask head takes from res2
     levels: list[Tensor]  # src0..src3, [B, C, h, w] at strides 8, 16, 32, 64
     padding: list[Tensor] | None  # [B, h, w] bool a level, True = padding; None: no image has any
+    classes: Tensor | None = None  # [B, D + 2, H / 32, W / 32] for models that look for nouns (nouns.py)
 
     def select(self, index: Tensor) -> ImageFeatures:
         """The frames `index` [N] (int64), as a batch of N: one row for each (frame, object) pair."""
@@ -50,6 +52,7 @@ class ImageFeatures:
             lateral=self.lateral[index],
             levels=[level[index] for level in self.levels],
             padding=None if self.padding is None else [padding[index] for padding in self.padding],
+            classes=None if self.classes is None else self.classes[index],
         )
 
 
@@ -105,6 +108,11 @@ class UniRef(nn.Module):
         self.resizer = Resizer(config.text.hidden, channels)
         self.value_encoder = ValueEncoder(config.value_encoder, channels)
         self.fusion = UniFusion(config.fusion, channels)
+        self.nouns = None
+        if config.nouns.features > 0:
+            self.nouns = Nouns(
+                config.nouns, config.backbone.channels[-1], config.text.hidden, channels, config.nouns.levels
+            )
         self.level_embed = nn.Parameter(torch.empty(LEVELS, channels))
         self.encoder = DeformableEncoder(transformer, channels)
         self.two_stage = TwoStage(channels)
@@ -138,6 +146,8 @@ class UniRef(nn.Module):
         # Deformable DETR: first decoder layer's boxes start smaller than their references
         nn.init.constant_(self.bbox_embed[0].layers[-1].bias[2:], -2.0)
         self.fusion.reset_parameters()
+        if self.nouns is not None:
+            self.nouns.reset_parameters()
         self.mask_head.reset_parameters()
 
     # ---- frames ----
@@ -150,6 +160,7 @@ class UniRef(nn.Module):
         """
         image_size = _unpadded_size(images, pad_mask)
         res2, *maps = self.backbone(images)
+        classes = None if self.nouns is None else self.nouns.look(maps[-1])
         maps.append(maps[-1])  # the fourth level is made of the raw last map, not of the projected third
         levels = [project(features) for project, features in zip(self.input_proj, maps, strict=True)]
         padding = None
@@ -157,13 +168,16 @@ class UniRef(nn.Module):
             padding = [resize_padding(pad_mask, tuple(level.shape[-2:])) for level in levels[:-1]]
             # the authors take the coarsest mask from the finest level's, not from the image's
             padding.append(resize_padding(padding[0], tuple(levels[-1].shape[-2:])))
-        return ImageFeatures(images, image_size, res2, self.mask_head.lateral_conv(res2), levels, padding)
+        return ImageFeatures(
+            images, image_size, res2, self.mask_head.lateral_conv(res2), levels, padding, classes
+        )
 
     # ---- references ----
 
     def embed_words(self, hidden: Tensor, attention: Tensor) -> LanguageReference:
         """A text encoder's hidden state [N, L, Dt] and attention [N, L] (1 = word) -> reference."""
-        return self.resizer(hidden, attention)
+        language = self.resizer(hidden, attention)
+        return language if self.nouns is None else replace(language, noun=self.nouns.name(hidden, attention))
 
     def encode_text(self, ids: Tensor, attention: Tensor) -> LanguageReference:
         """Token ids and attention [N, L] -> reference. RuntimeError where the model was built without text
@@ -220,6 +234,8 @@ class UniRef(nn.Module):
         fused = self.fusion.fuse_levels(
             features.levels, language, mask, use_language, use_mask, fusion or self.config.fusion.mode
         )
+        if self.nouns is not None and language is not None:
+            fused = self.nouns.add(fused, features.classes, language.noun, use_language)
         return self.segment_fused(fused, features, masks)
 
     def segment_fused(

@@ -41,10 +41,12 @@ class LanguageReference:
     words: Tensor  # [N, L, C]
     padding: Tensor  # [N, L] bool, True = not a word
     sentence: Tensor  # [N, C] mean of the words
+    noun: Tensor | None = None  # [N, D + 1] for models that look for nouns (network/nouns.py)
 
     def select(self, index: Tensor) -> LanguageReference:
         """The rows `index` [M] (int64), as a batch of M."""
-        return LanguageReference(self.words[index], self.padding[index], self.sentence[index])
+        noun = None if self.noun is None else self.noun[index]
+        return LanguageReference(self.words[index], self.padding[index], self.sentence[index], noun)
 
 
 def build_text_encoder(config: TextConfig) -> nn.Module:

@@ -140,7 +140,8 @@ class ModelSpec:
 
 @dataclass(frozen=True, eq=False)
 class LanguageReference:
-    """An encoded prompt: words f32 [L,C], word_mask f32 [L] (1 = word, 0 = padding), sentence f32 [C].
+    """An encoded prompt: words f32 [L,C], word_mask f32 [L] (1 = word, 0 = padding), sentence f32 [C],
+    noun f32 [D+1] where the model looks for nouns.
 
     truncated: the prompt had more tokens than `max_words`, and the rest was dropped.
     """
@@ -149,13 +150,14 @@ class LanguageReference:
     word_mask: np.ndarray
     sentence: np.ndarray
     truncated: bool = False
+    noun: np.ndarray | None = None
 
 
 @dataclass(frozen=True, eq=False)
 class FrameFeatures:
     """One encoded frame: image uint8 [H,W,3] RGB at model size, lateral [1,8,H/4,W/4], levels 4 x
     [1,C,Hl,Wl]; what every reference made from it shares: keys 4 x [T_l,K] and embeds 4 x [C]; query [1,S,I],
-    where the runtime has it made beforehand.
+    where the runtime has it made beforehand; classes [1,D+2,H/32,W/32], where the model looks for nouns.
 
     The arrays belong to the runtime that made them (another runtime may keep device handles there): only pass
     them back.
@@ -167,6 +169,7 @@ class FrameFeatures:
     keys: tuple[Any, ...] = field(default=(), kw_only=True)
     embeds: tuple[Any, ...] = field(default=(), kw_only=True)
     query: Any = field(default=None, kw_only=True)
+    classes: Any = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, eq=False)

@@ -177,6 +177,7 @@ class OnnxRuntime(Runtime):
             keys=tuple(out[f"key{level}"][0] for level in _LEVELS),
             embeds=tuple(out[f"embed{level}"][0] for level in _LEVELS),
             query=out.get("query"),
+            classes=out.get("classes"),
         )
 
     def encode_reference(self, frame: FrameFeatures, masks: np.ndarray) -> list[MaskReference]:
@@ -255,6 +256,8 @@ class OnnxRuntime(Runtime):
             attend(self._batch, self._chunks, frame, objects, batch.inputs["attended"])
             if frame.query is not None:
                 shared["query"] = frame.query
+        if frame.classes is not None:
+            shared["classes"] = frame.classes
         out = batch.run(shared)
         return [
             Prediction(float(out["score"][row]), out["box"][row], out["mask_logits"][row])
@@ -273,7 +276,11 @@ class OnnxRuntime(Runtime):
             ids, attention, truncated = self._tokenizer(text)
             out = self._batch("encode_text", 1).run({"input_ids": ids, "attention_mask": attention})
         return LanguageReference(
-            out["words"][0], attention[0].astype(np.float32), out["sentence"][0], truncated=truncated
+            out["words"][0],
+            attention[0].astype(np.float32),
+            out["sentence"][0],
+            truncated=truncated,
+            noun=out["noun"][0] if "noun" in out else None,
         )
 
     def _batch(self, graph: str, bucket: int) -> Batch:
@@ -317,7 +324,7 @@ class OnnxRuntime(Runtime):
 
 
 OBJECT_INPUTS = (
-    "masks", "word", "sentence", "use_", "key", "value", "embed",
+    "masks", "word", "sentence", "noun", "use_", "key", "value", "embed",
     "attended", "first_value", "previous_value",
 )  # fmt: skip
 """How the names of inputs that depend on objects begin."""
@@ -342,6 +349,8 @@ def write_object(inputs: dict[str, np.ndarray], row: int, item: ObjectReferences
     if language is not None:
         inputs["words"][row] = language.words
         inputs["sentence"][row] = language.sentence
+        if language.noun is not None:
+            inputs["noun"][row] = language.noun
     for place, reference in enumerate((item.first, item.previous)):
         inputs["use_reference"][row, place] = reference is not None
         if reference is None:

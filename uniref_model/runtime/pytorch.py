@@ -209,7 +209,10 @@ class TorchRuntime(Runtime):
                 language, mask = self._references([objects[row] for row in rows])
                 mode = network.config.fusion.mode
                 levels = frame.features.levels
-                fused.append(network.fusion.fuse_levels(levels, language, mask, None, None, mode))
+                parts = network.fusion.fuse_levels(levels, language, mask, None, None, mode)
+                if network.nouns is not None and language is not None:
+                    parts = network.nouns.add(parts, frame.features.classes, language.noun, None)
+                fused.append(parts)
             joined = [torch.cat(parts) for parts in zip(*fused, strict=True)]
             output = network.segment_fused(joined, frame.features, "all" if self.all_masks else "best")
         scores, boxes = output.scores.tolist(), output.box.cpu().numpy()
@@ -245,8 +248,11 @@ class TorchRuntime(Runtime):
             if network.text_encoder is None:
                 raise ModelFileError(f"model {self.spec.name!r} was stored without text encoder: use masks")
             language = network.encode_text(*(torch.from_numpy(x).to(self.device) for x in (ids, attention)))
-        words, sentence = (x[0].cpu().numpy() for x in (language.words, language.sentence))
-        return LanguageReference(words, attention[0].astype(np.float32), sentence, truncated=truncated)
+        words, sentence, noun = (
+            None if x is None else x[0].cpu().numpy()
+            for x in (language.words, language.sentence, language.noun)
+        )
+        return LanguageReference(words, attention[0].astype(np.float32), sentence, truncated, noun)
 
     def _open_tokenizer(self) -> Tokenizer:
         path = None if self._tokenizer is None else Path(self._tokenizer)
@@ -343,4 +349,5 @@ def _stack_words(languages: Sequence[LanguageReference], device: torch.device) -
         stack([language.words for language in languages]),
         stack([language.word_mask for language in languages]) == 0,
         stack([language.sentence for language in languages]),
+        None if languages[0].noun is None else stack([language.noun for language in languages]),
     )

@@ -78,6 +78,60 @@ GROUPS: dict[str, tuple[tuple[int, int], ...]] = {
     "flower": ((985, 986),),
 }
 
+# The same by the classes' names: what of COCO's 80 names and of a household is not among the above.
+NAMED_GROUPS: dict[str, tuple[str, ...]] = {
+    "person": (
+        "ballplayer",
+        "groom",
+        "scuba diver",
+        "academic gown",
+        "jersey",
+        "suit",
+        "sweatshirt",
+        "jean",
+        "kimono",
+        "lab coat",
+        "miniskirt",
+        "abaya",
+        "sarong",
+    ),
+    "horse": ("sorrel",),
+    "cow": ("ox", "water buffalo"),
+    "sheep": ("ram", "bighorn"),
+    "pig": ("hog", "wild boar"),
+    "elephant": ("indian elephant", "african elephant", "tusker"),
+    "motorcycle": ("moped", "motor scooter"),
+    "couch": ("studio couch",),
+    "table": ("dining table", "desk"),
+    "tv": ("television", "screen", "monitor"),
+    "laptop computer": ("laptop", "notebook"),
+    "cell phone": ("cellular telephone",),
+    "fridge": ("refrigerator",),
+    "potted plant": ("pot",),
+    "bag": ("plastic bag", "purse", "mailbag", "backpack"),
+    "ball": (
+        "soccer ball",
+        "basketball",
+        "tennis ball",
+        "rugby ball",
+        "volleyball",
+        "croquet ball",
+        "golf ball",
+        "ping-pong ball",
+        "baseball",
+    ),
+    "shoe": ("running shoe", "loafer", "clog", "sandal"),
+    "hat": ("cowboy hat", "sombrero", "bonnet", "bearskin"),
+    "helmet": ("crash helmet", "football helmet"),
+    "knife": ("cleaver", "letter opener"),
+    "spoon": ("wooden spoon", "ladle"),
+    "toy bear": ("teddy",),
+    "building": ("church", "palace", "castle", "mosque", "monastery", "library", "barn"),
+    "fruit": ("granny smith", "strawberry", "orange", "lemon", "fig", "pineapple", "banana", "pomegranate"),
+    "animal": (),  # all of ImageNet's animals: see `vocabularies`
+}
+ANIMALS = 398  # the first classes are animals
+
 _log = logging.getLogger(__name__)
 
 
@@ -95,12 +149,15 @@ def vocabularies(names: list[str]) -> tuple[list[str], Tensor]:
 
     A name that is also a group's (there is a class "cup" and a group "cup") is the group's word only.
     """
-    words = [*names, *GROUPS]
+    words = [*names, *GROUPS, *NAMED_GROUPS]
     cover = torch.zeros(len(words), len(names))
     cover[: len(names)] = torch.eye(len(names))
     for row, ranges in enumerate(GROUPS.values(), len(names)):
         for first, last in ranges:
             cover[row, first : last + 1] = 1
+    for row, members in enumerate(NAMED_GROUPS.values(), len(names) + len(GROUPS)):
+        cover[row, [names.index(member) for member in members]] = 1
+    cover[words.index("animal"), :ANIMALS] = 1
     return words, cover
 
 

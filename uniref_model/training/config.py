@@ -63,6 +63,7 @@ class TrainingConfig:
     positives: int = 4  # most queries a target may claim (dynamic-k); 1 = Hungarian
     learning_rate: float = 5e-4
     backbone_factor: float = 0.2
+    restore_backbone: bool = False  # ImageNet's backbone weights, also where --init brings others
     frozen: tuple[str, ...] = ()  # backbone parameters (by prefix) that get no gradient
     weight_decay: float = 1e-4
     warmup_steps: int = 150

@@ -76,6 +76,8 @@ def build_model(config: TrainingConfig, init: Path | None = None) -> TrainingMod
         load_pretrained_backbone(network)
     else:
         load_initial(network, init)
+        if config.restore_backbone:
+            load_pretrained_backbone(network)
     freeze(network.backbone.body, config.frozen)
     return TrainingModel(network, config).to(memory_format=torch.channels_last)
 
@@ -113,6 +115,8 @@ class _Run:
         model = build_model(config, options.init).to(self.device)
         self.words = WordCache(options.output / f"text_{rank}", model.network.config.text.max_words)
         self._teach_classes(model)
+        if options.resume is None:
+            self._fill_nouns(model.network)
         model.train()
         self.state = RunState(model, Average(model.network, config.ema_decay), build_optimiser(model, config))
         if options.resume is not None:
@@ -137,6 +141,16 @@ class _Run:
             words, cover = vocabularies(class_names())
             hidden, attention = self.words([f"the {word}" for word in words])
             model.class_names = ClassNames(teacher, cover, hidden, attention).to(self.device)
+
+    def _fill_nouns(self, network: UniRef) -> None:
+        if network.nouns is None:
+            return
+        from uniref_model.training.classes import load_teacher
+        from uniref_model.training.nouns import fill
+
+        teacher = load_teacher(network.config.backbone.name)
+        if teacher is not None:
+            fill(network.nouns, teacher, self.words)
 
     def _held_out(self, clips: int, seed: int) -> Iterator[Tensors]:
         """Batches of held-out clips at the last stage's size."""

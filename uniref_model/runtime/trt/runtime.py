@@ -241,7 +241,8 @@ class TensorRtRuntime(OnnxRuntime):
         encoder.inputs["masks"][...] = masks
         made = features | encoder.run({"image": image, **sources})
         _fill_objects(reference.inputs, made, bucket, generator)
-        return {"lateral": features["lateral"], **sources}
+        classes = {"classes": features["classes"]} if "classes" in features else {}
+        return {"lateral": features["lateral"], **sources, **classes}
 
 
 def _fill_objects(
@@ -252,7 +253,10 @@ def _fill_objects(
     for row in range(bucket):
         words = generator.standard_normal(inputs["words"].shape[1:]).astype(np.float32)
         open_words = (np.arange(len(words)) < 4 + row).astype(np.float32)
-        language = LanguageReference(words, open_words, words[: 4 + row].mean(axis=0))
+        noun = None
+        if "noun" in inputs:
+            noun = generator.standard_normal(inputs["noun"].shape[1:]).astype(np.float32) / 16
+        language = LanguageReference(words, open_words, words[: 4 + row].mean(axis=0), noun=noun)
         mask = MaskReference(
             tuple(out[f"key{level}"][0] for level in levels),
             tuple(out[f"value{level}"][row] for level in levels),
