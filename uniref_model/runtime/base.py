@@ -30,6 +30,14 @@ DEFAULT_BUCKETS = (1, 2, 4, 8)
 nothing more."""
 
 
+def conventions(resize: str) -> dict[str, Any]:
+    """How models want to be asked and read, as `ModelSpec` fields, by the `InputConfig.resize` that they were
+    trained with: "shortest_edge" the authors', "stretch" ours."""
+    if resize == "shortest_edge":
+        return {"mask_upsample": "by_task", "interactive": False}
+    return {"mask_upsample": "bilinear", "interactive": True, "contours": "colour"}
+
+
 @dataclass(frozen=True)
 class ModelSpec:
     """What model.json says about an exported model.

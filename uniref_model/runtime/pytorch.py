@@ -14,12 +14,14 @@ from threading import Lock
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import Module
 
 from ..errors import ModelFileError, RuntimeUnavailable
 from ..network.config import InputConfig, ModelConfig
 from ..network.loading import has_text_encoder, load_model
 from ..network.model import ImageFeatures, UniRef
 from ..network.text import LanguageReference as LanguageBatch
+from ..network.text import load_minilm, minilm_folder
 from ..network.value_encoder import MaskReference as MaskBatch
 from .attention import mask_references
 from .base import (
@@ -30,12 +32,16 @@ from .base import (
     ObjectReferences,
     Prediction,
     Runtime,
+    conventions,
 )
 from .memory import give_back_heap
 from .text import PromptCache, PromptTokenizer
 
 BATCH = 8
 """Objects in one pass, so that memory has a bound."""
+
+PACKAGED = "minilm-l6"
+"""The text encoder that no model file holds, as it is never trained: it comes with its package."""
 
 Tokenizer = Callable[[str], tuple[np.ndarray, np.ndarray, bool]]
 """A prompt to ids and attention, int64 [1,L], and whether words were dropped."""
@@ -67,8 +73,9 @@ class TorchRuntime(Runtime):
             side by 16:9; for those that stretch, the config's first size.
         threads: CPU threads of the whole process; None leaves torch's choice.
         device: "cpu", "cuda", or "auto" for cuda where there is one.
-        tokenizer: a tokenizer.json, or a function in place of one; None looks beside the weights. Without one
-            the model follows masks and clicks, and prompts raise ModelFileError.
+        tokenizer: a tokenizer.json, or a function in place of one; None looks beside the weights, and for
+            nano in MiniLM's package. Without one the model follows masks and clicks, and prompts raise
+            ModelFileError.
         attention: "shared" computes the attention's probabilities once for all objects that refer to the same
             frames, "batched" for every object; None takes shared on a CPU.
         all_masks: make every query's mask, as the authors do; the answer is the same.
@@ -246,7 +253,7 @@ class TorchRuntime(Runtime):
         with self._lock:
             network = self._loaded()
             if network.text_encoder is None:
-                raise ModelFileError(f"model {self.spec.name!r} was stored without text encoder: use masks")
+                network.text_encoder = self._published_encoder(network.config)
             language = network.encode_text(*(torch.from_numpy(x).to(self.device) for x in (ids, attention)))
         words, sentence, noun = (
             None if x is None else x[0].cpu().numpy()
@@ -254,10 +261,17 @@ class TorchRuntime(Runtime):
         )
         return LanguageReference(words, attention[0].astype(np.float32), sentence, truncated, noun)
 
+    def _published_encoder(self, config: ModelConfig) -> Module:
+        if config.text.encoder != PACKAGED:
+            raise ModelFileError(f"model {self.spec.name!r} was stored without text encoder: use masks")
+        return load_minilm().to(self.device)
+
     def _open_tokenizer(self) -> Tokenizer:
         path = None if self._tokenizer is None else Path(self._tokenizer)
+        encoder = self._loaded().config.text.encoder
+        if (path is None or not path.is_file()) and encoder == PACKAGED:
+            path = minilm_folder() / "tokenizer.json"
         if path is None or not path.is_file():
-            encoder = self._loaded().config.text.encoder
             raise ModelFileError(
                 f"prompts need the tokenizer.json of {encoder}, expected it at "
                 f"{path or 'the weights'}; masks work without"
@@ -292,7 +306,6 @@ def _device(name: str) -> torch.device:
 
 
 def _spec(config: ModelConfig, size: tuple[int, int]) -> ModelSpec:
-    keeps_aspect = config.input.resize == "shortest_edge"
     return ModelSpec(
         name=config.name,
         hidden=config.hidden,
@@ -301,7 +314,7 @@ def _spec(config: ModelConfig, size: tuple[int, int]) -> ModelSpec:
         mean=config.input.mean,
         std=config.input.std,
         resize=config.input.resize,
-        mask_upsample="by_task" if keeps_aspect else ModelSpec.mask_upsample,
+        **conventions(config.input.resize),
     )
 
 

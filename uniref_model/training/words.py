@@ -9,7 +9,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uniref_model.export.text import HiddenStates, export_text, load_minilm, minilm_folder
+from uniref_model.export.text import HiddenStates, export_text
+from uniref_model.network.text import load_minilm, minilm_folder
 from uniref_model.runtime.text import PromptTokenizer, normalise_prompt
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -105,7 +105,7 @@ class StageModel(nn.Module):
         words = F.dropout(language.words, self.config.text_dropout)
         weight = attention.to(words.dtype)[..., None]
         sentence = (words * weight).sum(1) / weight.sum(1).clamp(min=1)
-        return LanguageReference(words, language.padding, sentence)
+        return replace(language, words=words, sentence=sentence)
 
     def _match(self, logits: Tensor, boxes: Tensor, target: Tensor) -> Match:
         if self.config.matcher == "ota":
