@@ -15,6 +15,7 @@ from .commands import data as data_commands
 from .commands import eval as eval_commands
 from .commands import export as export_commands
 from .commands import model as model_commands
+from .commands.options import MASK_REFERENCES, Device, Fusion, Model, RuntimeName, Size, Threads
 from .errors import UniRefError
 
 app = typer.Typer(
@@ -74,23 +75,13 @@ def track(
     json: Annotated[
         Path | None, typer.Option(help="Write id, prompt, state, score and box of every frame.")
     ] = None,
-    model: Annotated[
-        str, typer.Option(help="A model's name or folder (see 'uniref info'), or a .safetensors file.")
-    ] = "uniref_nano",
-    size: Annotated[str | None, typer.Option(help="Model size, height x width, such as 192x320.")] = None,
-    runtime: Annotated[str, typer.Option(help="auto, onnxruntime, tensorrt or torch.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; chosen by default.")] = None,
-    references: Annotated[
-        str, typer.Option(help="Which masks of the past to use: first, previous or first+previous.")
-    ] = "first+previous",
-    fusion: Annotated[
-        str | None,
-        typer.Option(
-            help="How words and masks fuse, if not as the file says: parallel, parallel_multiply, "
-            "mask_then_language or language_then_mask. For .safetensors models."
-        ),
-    ] = None,
+    model: Model = "uniref_nano",
+    size: Size = None,
+    runtime: RuntimeName = "auto",
+    device: Device = "auto",
+    threads: Threads = None,
+    references: Annotated[str, typer.Option(help=MASK_REFERENCES)] = "first+previous",
+    fusion: Fusion = None,
     protocol: Annotated[
         str, typer.Option(help="streaming, or authors: the video rules behind the authors' numbers.")
     ] = "streaming",
@@ -107,7 +98,7 @@ def track(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no summary.")] = False,
 ) -> None:
     """Follow objects through a video and write what was seen."""
-    from .commands.track import Model, Outputs, References
+    from .commands.track import ModelChoice, Outputs, References
     from .commands.track import track as follow
     from .tracking import TrackerConfig
 
@@ -126,7 +117,7 @@ def track(
         source,
         given,
         Outputs(out, masks, json),
-        Model(model, size, runtime, device, threads, fusion),
+        ModelChoice(model, size, runtime, device, threads, fusion),
         config,
         max_frames,
         quiet,

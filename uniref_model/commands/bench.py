@@ -13,9 +13,13 @@ from rich.table import Table
 
 from ..errors import UniRefError
 from . import console
+from .options import Device, Model, RuntimeName, Size, Threads, parse_counts, parse_size
 
 if TYPE_CHECKING:
     from ..runtime import Runtime
+
+
+MOST_OBJECTS = 64
 
 
 def register(parent: typer.Typer) -> None:
@@ -25,16 +29,18 @@ def register(parent: typer.Typer) -> None:
 
 def bench_command(
     objects: Annotated[
-        list[int],
-        typer.Option(min=1, max=64, help="Objects followed; repeatable. 1, 2, 4 and 8 if left out."),
-    ] = [],  # noqa: B006 - typer copies defaults
+        str | None,
+        typer.Option(
+            help="Numbers of objects followed, separated by commas. 1,2,4,8 if left out, and 1 with --long."
+        ),
+    ] = None,
     frames: Annotated[int, typer.Option(min=1, help="Frames measured for each.")] = 100,
     frame_size: Annotated[str, typer.Option(help="Size of the frames, height x width.")] = "480x640",
-    model: Annotated[str, typer.Option(help="A model's name or folder, or .safetensors.")] = "uniref_nano",
-    size: Annotated[str | None, typer.Option(help="Model size, height x width.")] = None,
-    runtime: Annotated[str, typer.Option(help="auto, onnxruntime, tensorrt or torch.")] = "auto",
-    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
-    threads: Annotated[int | None, typer.Option(min=1, help="CPU threads; chosen by default.")] = None,
+    model: Model = "uniref_nano",
+    size: Size = None,
+    runtime: RuntimeName = "auto",
+    device: Device = "auto",
+    threads: Threads = None,
     long: Annotated[
         int, typer.Option(min=0, help="Follow for so many frames instead: flatness of latency and memory.")
     ] = 0,
@@ -56,7 +62,6 @@ def bench_command(
     from ..benchmark.order import SAVINGS
     from ..runtime import load_runtime
     from ..video import make_folder
-    from .model import parse_size
 
     if list_savings:
         for name, what in SAVINGS.items():
@@ -65,6 +70,7 @@ def bench_command(
     if compare not in (None, "authors"):
         raise UniRefError(f"compare is {compare!r}, expected authors")
     shape, facts = parse_size(frame_size), machine()
+    counts = _counts(objects or ("1" if long else "1,2,4,8"))
     for path in (out, plot):
         if path is not None:
             make_folder(path.parent)
@@ -72,11 +78,11 @@ def bench_command(
         facts |= loaded.describe() | {"frame": frame_size, "command": " ".join(["uniref", *sys.argv[1:]])}
         if compare or without:
             left = list(SAVINGS) if compare else without
-            rows = _compare(loaded, objects or [1, 2, 4, 8], frames, left, weights)
+            rows = _compare(loaded, counts, frames, left, weights)
         elif long:
-            rows = _long(loaded, (objects or [1])[0], long, shape, plot)
+            rows = _long(loaded, counts[0], long, shape, plot)
         else:
-            rows = _stages(loaded, objects or [1, 2, 4, 8], frames, shape, plot)
+            rows = _stages(loaded, counts, frames, shape, plot)
     caption = ", ".join(f"{name} {value}" for name, value in facts.items() if name != "command")
     console.output.print(caption, highlight=False, markup=False)
     if facts["busy"]:
@@ -85,8 +91,15 @@ def bench_command(
         out.write_text(json.dumps({"facts": facts, "rows": rows}, indent=1), encoding="utf-8")
 
 
+def _counts(text: str) -> tuple[int, ...]:
+    counts = parse_counts(text)
+    if counts[-1] > MOST_OBJECTS:
+        raise UniRefError(f"objects are {text!r}, expected at most {MOST_OBJECTS}")
+    return counts
+
+
 def _stages(
-    runtime: Runtime, objects: list[int], frames: int, shape: tuple[int, int], plot: Path | None
+    runtime: Runtime, objects: tuple[int, ...], frames: int, shape: tuple[int, int], plot: Path | None
 ) -> list[dict[str, Any]]:
     from ..benchmark import plots
     from ..benchmark.stages import STAGES, WARM_UP, run, summary
@@ -146,7 +159,7 @@ def _long(
 
 
 def _compare(
-    runtime: Runtime, objects: list[int], frames: int, without: list[str], weights: Path | None
+    runtime: Runtime, objects: tuple[int, ...], frames: int, without: list[str], weights: Path | None
 ) -> list[dict[str, Any]]:
     from ..benchmark.compare import compare
     from ..benchmark.order import undone

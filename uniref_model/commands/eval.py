@@ -14,26 +14,11 @@ from rich.table import Table
 
 from ..errors import UniRefError
 from . import console
+from .options import MASK_REFERENCES, Device, Fusion, Model, RuntimeName, Size, Threads
 
 app = typer.Typer(no_args_is_help=True, help="Score a model on your own clips or on a published benchmark.")
 
-Model = Annotated[str, typer.Option(help="Exported model: a name, or a folder with model.json.")]
-Size = Annotated[
-    str | None, typer.Option(help="Model size, height x width; the model's default if left out.")
-]
-RuntimeName = Annotated[str, typer.Option(help="auto, onnxruntime, …")]
-Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads.")]
-Device = Annotated[str, typer.Option(help="cpu or cuda.")]
-Fusion = Annotated[
-    str | None,
-    typer.Option(
-        help="How words and masks fuse, if not as the file says: parallel, parallel_multiply, "
-        "mask_then_language or language_then_mask. For .safetensors models."
-    ),
-]
-MaskReferences = Annotated[
-    str | None, typer.Option(help="Masks of the past to use: first, previous or first+previous (default).")
-]
+MaskReferences = Annotated[str | None, typer.Option(help=MASK_REFERENCES)]
 
 
 def register(parent: typer.Typer) -> None:

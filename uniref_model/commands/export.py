@@ -10,7 +10,8 @@ import typer
 
 from ..errors import ModelFileError, SourceError, UniRefError
 from . import console
-from .model import needs_torch, parse_size
+from .model import needs_torch
+from .options import Model, Size, parse_counts, parse_size
 
 if TYPE_CHECKING:
     from ..network.model import UniRef
@@ -151,17 +152,9 @@ def _load(file: Path, config_name: str | None) -> UniRef:
     return network
 
 
-def parse_counts(text: str) -> tuple[int, ...]:
-    """(1, 2, 4) of "1,2,4", sorted. Raises UniRefError."""
-    parts = [part.strip() for part in text.split(",")]
-    if not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise UniRefError(f"objects are {text!r}, expected numbers such as 1,2,4,8")
-    return tuple(sorted({int(part) for part in parts}))
-
-
 def build_engine_command(
-    model: Annotated[str, typer.Option(help="A model's name or folder.")] = "uniref_nano",
-    size: Annotated[str | None, typer.Option(help="Model size, height x width.")] = None,
+    model: Model = "uniref_nano",
+    size: Size = None,
     objects: Annotated[
         str | None, typer.Option(help="Batch sizes separated by commas, such as 1,2. All if left out.")
     ] = None,

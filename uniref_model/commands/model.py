@@ -128,14 +128,6 @@ def _train_on_clips(
     )
 
 
-def parse_size(text: str) -> tuple[int, int]:
-    """(height, width) of "256x448". Raises UniRefError."""
-    parts = text.lower().split("x")
-    if len(parts) != 2 or not all(part.isdecimal() and int(part) > 0 for part in parts):
-        raise UniRefError(f"the size {text!r} is not HEIGHTxWIDTH, such as 256x448")
-    return int(parts[0]), int(parts[1])
-
-
 def convert_command(
     checkpoint: Annotated[Path, typer.Argument(help="The authors' checkpoint (.pth).")],
     model: Annotated[str, typer.Option(help="Which model it is: uniref_r50 or uniref_swin_l.")],

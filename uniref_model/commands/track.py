@@ -58,7 +58,7 @@ class Outputs:
 
 
 @dataclass(frozen=True)
-class Model:
+class ModelChoice:
     """Arguments of `load_runtime`."""
 
     name: str = "uniref_nano"
@@ -76,7 +76,7 @@ def track(
     source: str,
     references: References,
     outputs: Outputs,
-    model: Model,
+    model: ModelChoice,
     config: TrackerConfig,
     max_frames: int | None = None,
     quiet: bool = False,
