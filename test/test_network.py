@@ -387,7 +387,7 @@ def test_config_files(tmp_path):
         ModelConfig.from_name("uniref_big")
     path = tmp_path / "x.yaml"
     path.write_text("- 1\n")
-    with pytest.raises(ValueError, match="expected a mapping of model settings"):
+    with pytest.raises(ValueError, match=r"x\.yaml: expected a mapping of settings"):
         ModelConfig.from_yaml(path)
     nano = ModelConfig.from_name("uniref_nano")
     assert ModelConfig.from_dict(json.loads(json.dumps(nano.to_dict()))) == nano

@@ -4,9 +4,10 @@ too."""
 from __future__ import annotations
 
 import dataclasses
-import typing
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from ..settings import build, read_settings
 
 LEVELS = 4  # feature levels of the transformer: strides 8, 16, 32, 64
 
@@ -109,18 +110,13 @@ class ModelConfig:
     @classmethod
     def from_dict(cls, values: dict) -> ModelConfig:
         """Build from plain data. Raises ValueError naming an unknown key or a value out of its choices."""
-        config = _build(cls, values, "")
+        config = build(cls, values)
         _check(config)
         return config
 
     @classmethod
     def from_yaml(cls, path: str | Path) -> ModelConfig:
-        import yaml
-
-        path = Path(path)
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-        if not isinstance(values, dict):
-            raise ValueError(f"{path}: expected a mapping of model settings, found {type(values).__name__}")
+        values = read_settings(path)
         try:
             return cls.from_dict(values)
         except ValueError as error:
@@ -155,35 +151,6 @@ def config_folders() -> list[Path]:
     # ament installs the package to <prefix>/lib/python3.x/site-packages and the configs to <prefix>/share
     candidates += [parent / "share" / "uniref_ros" / "config" / "models" for parent in package.parents[1:5]]
     return [folder for folder in candidates if folder.is_dir()]
-
-
-def _build(kind: type, values: dict, prefix: str):
-    if not isinstance(values, dict):
-        raise ValueError(f"{prefix or 'model'}: expected a mapping, found {values!r}")
-    types = typing.get_type_hints(kind)
-    unknown = sorted(set(values) - set(types))
-    if unknown:
-        names = ", ".join(repr(prefix + str(key)) for key in unknown)
-        raise ValueError(f"unknown setting {names}; known here: {', '.join(types)}")
-    if kind is ModelConfig and "name" not in values:
-        raise ValueError("'name' is missing")
-    return kind(**{key: _convert(types[key], value, prefix + key) for key, value in values.items()})
-
-
-def _convert(kind: type, value, name: str):
-    if dataclasses.is_dataclass(kind):
-        return _build(kind, value, name + ".")
-    if typing.get_origin(kind) is tuple:
-        if not isinstance(value, (list, tuple)):
-            raise ValueError(f"{name}: expected a list, found {value!r}")
-        item = typing.get_args(kind)[0]
-        return tuple(_convert(item, entry, f"{name}[{index}]") for index, entry in enumerate(value))
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    # bool is an int in Python; a YAML `true` for a size is a mistake
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise ValueError(f"{name}: expected {kind.__name__}, found {value!r}")
-    return value
 
 
 def _check(config: ModelConfig) -> None:

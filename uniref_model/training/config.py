@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
-import yaml
+from uniref_model.settings import build, read_settings
 
 
 @dataclass(frozen=True)
@@ -82,8 +80,10 @@ class TrainingConfig:
     @staticmethod
     def from_yaml(path: str | Path) -> TrainingConfig:
         """Read a YAML file; ValueError names an unknown key or a stage list that does not end at 1."""
-        data = yaml.safe_load(Path(path).read_text()) or {}
-        config = _build(TrainingConfig, data, str(path))
+        try:
+            config = build(TrainingConfig, read_settings(path))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
         ends = [stage.until for stage in config.stages]
         if not ends or ends != sorted(ends) or ends[-1] != 1.0:
             raise ValueError(f"{path}: stages' `until` must rise and end at 1.0, got {ends}")
@@ -93,23 +93,3 @@ class TrainingConfig:
         """The stages for `progress` in 0..1 of the run, which take turns."""
         until = next((stage.until for stage in self.stages if progress < stage.until), self.stages[-1].until)
         return tuple(stage for stage in self.stages if stage.until == until)
-
-
-def _build(kind: type, data: Any, where: str) -> Any:
-    if not isinstance(data, dict):
-        raise ValueError(f"{where}: expected keys and values for {kind.__name__}, got {data!r}")
-    known = {f.name: f for f in dataclasses.fields(kind)}
-    for key in data:
-        if key not in known:
-            raise ValueError(
-                f"{where}: unknown key {key!r} for {kind.__name__}; known: {', '.join(sorted(known))}"
-            )
-    values = dict(data)
-    for key, nested in {"pairs": Pairs, "weights": LossWeights}.items():
-        if kind is TrainingConfig and key in values:
-            values[key] = _build(nested, values[key], f"{where}: {key}")
-    if kind is TrainingConfig and "stages" in values:
-        values["stages"] = tuple(_build(Stage, item, f"{where}: stages") for item in values["stages"])
-    if kind is TrainingConfig and "frozen" in values:
-        values["frozen"] = tuple(values["frozen"])
-    return kind(**values)

@@ -8,13 +8,13 @@ seconds of motion, between previous and current a frame or two. All phrases are 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
 import numpy as np
-import yaml
 
+from ...settings import build, read_settings
 from .backgrounds import make_background
 from .colours import ColourNames, any_colour, name_colours, paint_colour
 from .expressions import Expression, Seen, absent_for, expressions_for
@@ -70,12 +70,10 @@ class ClipConfig:
     @classmethod
     def from_yaml(cls, path: Path | str) -> ClipConfig:
         """Read a file like config/training/data.yaml. Raises ValueError for a key that does not exist."""
-        data = yaml.safe_load(Path(path).read_text()) or {}
-        known = {f.name for f in fields(cls)}
-        unknown = sorted(set(data) - known)
-        if unknown:
-            raise ValueError(f"{path}: unknown keys {unknown}, expected some of {sorted(known)}")
-        return cls(**{k: tuple(v) if isinstance(v, list) else v for k, v in data.items()})
+        try:
+            return build(cls, read_settings(path))
+        except ValueError as error:
+            raise ValueError(f"{path}: {error}") from error
 
 
 @dataclass(frozen=True)

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import dataclasses
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import yaml
+
+from uniref_model.settings import build, read_settings
 
 TASKS = ("RIS", "VOS", "RVOS")
 DATASETS = {  # and the tasks that each can serve
@@ -117,8 +118,7 @@ class StageConfig:
     def from_yaml(path: str | Path, changes: dict[str, Any] | None = None) -> StageConfig:
         """Read a YAML file, with top-level `changes` on top; ValueError names the file and what is wrong."""
         try:
-            values = (yaml.safe_load(Path(path).read_text(encoding="utf-8")) or {}) | (changes or {})
-            config = _build(StageConfig, values, "")
+            config = build(StageConfig, read_settings(path) | (changes or {}))
             config.check()
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error
@@ -179,36 +179,3 @@ def parse_changes(items: typing.Sequence[str]) -> dict[str, Any]:
 def _choice(name: str, value: str, allowed: typing.Iterable[str]) -> None:
     if value not in allowed:
         raise ValueError(f"{name} is {value!r}; expected one of {', '.join(allowed)}")
-
-
-def _build(kind: type, values: Any, where: str) -> Any:
-    if not isinstance(values, dict):
-        raise ValueError(f"{where or 'stage'}: expected keys and values, found {values!r}")
-    types = typing.get_type_hints(kind)
-    required = {f.name for f in dataclasses.fields(kind) if _has_no_default(f)}
-    unknown, missing = sorted(set(values) - set(types)), sorted(required - set(values))
-    if unknown:
-        raise ValueError(f"unknown setting {where + unknown[0]!r}; known here: {', '.join(types)}")
-    if missing:
-        raise ValueError(f"{where + missing[0]!r} is missing")
-    return kind(**{key: _convert(types[key], value, where + key) for key, value in values.items()})
-
-
-def _has_no_default(item: dataclasses.Field) -> bool:
-    return item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
-
-
-def _convert(kind: type, value: Any, name: str) -> Any:
-    if dataclasses.is_dataclass(kind):
-        return _build(kind, value, name + ".")
-    if typing.get_origin(kind) is tuple:
-        if not isinstance(value, (list, tuple)):
-            raise ValueError(f"{name}: expected a list, found {value!r}")
-        item = typing.get_args(kind)[0]
-        return tuple(_convert(item, entry, f"{name}[{index}]") for index, entry in enumerate(value))
-    if kind is float and isinstance(value, int) and not isinstance(value, bool):
-        return float(value)
-    # bool is an int in Python; a YAML `true` for a size is a mistake
-    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise ValueError(f"{name}: expected {kind.__name__}, found {value!r}")
-    return value

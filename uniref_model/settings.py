@@ -1,0 +1,64 @@
+"""Settings from YAML into frozen dataclasses: every key known, every value of its type, errors by name."""
+
+from __future__ import annotations
+
+import dataclasses
+import typing
+from pathlib import Path
+from typing import Any
+
+T = typing.TypeVar("T")
+
+
+def read_settings(path: str | Path) -> dict[str, Any]:
+    """The mapping in a YAML file, {} where it is empty. Raises ValueError naming the file for any other."""
+    import yaml
+
+    values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    if values is not None and not isinstance(values, dict):
+        raise ValueError(f"{path}: expected a mapping of settings, found {type(values).__name__}")
+    return values or {}
+
+
+def build(kind: type[T], values: Any, where: str = "") -> T:
+    """A dataclass of plain data; nested dataclasses, tuples and dicts by their annotations.
+
+    where: the prefix under which the settings are named in errors. Raises ValueError for an unknown key, one
+    without default that is missing, or a value of another type (an int will do for a float).
+    """
+    if not isinstance(values, dict):
+        raise ValueError(f"{where or 'settings'}: expected a mapping, found {values!r}")
+    types = typing.get_type_hints(kind)
+    known = {item.name: item for item in dataclasses.fields(kind)}
+    unknown = sorted(set(values) - set(known))
+    if unknown:
+        names = ", ".join(repr(where + str(key)) for key in unknown)
+        raise ValueError(f"unknown setting {names}; known here: {', '.join(known)}")
+    missing = sorted(name for name, item in known.items() if name not in values and _is_required(item))
+    if missing:
+        raise ValueError(f"{where + missing[0]!r} is missing")
+    return kind(**{key: _convert(types[key], value, where + key) for key, value in values.items()})
+
+
+def _is_required(item: dataclasses.Field) -> bool:
+    return item.default is dataclasses.MISSING and item.default_factory is dataclasses.MISSING
+
+
+def _convert(kind: Any, value: Any, name: str) -> Any:
+    if dataclasses.is_dataclass(kind):
+        return build(kind, value, name + ".")
+    origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin is tuple:
+        if not isinstance(value, (list, tuple)):
+            raise ValueError(f"{name}: expected a list, found {value!r}")
+        return tuple(_convert(inner[0], entry, f"{name}[{index}]") for index, entry in enumerate(value))
+    if origin is dict:
+        if not isinstance(value, dict):
+            raise ValueError(f"{name}: expected a mapping, found {value!r}")
+        return {key: _convert(inner[1], entry, f"{name}.{key}") for key, entry in value.items()}
+    if kind is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    # bool is an int in Python; a YAML `true` for a size is a mistake
+    if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
+        raise ValueError(f"{name}: expected {getattr(kind, '__name__', kind)}, found {value!r}")
+    return value
