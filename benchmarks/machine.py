@@ -7,9 +7,10 @@ import platform
 import resource
 import subprocess
 import time
-from importlib import metadata
 from pathlib import Path
 from typing import Any
+
+from uniref_model.benchmark.figures import cpu_name, versions
 
 PACKAGES = (
     "numpy",
@@ -34,7 +35,7 @@ def describe(device: str = "cpu") -> dict[str, Any]:
         "cores": len(os.sched_getaffinity(0)),
         "memory_gb": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 1e9, 1),
         "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
-        "versions": versions(),
+        "versions": versions(PACKAGES),
         "commit": commit(),
     }
     if device == "cuda":
@@ -42,27 +43,6 @@ def describe(device: str = "cpu") -> dict[str, Any]:
 
         facts["gpu"] = torch.cuda.get_device_name()
     return facts
-
-
-def cpu_name() -> str:
-    """As the system names it."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
-
-
-def versions() -> dict[str, str]:
-    """Of the packages that matter here and are installed."""
-    found = {}
-    for name in PACKAGES:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
 
 
 def commit() -> str:

@@ -7,7 +7,6 @@ shipping.
 from __future__ import annotations
 
 import json
-from pathlib import Path
 
 import cv2
 import numpy as np
@@ -17,6 +16,7 @@ from fake_runtime import overlap
 from uniref_model.cli import main
 from uniref_model.runtime import load_runtime
 from uniref_model.runtime.files import WEIGHTS
+from uniref_model.runtime.memory import resident_mb
 from uniref_model.tracking import Tracker, TrackerConfig
 
 pytestmark = pytest.mark.skipif(
@@ -85,14 +85,10 @@ def test_memory_stays_flat_over_many_frames(runtime):
     def run(count: int) -> float:
         for index in range(count):
             tracker.step(frames[index % 2])
-        return _resident_mb()
+        return resident_mb()
 
     before = run(30)
     assert run(60) - before < 8.0  # 60 frames kept would be 18 MB of pictures alone
-
-
-def _resident_mb() -> float:
-    return int(Path("/proc/self/statm").read_text().split()[1]) * 4096 / 1e6
 
 
 def test_the_command_line_with_real_weights(tmp_path, capsys):

@@ -12,8 +12,9 @@ import time
 import traceback
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
-from pathlib import Path
 from typing import Any
+
+from uniref_model.runtime.memory import resident_mb
 
 from . import contenders
 from .scene import Scene
@@ -147,5 +148,4 @@ class _Player:
             import torch
 
             return torch.cuda.memory_allocated() / 1e6
-        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
-        return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+        return resident_mb()

@@ -35,16 +35,17 @@ def machine() -> dict[str, Any]:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     load = os.getloadavg()[0] if hasattr(os, "getloadavg") else 0.0
     return {
-        "cpu": _cpu(),
+        "cpu": cpu_name(),
         "cores": cores,
         "system": f"{platform.system()} {platform.machine()}, Python {platform.python_version()}",
-        "versions": _versions(),
+        "versions": versions(PACKAGES),
         "load before": round(load, 2),
         "busy": load > 0.5 * cores,
     }
 
 
-def _cpu() -> str:
+def cpu_name() -> str:
+    """As the system names it."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -53,9 +54,10 @@ def _cpu() -> str:
     return names[0] if names else platform.machine()
 
 
-def _versions() -> dict[str, str]:
+def versions(packages: Sequence[str]) -> dict[str, str]:
+    """Of those that are installed."""
     found = {}
-    for name in PACKAGES:
+    for name in packages:
         try:
             found[name] = metadata.version(name)
         except metadata.PackageNotFoundError:

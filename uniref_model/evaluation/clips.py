@@ -54,7 +54,7 @@ class Clip:
         """Every frame as (stem, uint8 RGB [h,w,3]), in order. Raises DatasetError for one that cannot be
         read."""
         if self.video is not None:
-            return _video_frames(self.video)
+            return video_frames(self.video)
         return ((path.stem, _read_image(path)) for path in _frame_files(self.folder))
 
     def labels(self, stem: str) -> np.ndarray:
@@ -324,7 +324,8 @@ def _frame_files(folder: Path) -> list[Path]:
     return files
 
 
-def _video_frames(path: Path) -> Iterator[tuple[str, np.ndarray]]:
+def video_frames(path: Path) -> Iterator[tuple[str, np.ndarray]]:
+    """Names and BGR images of a video. Raises DatasetError where it cannot be read."""
     try:
         source = open_source(str(path))
     except SourceError as error:

@@ -18,11 +18,9 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ..errors import SourceError
 from ..runtime.base import Runtime
 from ..tracking import Tracker, TrackerConfig
-from ..video import open_source
-from .clips import evaluate_clip, innermost_point, tight_box
+from .clips import evaluate_clip, innermost_point, tight_box, video_frames
 from .errors import DatasetError
 from .metrics import Score, mean, score_mask
 from .sheets import ContactSheet, SheetWriter
@@ -98,7 +96,7 @@ def absent_in_video(tracker: Tracker, video: Path, clip: str, prompts: Sequence[
     "answered", "rate"}. All are asked of one tracker, as a robot would."""
     names = [tracker.add_text(prompt) for prompt in prompts]
     answered, frames = dict.fromkeys(names, 0), 0
-    for image in _images(video):
+    for _, image in video_frames(video):
         frame = tracker.step(image)
         frames += 1
         for name in names:
@@ -121,7 +119,7 @@ def turned_away(here: Path, there: Path) -> Iterator[tuple[np.ndarray, float]]:
 
     Both videos go on playing; the second is scaled to the first's size.
     """
-    first, second = _images(here), _images(there)
+    first, second = ((image for _, image in video_frames(path)) for path in (here, there))
     pan = [i / PAN_FRAMES for i in range(1, PAN_FRAMES)]
     shares = [
         *([1.0] * SEEN_BEFORE),
@@ -245,15 +243,3 @@ def _answer(tracker: Tracker, name: str, image: np.ndarray) -> tuple[np.ndarray,
     if item is None:
         return np.zeros(image.shape[:2], bool), 0.0
     return frame.label_image == item.slot, round(float(item.score), 4)
-
-
-def _images(path: Path) -> Iterator[np.ndarray]:
-    try:
-        source = open_source(str(path))
-    except SourceError as error:
-        raise DatasetError(str(error)) from error
-    try:
-        for frame in source:
-            yield frame.image
-    finally:
-        source.close()
