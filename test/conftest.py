@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+from fake_runtime import FakeColourRuntime
 
+from uniref_model.tracking import Tracker
 from uniref_model.video import silence_ffmpeg
 
 
@@ -24,6 +26,17 @@ def pytest_addoption(parser):
 def pytest_configure(config):
     silence_ffmpeg()  # before any test opens a video: OpenCV reads the setting once
     config.addinivalue_line("markers", "slow: takes a minute or more; runs with --slow")
+
+
+@pytest.fixture
+def runtime() -> FakeColourRuntime:
+    """A double that sees colours; labelled so in its spec."""
+    return FakeColourRuntime()
+
+
+@pytest.fixture
+def tracker(runtime) -> Tracker:
+    return Tracker(runtime)
 
 
 GOLDEN_ROWS = pytest.StashKey[list]()

@@ -118,3 +118,12 @@ def overlap(one: np.ndarray, other: np.ndarray) -> float:
     """IoU of two masks."""
     one, other = one != 0, other != 0
     return float((one & other).sum() / max((one | other).sum(), 1))
+
+
+def asked_of(row) -> str:
+    """What a row was asked with, in letters: l(anguage) f(irst) p(revious)."""
+    return "".join(
+        letter
+        for letter, part in (("l", row.language), ("f", row.first), ("p", row.previous))
+        if part is not None
+    )
