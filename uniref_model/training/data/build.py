@@ -151,15 +151,22 @@ def add_furniture(writer: PackWriter, folder: Path) -> int:
 
 
 def add_gcompris(writer: PackWriter, folder: Path) -> int:
-    """Cut-out photographs and scenery of gcompris. Returns how many pictures."""
-    before = len(writer.sprites) + len(writer.backgrounds)
+    """Photographs of gcompris: cut out, as scenes with one thing in them, and scenery. Returns how many
+    pictures."""
+    before = len(writer.sprites) + len(writer.backgrounds) + len(writer.scenes)
     for number, (noun, image) in enumerate(gcompris.photographs(folder)):
         picture = trim(bleed_edges(image), _LONGEST)
         if picture is not None:
             writer.add_sprite(noun, [picture], "gcompris", title=f"{noun} {number}", upright=False)
+    for name, noun, image, mask in gcompris.scenes(folder):
+        writer.add_scene(image, mask, noun, f"gcompris/{name}", "gcompris")
+        alpha = cv2.GaussianBlur((mask * 255).astype(np.uint8), (0, 0), 0.7)
+        picture = trim(bleed_edges(np.dstack([image, alpha])), _LONGEST)
+        if picture is not None:
+            writer.add_sprite(noun, [picture], "gcompris", natural=True, title=name)
     for name, image in gcompris.scenery(folder):
         writer.add_background(_shrink(image), f"gcompris/{name}", "gcompris")
-    return len(writer.sprites) + len(writer.backgrounds) - before
+    return len(writer.sprites) + len(writer.backgrounds) + len(writer.scenes) - before
 
 
 def add_emoji(writer: PackWriter, folder: Path) -> int:

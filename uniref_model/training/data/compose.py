@@ -23,6 +23,7 @@ from .library import Library, Thing
 from .motion import Pose, camera_path, plan_motion
 from .names import name_object
 from .photometry import Camera, Canvas, Finish, Light, lay, shake
+from .scenes import scene_clip
 from .shapes import Cutout, View
 from .sprites import SpritePack
 
@@ -53,6 +54,7 @@ class ClipConfig:
     away_share: float = 0.08
     occluder_share: float = 0.25
     shake_share: float = 0.12
+    scene_share: float = 0.0
     expressions: int = 4
     absent: int = 4
     least_pixels: int = 6
@@ -149,6 +151,8 @@ class ClipGenerator:
         """Clip number `index`."""
         rng = np.random.default_rng((self.seed, index))
         config = self.config
+        if config.scene_share > 0 and self.library.has_scenes and rng.random() < config.scene_share:
+            return self._scene(rng)
         aspect = float(rng.uniform(*config.aspect))
         gap = float(np.exp(rng.uniform(*np.log(config.gap))))
         step = float(rng.uniform(*config.step))
@@ -169,6 +173,22 @@ class ClipGenerator:
             images.append(shot)
             labels.append(canvas.ids)
         return self._describe(rng, actors, np.stack(images), np.stack(labels), background)
+
+    def _scene(self, rng: np.random.Generator) -> Clip:
+        """A clip of a photograph with one thing in it."""
+        config = self.config
+        scene = self.library.scene(rng)
+        size = (config.height, config.width)
+        made = scene_clip(rng, scene, size, self._absent_nouns(), config.expressions, config.absent)
+        area = tuple(int(label.sum()) for label in made.labels)
+        names = scene.names
+        thing = ObjectInfo(
+            1, names.usual, tuple(sorted(names.own)), made.colours, 1, area, (1.0,) * FRAMES, False, "scene"
+        )
+        return Clip(made.images, made.labels, [thing], [made.expressions], made.absent)
+
+    def _absent_nouns(self) -> list[str]:
+        return [noun for noun in self.library.nouns if not name_object(noun).own & _BEHIND]
 
     # -- who is in it
     # -------------------------------------------------------------------------------------------
@@ -302,7 +322,7 @@ class ClipGenerator:
             )
             enough = raw[-1] > config.least_spoken * labels[-1].size and visible[-1] > 0.25
             phrases.append(expressions_for(rng, frames, i, config.expressions) if enough else [])
-        nouns = [n for n in self.library.nouns if not name_object(n).own & _BEHIND]
+        nouns = self._absent_nouns()
         seen_behind = name_colours(background).possible
         absent = absent_for(rng, frames, nouns, seen_behind, config.absent)
         return Clip(images, labels, objects, phrases, absent)

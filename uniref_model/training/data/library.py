@@ -9,6 +9,7 @@ import numpy as np
 from . import procedural
 from .colours import any_colour, paint_colour, recolour
 from .names import Names, name_object
+from .scenes import Scene
 from .shapes import Cutout, Shape, Turntable
 from .sprites import Sprite, SpritePack
 
@@ -50,6 +51,17 @@ class Library:
             return None
         entry = self.pack.backgrounds[int(rng.integers(len(self.pack.backgrounds)))]
         return self.pack.picture(entry["picture"])
+
+    @property
+    def has_scenes(self) -> bool:
+        """Whether the pack holds photographs of things where they were."""
+        return bool(self.pack.scenes)
+
+    def scene(self, rng: np.random.Generator) -> Scene:
+        """A random one of them."""
+        entry = self.pack.scenes[int(rng.integers(len(self.pack.scenes)))]
+        picture = self.pack.picture(entry["picture"])
+        return Scene(picture[..., :3], picture[..., 3] == 255, name_object(entry["noun"]))
 
     def thing(
         self,

@@ -47,7 +47,10 @@ _KINDS = """
 animal: bird, fish, insect, dog, cat, horse, bear, frog, cow, sheep, goat, pig, rabbit, mouse, rat,
     elephant, giraffe, zebra, lion, tiger, deer, donkey, camel, fox, monkey, gorilla, kangaroo, koala,
     dolphin, whale, otter, sea lion, bison, bull, antelope, squirrel, beaver, hippo, rhino, badger,
-    ferret, wild boar, lizard, seahorse, shrimp, lobster, slug, wombat, marmot, capybara, turtle, snake
+    ferret, wild boar, lizard, seahorse, shrimp, lobster, slug, wombat, marmot, capybara, turtle, snake, hedgehog, moose, panda,
+    crocodile
+bear: polar bear
+building: windmill, tower, lighthouse, church, castle, house
 bird: duck, goose, chicken, rooster, penguin, pigeon, seagull, owl, parrot, peacock, pelican, ostrich,
     flamingo, crow, magpie, turkey, vulture, toucan, heron, crane
 insect: bee, wasp, fly, grasshopper, mantis, moth, butterfly

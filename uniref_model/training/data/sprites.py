@@ -53,11 +53,17 @@ class SpritePack:
     themselves."""
 
     def __init__(
-        self, blob: np.ndarray, spans: np.ndarray, sprites: Sequence[Sprite], backgrounds: Sequence[dict]
+        self,
+        blob: np.ndarray,
+        spans: np.ndarray,
+        sprites: Sequence[Sprite],
+        backgrounds: Sequence[dict],
+        scenes: Sequence[dict] = (),
     ):
         self.blob, self.spans = blob, spans
         self.sprites = tuple(sprites)
         self.backgrounds = tuple(backgrounds)
+        self.scenes = tuple(scenes)
         self._cache: OrderedDict[int, np.ndarray] = OrderedDict()
         self._bytes = 0
 
@@ -65,8 +71,8 @@ class SpritePack:
         return {**self.__dict__, "_cache": OrderedDict(), "_bytes": 0}
 
     def picture(self, index: int) -> np.ndarray:
-        """Picture `index`: uint8 [h,w,4] RGBA of a sprite or [h,w,3] RGB of a background. Do not write into
-        it."""
+        """Picture `index`: uint8 [h,w,4] RGBA of a sprite or scene (opaque where its thing is), or [h,w,3]
+        RGB of a background. Do not write into it."""
         if index in self._cache:
             self._cache.move_to_end(index)
             return self._cache[index]
@@ -85,7 +91,8 @@ class SpritePack:
         """The training part, or the tenth that is held out (sharing the same bytes)."""
         sprites = [s for s in self.sprites if held_out(f"{s.source}/{s.title or s.noun}") == validation]
         backgrounds = [b for b in self.backgrounds if held_out(b["key"]) == validation]
-        return SpritePack(self.blob, self.spans, sprites, backgrounds)
+        scenes = [s for s in self.scenes if held_out(s["key"]) == validation]
+        return SpritePack(self.blob, self.spans, sprites, backgrounds, scenes)
 
     @classmethod
     def empty(cls) -> SpritePack:
@@ -111,7 +118,7 @@ class SpritePack:
             Sprite(**{**s, "kinds": tuple(s["kinds"]), "pictures": tuple(s["pictures"])})
             for s in index["sprites"]
         ]
-        return cls(blob, spans, sprites, index["backgrounds"])
+        return cls(blob, spans, sprites, index["backgrounds"], index.get("scenes", ()))
 
 
 class PackWriter:
@@ -121,6 +128,7 @@ class PackWriter:
         self._chunks: list[np.ndarray] = []
         self.sprites: list[Sprite] = []
         self.backgrounds: list[dict] = []
+        self.scenes: list[dict] = []
 
     def add_picture(self, image: np.ndarray, quality: int = 92) -> int:
         """Store uint8 [h,w,4] RGBA (WebP) or [h,w,3] RGB (JPEG). Returns its index."""
@@ -155,12 +163,24 @@ class PackWriter:
         """Store a background photograph RGB uint8 [h,w,3]."""
         self.backgrounds.append({"picture": self.add_picture(image, 90), "key": key, "source": source})
 
+    def add_scene(self, image: np.ndarray, mask: np.ndarray, noun: str, key: str, source: str) -> None:
+        """Store a photograph RGB uint8 [h,w,3] of one named thing, where mask bool [h,w] is true."""
+        alpha = np.where(mask, 255, 254).astype(
+            np.uint8
+        )  # not 0: encoders forget the colour of what is clear
+        picture = self.add_picture(np.dstack([image, alpha]))
+        self.scenes.append({"picture": picture, "noun": noun, "key": key, "source": source})
+
     def pack(self) -> SpritePack:
         """What was collected so far, in memory."""
         ends = np.cumsum([0] + [len(c) for c in self._chunks])
         blob = np.concatenate(self._chunks) if self._chunks else np.zeros(0, np.uint8)
         return SpritePack(
-            blob, np.stack([ends[:-1], ends[1:]], 1).astype(np.int64), self.sprites, self.backgrounds
+            blob,
+            np.stack([ends[:-1], ends[1:]], 1).astype(np.int64),
+            self.sprites,
+            self.backgrounds,
+            self.scenes,
         )
 
     def save(self, path: Path | str) -> None:
@@ -172,6 +192,7 @@ class PackWriter:
             "format": FORMAT,
             "sprites": [asdict(s) for s in self.sprites],
             "backgrounds": self.backgrounds,
+            "scenes": self.scenes,
         }
         partial = path.with_name(path.name + ".partial.npz")
         np.savez(
