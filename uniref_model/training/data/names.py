@@ -47,8 +47,8 @@ _KINDS = """
 animal: bird, fish, insect, dog, cat, horse, bear, frog, cow, sheep, goat, pig, rabbit, mouse, rat,
     elephant, giraffe, zebra, lion, tiger, deer, donkey, camel, fox, monkey, gorilla, kangaroo, koala,
     dolphin, whale, otter, sea lion, bison, bull, antelope, squirrel, beaver, hippo, rhino, badger,
-    ferret, wild boar, lizard, seahorse, shrimp, lobster, slug, wombat, marmot, capybara, turtle, snake, hedgehog, moose, panda,
-    crocodile
+    ferret, wild boar, lizard, seahorse, shrimp, lobster, slug, wombat, marmot, capybara, turtle, snake,
+    hedgehog, moose, panda, crocodile
 bear: polar bear
 building: windmill, tower, lighthouse, church, castle, house
 bird: duck, goose, chicken, rooster, penguin, pigeon, seagull, owl, parrot, peacock, pelican, ostrich,
