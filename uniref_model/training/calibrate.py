@@ -15,7 +15,8 @@ from dataclasses import asdict, dataclass, replace
 import torch
 from torch import Tensor, nn
 
-from uniref_model.training.step import Tensors, TrainingModel, mask_iou, upsample
+from uniref_model.training.step import Tensors, TrainingModel
+from uniref_model.training.validate import answers
 
 RIGHT_IOU = 0.5
 MIN_SCALE, MAX_SCALE = 0.2, 12.0
@@ -46,16 +47,12 @@ class Calibration:
         return json.dumps({k: round(v, 4) if isinstance(v, float) else v for k, v in asdict(self).items()})
 
 
-@torch.no_grad()
 def collect(model: TrainingModel, batches: Iterable[Tensors]) -> tuple[Tensor, Tensor]:
     """All pairs' best logits [N], and whether the answer was right [N]: a target there, IoU over 0.5."""
-    model.eval()
     logits, right = [], []
-    for data in batches:
-        output = model.respond(data, "best")
-        iou = mask_iou(upsample(output.mask_logits, data.target.shape[-2:]) > 0, data.target)
-        logits.append(output.logits.amax(1))
-        right.append(data.has_target & (iou > RIGHT_IOU))
+    for given in answers(model, batches):
+        logits.append(given.logits)
+        right.append(given.has_target & (given.iou > RIGHT_IOU))
     return torch.cat(logits), torch.cat(right)
 
 

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from uniref_model.network.text import LanguageReference
 from uniref_model.training.auxiliary import AlignmentHead, DenseHead
 from uniref_model.training.boxes import boxes_of_masks
 from uniref_model.training.classes import LEVEL
@@ -96,7 +97,9 @@ class TrainingModel(nn.Module):
         features = self.network.encode_image(self.normalise(data.images))
         return self._segment(data, features, masks)
 
-    def _segment(self, data: Tensors, features: object, masks: str | None) -> object:
+    def _segment(
+        self, data: Tensors, features: object, masks: str | None, language: LanguageReference | None = None
+    ) -> object:
         reference = self.network.encode_reference(features.select(data.reference_frame), data.reference_mask)
         weights = torch.stack([data.first >= 0, data.previous >= 0], 1).float()
         use_mask = weights.amax(1)
@@ -104,10 +107,11 @@ class TrainingModel(nn.Module):
         joined = type(reference).join(
             [reference.select(data.first.clamp(min=0)), reference.select(data.previous.clamp(min=0))], weights
         )
-        language = self.network.embed_words(data.hidden, data.attention).select(data.text.clamp(min=0))
+        if language is None:
+            language = self.network.embed_words(data.hidden, data.attention)
         return self.network.segment(
             features.select(data.frame),
-            language,
+            language.select(data.text.clamp(min=0)),
             joined,
             use_language=(data.text >= 0).float(),
             use_mask=use_mask,
@@ -123,8 +127,9 @@ class TrainingModel(nn.Module):
         features = self.network.encode_image(self.normalise(data.images))
         if feedback:
             self._own_previous(data, features)
-        output = self._segment(data, features, None)
-        return self._losses(data, features, output)
+        language = self.network.embed_words(data.hidden, data.attention)
+        output = self._segment(data, features, None, language)
+        return self._losses(data, features, language, output)
 
     def _class_loss(self, features: object) -> Tensor:
         """What ImageNet's classifier says about one frame of each clip, in words."""
@@ -154,7 +159,9 @@ class TrainingModel(nn.Module):
         good = answer.flatten(1).any(1) & (output.logits.amax(1) > -1.0)
         data.reference_mask[reference[good], 0] = answer[good].float()
 
-    def _losses(self, data: Tensors, features: object, output: object) -> tuple[Tensor, dict[str, float]]:
+    def _losses(
+        self, data: Tensors, features: object, language: LanguageReference, output: object
+    ) -> tuple[Tensor, dict[str, float]]:
         weights = self.config.weights
         boxes = boxes_of_masks(data.target)
         terms: dict[str, Tensor] = {}
@@ -184,7 +191,7 @@ class TrainingModel(nn.Module):
         dense = self.dense(maps, data.target, data.has_target) * weights.dense
         terms["dense"] = dense.detach()
         total = total + dense
-        aligned = self._alignment_loss(data, features)
+        aligned = self._alignment_loss(data, features, language)
         terms["align"] = aligned.detach()
         total = total + aligned
         if self.class_names is not None:
@@ -200,11 +207,10 @@ class TrainingModel(nn.Module):
         figures["loss"] = float(total.detach())
         return total, figures | _by_kind(data, output, iou)
 
-    def _alignment_loss(self, data: Tensors, features: object) -> Tensor:
+    def _alignment_loss(self, data: Tensors, features: object, language: LanguageReference) -> Tensor:
         rows = (data.text >= 0).nonzero()[:, 0]
         if not len(rows):
             return data.hidden.new_zeros(())
-        language = self.network.embed_words(data.hidden, data.attention)
         maps = [level[data.frame[rows]] for level in features.levels[:3]]
         loss = self.alignment(
             maps, language.sentence[data.text[rows]], data.target[rows], data.has_target[rows]
