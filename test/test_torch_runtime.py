@@ -104,7 +104,7 @@ def test_objects_are_answered_in_order_and_as_if_alone(network):
 
 
 def test_sizes(network):
-    assert TorchRuntime(network).size == (256, 448)
+    assert TorchRuntime(network).size == (192, 320)
     assert TorchRuntime(network, size="64x192").size == (64, 192)
     for size in ("64x100", "0x64", "64", (60, 128)):
         with pytest.raises(ModelFileError, match="expected HEIGHTxWIDTH, multiples of 64"):

@@ -99,7 +99,7 @@ def show(result: dict[str, Any]) -> list[Table]:
     absent = Table("video", "words", "answered", "frames", "%", title="what is not there")
     for row in result["absent"]:
         numbers = (str(row["answered"]), str(row["frames"]), f"{100 * row['rate']:.1f}")
-        absent.add_row(row["clip"], row["words"], *numbers)
+        absent.add_row(row["clip"], row["prompt"], *numbers)
     back = Table(
         "video", "words", "seen before %", "answered away %", "back after", title="turned away and back"
     )
