@@ -13,6 +13,7 @@ import pytest
 from fake_runtime import FakeColourRuntime, scene
 from toy_clips import toy_examples
 
+from uniref_model.commands.suite import show
 from uniref_model.evaluation import generated, suite
 from uniref_model.evaluation.errors import DatasetError
 from uniref_model.tracking import Tracker
@@ -67,7 +68,14 @@ def test_the_suite_scores_videos_absence_and_stills(media: Path, tmp_path: Path)
     assert min(runs.values()) > 0.8
     assert [(row["frames"], row["answered"]) for row in result["absent"]] == [(6, 0), (6, 0)]
     assert json.loads(json.dumps(result["stills"])) == result["stills"], "no number of NumPy's own"
-    json.dumps(result)  # what the command writes
+    json.dumps(result)  # what the command writes, and what it prints:
+    titles = [(table.title, table.row_count) for table in show(result)]
+    assert titles == [
+        ("demo videos", 8),
+        ("what is not there", 2),
+        ("turned away and back", 2),
+        ("stills (absent prompts answered: 0 of 1)", 2),
+    ]
     right = {(row["reference"], row["words"]): row["right"] for row in result["stills"]}
     assert right[("words", "the red thing")] and not right[("words", "the blue thing")]
     assert right[("click", "")] and right[("box", "")]
