@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.util
 import math
-from collections.abc import Iterator
 from itertools import product
 
 import pytest
@@ -20,14 +19,8 @@ pytest.importorskip("pycocotools", reason="COCO's masks need pycocotools")
 from uniref_model.training.paper import losses  # noqa: E402
 from uniref_model.training.paper.batches import NEIGHBOUR_DISTANCE, NEIGHBOURS  # noqa: E402
 
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Nothing here is large enough for a second thread to be worth its start."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+# nothing here is large enough for a second thread to be worth its start
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 def test_ota_claims_as_many_queries_as_their_overlaps_add_up_to() -> None:

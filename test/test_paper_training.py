@@ -49,13 +49,8 @@ STAGES = ("stage1_vg", "stage2_refcoco", "stage3_video")
 MINILM = text._BERT_SIZES["minilm-l6"]
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Nothing here is large enough for a second thread to be worth its start."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+# nothing here is large enough for a second thread to be worth its start
+pytestmark = pytest.mark.usefixtures("one_thread")
 
 
 # ---- a stage on tiny data ----

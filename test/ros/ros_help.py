@@ -191,12 +191,13 @@ class Peer(Node):
         self.images.publish(message)
         return self.result_of(message)
 
-    def result_of(self, message: Any) -> TrackedObjectArray:
+    def result_of(self, message: Any, timeout: float = TIMEOUT) -> TrackedObjectArray:
         """Wait for the result with this message's stamp."""
         stamp = message.header.stamp
         found = self.until(
             lambda: [result for result in self.results if result.header.stamp == stamp],
             f"the result of the image {stamp.sec}",
+            timeout,
         )
         return found[0]
 

@@ -3,6 +3,7 @@ one engine fairly."""
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from typer.testing import CliRunner
 from uniref_model.cli import app
 from uniref_model.runtime.files import WEIGHTS
 from uniref_ros.conversion import fill_image
+from uniref_ros.msg import TrackedObjectArray
 
 NANO = WEIGHTS / "uniref_nano" / "model.json"
 pytestmark = pytest.mark.skipif(not NANO.is_file(), reason="the shipped weights are not here")
@@ -53,6 +55,18 @@ def write_bag(path: Path, frames: list[np.ndarray]) -> None:
             writer.write(connection, nanoseconds, serialize_message(message))
 
 
+def shown(peer: Peer, data: bytes, attempts: int) -> TrackedObjectArray:
+    """The result of a recorded image. The first one may be sent before the node has discovered its publisher,
+    and is then lost whatever the quality of service, so it may take more attempts."""
+    image = deserialize_message(data, Image)
+    for _ in range(attempts - 1):
+        peer.images.publish(data)
+        with contextlib.suppress(AssertionError):
+            return peer.result_of(image, timeout=10)
+    peer.images.publish(data)
+    return peer.result_of(image)
+
+
 def test_a_replayed_bag_gives_the_masks_of_the_offline_command(tmp_path, peer, frames):
     write_bag(tmp_path / "bag", frames)
     from rosbags.rosbag2 import Reader
@@ -77,8 +91,8 @@ def test_a_replayed_bag_gives_the_masks_of_the_offline_command(tmp_path, peer, f
         peer.meet(warm_up=False)
         seen = 0
         for index, (_, _, data) in enumerate(bag.messages()):
-            peer.images.publish(data)  # the recorded bytes themselves, one image after the other's result
-            result = peer.result_of(deserialize_message(data, Image))
+            # the recorded bytes themselves, one image after the other's result
+            result = shown(peer, data, attempts=1 if index else 3)
             assert result.frame_index == index, "no image is skipped"
             theirs = cv2.imread(str(tmp_path / "masks" / f"{index:05d}.png"), cv2.IMREAD_UNCHANGED)
             ours = np.zeros(theirs.shape, np.uint8)
