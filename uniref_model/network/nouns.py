@@ -26,11 +26,12 @@ class Nouns(nn.Module):
 
     def __init__(self, config: NounsConfig, inputs: int, text: int, channels: int, levels: int) -> None:
         super().__init__()
-        self.head = nn.Conv2d(inputs, config.features, 1)  # the classifier's last layer, its norm folded in
-        self.scatter = nn.Conv2d(
-            config.features, config.scatter, 1
-        )  # its length: how far classes differ there
-        self.phrase = nn.Linear(text, config.features + 1)  # the last one is the class's bias
+        # the classifier's last layer, its norm folded in
+        self.head = nn.Conv2d(inputs, config.features, 1)
+        # the length of what this gives is how far the classes' logits differ
+        self.scatter = nn.Conv2d(config.features, config.scatter, 1)
+        # the last output is the class's bias
+        self.phrase = nn.Linear(text, config.features + 1)
         for part in (self.head, self.scatter, self.phrase):
             part.requires_grad_(False)
         self.spread = nn.ModuleList(nn.Conv2d(2, channels, 1, bias=False) for _ in range(levels))
