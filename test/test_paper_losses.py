@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import importlib.util
 import math
 from itertools import product
 
+import paper_packages  # noqa: F401 - skips all of this where something is missing
 import pytest
+import torch
 
-torch = pytest.importorskip("torch", reason="training needs PyTorch")
-pytest.importorskip("accelerate", reason="stages are run by accelerate")
-for package in ("timm", "transformers"):  # not imported here: the network prepares torchvision for them
-    if importlib.util.find_spec(package) is None:
-        pytest.skip(f"the network needs {package}", allow_module_level=True)
-pytest.importorskip("pycocotools", reason="COCO's masks need pycocotools")
-
-
-from uniref_model.training.paper import losses  # noqa: E402
-from uniref_model.training.paper.batches import NEIGHBOUR_DISTANCE, NEIGHBOURS  # noqa: E402
+from uniref_model.training.paper import losses
+from uniref_model.training.paper.batches import NEIGHBOUR_DISTANCE, NEIGHBOURS
 
 # nothing here is large enough for a second thread to be worth its start
 pytestmark = pytest.mark.usefixtures("one_thread")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import shutil
 from collections.abc import Iterator
@@ -11,38 +10,32 @@ from itertools import islice
 from pathlib import Path
 
 import numpy as np
+import paper_packages  # noqa: F401 - skips all of this where something is missing
 import pytest
+import torch
+import training_sets as published
 
-torch = pytest.importorskip("torch", reason="training needs PyTorch")
-pytest.importorskip("accelerate", reason="stages are run by accelerate")
-for package in ("timm", "transformers"):  # not imported here: the network prepares torchvision for them
-    if importlib.util.find_spec(package) is None:
-        pytest.skip(f"the network needs {package}", allow_module_level=True)
-pytest.importorskip("pycocotools", reason="COCO's masks need pycocotools")
-
-import training_sets as published  # noqa: E402
-
-from uniref_model.errors import ModelFileError, UniRefError  # noqa: E402
-from uniref_model.network import text  # noqa: E402
-from uniref_model.network.loading import load_model, save_weights  # noqa: E402
-from uniref_model.network.torchvision_shim import import_timm  # noqa: E402
-from uniref_model.runtime import find_model  # noqa: E402
-from uniref_model.training.paper import checkpoints, log  # noqa: E402
-from uniref_model.training.paper.batches import Collate  # noqa: E402
-from uniref_model.training.paper.config import StageConfig  # noqa: E402
-from uniref_model.training.paper.optimiser import build_optimiser, rate_of, set_rates  # noqa: E402
-from uniref_model.training.paper.readers import open_dataset  # noqa: E402
-from uniref_model.training.paper.run import StageRun, train_stage  # noqa: E402
-from uniref_model.training.paper.samples import SampleStream  # noqa: E402
-from uniref_model.training.paper.sampling import MultiDatasetBatches  # noqa: E402
-from uniref_model.training.paper.start import (  # noqa: E402
+from uniref_model.errors import ModelFileError, UniRefError
+from uniref_model.network import text
+from uniref_model.network.loading import load_model, save_weights
+from uniref_model.network.torchvision_shim import import_timm
+from uniref_model.runtime import find_model
+from uniref_model.training.paper import checkpoints, log
+from uniref_model.training.paper.batches import Collate
+from uniref_model.training.paper.config import StageConfig
+from uniref_model.training.paper.optimiser import build_optimiser, rate_of, set_rates
+from uniref_model.training.paper.readers import open_dataset
+from uniref_model.training.paper.run import StageRun, train_stage
+from uniref_model.training.paper.samples import SampleStream
+from uniref_model.training.paper.sampling import MultiDatasetBatches
+from uniref_model.training.paper.start import (
     StartOptions,
     build_network,
     load_backbone,
     load_text,
     open_tokenizer,
 )
-from uniref_model.training.paper.step import StageModel  # noqa: E402
+from uniref_model.training.paper.step import StageModel
 
 CONFIGS = Path(__file__).resolve().parent.parent / "config" / "training"
 STAGES = ("stage1_vg", "stage2_refcoco", "stage3_video")

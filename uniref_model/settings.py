@@ -20,6 +20,15 @@ def read_settings(path: str | Path) -> dict[str, Any]:
     return values or {}
 
 
+def load_settings(kind: type[T], path: str | Path) -> T:
+    """`build` of a YAML file. Raises ValueError naming the file."""
+    values = read_settings(path)
+    try:
+        return build(kind, values)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from error
+
+
 def build(kind: type[T], values: Any, where: str = "") -> T:
     """A dataclass of plain data; nested dataclasses, tuples and dicts by their annotations.
 

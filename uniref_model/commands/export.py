@@ -140,13 +140,15 @@ def _load(file: Path, config_name: str | None) -> UniRef:
     """The network, with its text encoder where the file has one."""
     from safetensors.torch import load_file
 
-    from ..network.config import ModelConfig
+    from ..network.config import PACKAGED_ENCODER, ModelConfig
     from ..network.loading import load_weights, read_config
     from ..network.model import UniRef
 
     config = read_config(file) if config_name is None else ModelConfig.from_name(config_name)
     state = load_file(str(file))
-    with_text = config.text.encoder != "minilm-l6" and any(key.startswith("text_encoder.") for key in state)
+    with_text = config.text.encoder != PACKAGED_ENCODER and any(
+        key.startswith("text_encoder.") for key in state
+    )
     network = UniRef(config, with_text=with_text).eval()
     load_weights(network, state, str(file))
     return network

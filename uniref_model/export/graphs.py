@@ -192,8 +192,7 @@ def build_graphs(
         ]
     frame = frames[0]
     sources = named("src", frame.levels)
-    query = {name: value for name, value in frame.more.items() if name == "query"}
-    classes = {name: value for name, value in frame.more.items() if name == "classes"}
+    query, classes = ({name: frame.more[name]} if name in frame.more else {} for name in ("query", "classes"))
     words = torch.randn(count, config.text.max_words, config.hidden)
     language = {
         "words": words,

@@ -27,6 +27,7 @@ from uniref_model.export.precision import TYPES, with_precision
 from uniref_model.export.prepare import prepare
 from uniref_model.export.text import WordsAndSentence, export_text
 from uniref_model.export.weights import SharedWeights, finite, strip
+from uniref_model.network.config import PACKAGED_ENCODER
 from uniref_model.network.deformable import SAMPLERS, use_sampler
 from uniref_model.network.model import UniRef
 from uniref_model.network.text import load_minilm, minilm_folder
@@ -185,7 +186,7 @@ def _write_text(network: UniRef, folder: Path, options: ExportOptions, tokenizer
     """The text encoder, and whether there is one: the nano model's MiniLM is a package of its own, others
     bring theirs."""
     config = network.config.text
-    if config.encoder == "minilm-l6":
+    if config.encoder == PACKAGED_ENCODER:
         encoder, storage, tokenizer = load_minilm(), "int8", minilm_folder() / "tokenizer.json"
     elif network.text_encoder is not None and tokenizer is not None:
         encoder, storage = network.text_encoder, "fp16" if options.half_weights else "fp32"

@@ -13,7 +13,8 @@ LEVELS = 4  # feature levels of the transformer: strides 8, 16, 32, 64
 
 FUSION_MODES = ("parallel", "parallel_multiply", "mask_then_language", "language_then_mask")
 REFERENCE_CHOICES = ("first", "previous", "first+previous")
-TEXT_ENCODERS = ("bert-base", "roberta-base", "minilm-l6")
+PACKAGED_ENCODER = "minilm-l6"  # in no model file, as it is never trained: it comes with its package
+TEXT_ENCODERS = ("bert-base", "roberta-base", PACKAGED_ENCODER)
 
 
 @dataclass(frozen=True)

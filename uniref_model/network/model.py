@@ -231,12 +231,25 @@ class UniRef(nn.Module):
         zero); None: all rows have what is given. masks: "best" | "all" | None, which queries get masks.
         fusion: a mode of config.FUSION_MODES instead of the configured one.
         """
-        fused = self.fusion.fuse_levels(
-            features.levels, language, mask, use_language, use_mask, fusion or self.config.fusion.mode
-        )
-        if self.nouns is not None and language is not None:
-            fused = self.nouns.add(fused, features.classes, language.noun, use_language)
+        fused = self.fuse(features, language, mask, use_language, use_mask, fusion)
         return self.segment_fused(fused, features, masks)
+
+    def fuse(
+        self,
+        features: ImageFeatures,
+        language: LanguageReference | None,
+        mask: MaskReference | None,
+        use_language: Tensor | None = None,
+        use_mask: Tensor | None = None,
+        mode: str | None = None,
+    ) -> list[Tensor]:
+        """The frames' levels [N, C, h, w] with what the references add; arguments as of `segment`."""
+        fused = self.fusion.fuse_levels(
+            features.levels, language, mask, use_language, use_mask, mode or self.config.fusion.mode
+        )
+        if self.nouns is None or language is None:
+            return fused
+        return self.nouns.add(fused, features.classes, language.noun, use_language)
 
     def segment_fused(
         self, fused: list[Tensor], features: ImageFeatures, masks: str | None = "best"

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from uniref_model.network.config import NounsConfig
+from uniref_model.network.text import mean_words
 
 CONTRAST = 4.0  # standard deviations and
 OPINION = 16.0  # logits that count as one unit where they enter the features
@@ -50,8 +51,7 @@ class Nouns(nn.Module):
 
     def name(self, hidden: Tensor, attention: Tensor) -> Tensor:
         """A text encoder's hidden state [N, L, Dt] and attention [N, L] -> class vectors [N, D + 1]."""
-        weight = attention.to(hidden.dtype)[..., None]
-        return self.phrase((hidden * weight).sum(1) / weight.sum(1).clamp(min=1))
+        return self.phrase(mean_words(hidden, attention))
 
     def compare(self, classes: Tensor, noun: Tensor) -> Tensor:
         """classes [B, D + 2, h, w] (B = N or 1), noun [N, D + 1] -> [N, 2, h, w]: by how many standard

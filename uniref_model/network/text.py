@@ -109,6 +109,12 @@ def load_minilm(folder: Path | None = None) -> nn.Module:
     return model.eval().requires_grad_(False)
 
 
+def mean_words(words: Tensor, attention: Tensor) -> Tensor:
+    """[N, L, C] and attention [N, L] (1 = word) -> [N, C]; zeros where there is no word."""
+    weight = attention.to(words.dtype)[..., None]
+    return (words * weight).sum(1) / weight.sum(1).clamp(min=1)
+
+
 class Resizer(nn.Module):
     """The text encoder's hidden state [N, L, Dt] -> [N, L, C]."""
 
@@ -120,9 +126,7 @@ class Resizer(nn.Module):
     def forward(self, hidden: Tensor, attention: Tensor) -> LanguageReference:
         """attention [N, L]: 1 where there is a word ([CLS] and [SEP] included), else 0."""
         words = self.layer_norm(self.fc(hidden))
-        weight = attention.to(words.dtype)[..., None]
-        sentence = (words * weight).sum(1) / weight.sum(1).clamp(min=1)
-        return LanguageReference(words, attention == 0, sentence)
+        return LanguageReference(words, attention == 0, mean_words(words, attention))
 
 
 def encode_tokens(encoder: nn.Module, ids: Tensor, attention: Tensor) -> Tensor:

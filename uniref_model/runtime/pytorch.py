@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import Module
 
 from ..errors import ModelFileError, RuntimeUnavailable
-from ..network.config import InputConfig, ModelConfig
+from ..network.config import PACKAGED_ENCODER, InputConfig, ModelConfig
 from ..network.loading import has_text_encoder, load_model
 from ..network.model import ImageFeatures, UniRef
 from ..network.text import LanguageReference as LanguageBatch
@@ -39,9 +39,6 @@ from .text import PromptCache, PromptTokenizer
 
 BATCH = 8
 """Objects in one pass, so that memory has a bound."""
-
-PACKAGED = "minilm-l6"
-"""The text encoder that no model file holds, as it is never trained: it comes with its package."""
 
 Tokenizer = Callable[[str], tuple[np.ndarray, np.ndarray, bool]]
 """A prompt to ids and attention, int64 [1,L], and whether words were dropped."""
@@ -214,12 +211,7 @@ class TorchRuntime(Runtime):
             for rows in self._groups(objects):
                 order += rows
                 language, mask = self._references([objects[row] for row in rows])
-                mode = network.config.fusion.mode
-                levels = frame.features.levels
-                parts = network.fusion.fuse_levels(levels, language, mask, None, None, mode)
-                if network.nouns is not None and language is not None:
-                    parts = network.nouns.add(parts, frame.features.classes, language.noun, None)
-                fused.append(parts)
+                fused.append(network.fuse(frame.features, language, mask))
             joined = [torch.cat(parts) for parts in zip(*fused, strict=True)]
             output = network.segment_fused(joined, frame.features, "all" if self.all_masks else "best")
         scores, boxes = output.scores.tolist(), output.box.cpu().numpy()
@@ -262,14 +254,14 @@ class TorchRuntime(Runtime):
         return LanguageReference(words, attention[0].astype(np.float32), sentence, truncated, noun)
 
     def _published_encoder(self, config: ModelConfig) -> Module:
-        if config.text.encoder != PACKAGED:
+        if config.text.encoder != PACKAGED_ENCODER:
             raise ModelFileError(f"model {self.spec.name!r} was stored without text encoder: use masks")
         return load_minilm().to(self.device)
 
     def _open_tokenizer(self) -> Tokenizer:
         path = None if self._tokenizer is None else Path(self._tokenizer)
         encoder = self._loaded().config.text.encoder
-        if (path is None or not path.is_file()) and encoder == PACKAGED:
+        if (path is None or not path.is_file()) and encoder == PACKAGED_ENCODER:
             path = minilm_folder() / "tokenizer.json"
         if path is None or not path.is_file():
             raise ModelFileError(

@@ -128,9 +128,9 @@ NAMED_GROUPS: dict[str, tuple[str, ...]] = {
     "toy bear": ("teddy",),
     "building": ("church", "palace", "castle", "mosque", "monastery", "library", "barn"),
     "fruit": ("granny smith", "strawberry", "orange", "lemon", "fig", "pineapple", "banana", "pomegranate"),
-    "animal": (),  # all of ImageNet's animals: see `vocabularies`
 }
-ANIMALS = 398  # the first classes are animals
+# Words that cover classes of many other groups; numbers as in GROUPS.
+WIDE_GROUPS: dict[str, tuple[tuple[int, int], ...]] = {"animal": ((0, 397),)}
 
 _log = logging.getLogger(__name__)
 
@@ -149,16 +149,17 @@ def vocabularies(names: list[str]) -> tuple[list[str], Tensor]:
 
     A name that is also a group's (there is a class "cup" and a group "cup") is the group's word only.
     """
-    words = [*names, *GROUPS, *NAMED_GROUPS]
-    cover = torch.zeros(len(words), len(names))
+    numbered = {
+        word: [number for first, last in ranges for number in range(first, last + 1)]
+        for word, ranges in (GROUPS | WIDE_GROUPS).items()
+    }
+    named = {word: [names.index(member) for member in members] for word, members in NAMED_GROUPS.items()}
+    groups = [*GROUPS, *NAMED_GROUPS, *WIDE_GROUPS]
+    cover = torch.zeros(len(names) + len(groups), len(names))
     cover[: len(names)] = torch.eye(len(names))
-    for row, ranges in enumerate(GROUPS.values(), len(names)):
-        for first, last in ranges:
-            cover[row, first : last + 1] = 1
-    for row, members in enumerate(NAMED_GROUPS.values(), len(names) + len(GROUPS)):
-        cover[row, [names.index(member) for member in members]] = 1
-    cover[words.index("animal"), :ANIMALS] = 1
-    return words, cover
+    for row, word in enumerate(groups, len(names)):
+        cover[row, (numbered | named)[word]] = 1
+    return [*names, *groups], cover
 
 
 class ClassTeacher(nn.Module):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from uniref_model.settings import build, read_settings
+from uniref_model.settings import load_settings
 
 
 @dataclass(frozen=True)
@@ -80,10 +80,7 @@ class TrainingConfig:
     @staticmethod
     def from_yaml(path: str | Path) -> TrainingConfig:
         """Read a YAML file; ValueError names an unknown key or a stage list that does not end at 1."""
-        try:
-            config = build(TrainingConfig, read_settings(path))
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
+        config = load_settings(TrainingConfig, path)
         ends = [stage.until for stage in config.stages]
         if not ends or ends != sorted(ends) or ends[-1] != 1.0:
             raise ValueError(f"{path}: stages' `until` must rise and end at 1.0, got {ends}")

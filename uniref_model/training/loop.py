@@ -114,9 +114,7 @@ class _Run:
         self.device = torch.device(options.device)
         model = build_model(config, options.init).to(self.device)
         self.words = WordCache(options.output / f"text_{rank}", model.network.config.text.max_words)
-        self._teach_classes(model)
-        if options.resume is None:
-            self._fill_nouns(model.network)
+        self._teach(model)
         model.train()
         self.state = RunState(model, Average(model.network, config.ema_decay), build_optimiser(model, config))
         if options.resume is not None:
@@ -131,26 +129,24 @@ class _Run:
             self.validation = list(self._held_out(config.validation_clips, 0))
             self.saved = self.validated = self.state.seconds
 
-    def _teach_classes(self, model: TrainingModel) -> None:
-        if self.config.weights.classes <= 0:
+    def _teach(self, model: TrainingModel) -> None:
+        """What the backbone's classifier has to teach: class names, and, at the start of a run, nouns."""
+        names = self.config.weights.classes > 0
+        nouns = model.network.nouns if self.options.resume is None else None
+        if not names and nouns is None:
             return
         from uniref_model.training.classes import ClassNames, class_names, load_teacher, vocabularies
+        from uniref_model.training.nouns import fill
 
         teacher = load_teacher(model.network.config.backbone.name)
-        if teacher is not None:
+        if teacher is None:
+            return
+        if nouns is not None:
+            fill(nouns, teacher, self.words)
+        if names:
             words, cover = vocabularies(class_names())
             hidden, attention = self.words([f"the {word}" for word in words])
             model.class_names = ClassNames(teacher, cover, hidden, attention).to(self.device)
-
-    def _fill_nouns(self, network: UniRef) -> None:
-        if network.nouns is None:
-            return
-        from uniref_model.training.classes import load_teacher
-        from uniref_model.training.nouns import fill
-
-        teacher = load_teacher(network.config.backbone.name)
-        if teacher is not None:
-            fill(network.nouns, teacher, self.words)
 
     def _held_out(self, clips: int, seed: int) -> Iterator[Tensors]:
         """Batches of held-out clips at the last stage's size."""

@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from uniref_model.network.nouns import Nouns
+from uniref_model.network.text import mean_words
 from uniref_model.training.classes import CLASSES, ClassTeacher, class_names, vocabularies
 from uniref_model.training.data.colours import COLOURS
 
@@ -77,12 +78,8 @@ def _phrases(vectors: Tensor) -> tuple[list[str], Tensor, Tensor]:
 
 
 def _mean_words(embed: Embed, texts: list[str], batch: int = 64) -> Tensor:
-    means = []
-    for start in range(0, len(texts), batch):
-        hidden, attention = embed(texts[start : start + batch])
-        weight = attention.float()[..., None]
-        means.append((hidden.float() * weight).sum(1) / weight.sum(1))
-    return torch.cat(means)
+    starts = range(0, len(texts), batch)
+    return torch.cat([mean_words(*embed(texts[start : start + batch])) for start in starts])
 
 
 def _ridge(inputs: Tensor, targets: Tensor, weight: Tensor) -> Tensor:

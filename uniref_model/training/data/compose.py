@@ -14,7 +14,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ...settings import build, read_settings
+from ...settings import load_settings
 from .backgrounds import make_background
 from .colours import ColourNames, any_colour, name_colours, paint_colour
 from .expressions import Expression, Seen, absent_for, expressions_for
@@ -72,10 +72,7 @@ class ClipConfig:
     @classmethod
     def from_yaml(cls, path: Path | str) -> ClipConfig:
         """Read a file like config/training/data.yaml. Raises ValueError for a key that does not exist."""
-        try:
-            return build(cls, read_settings(path))
-        except ValueError as error:
-            raise ValueError(f"{path}: {error}") from error
+        return load_settings(cls, path)
 
 
 @dataclass(frozen=True)

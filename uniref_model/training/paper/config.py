@@ -117,8 +117,9 @@ class StageConfig:
     @staticmethod
     def from_yaml(path: str | Path, changes: dict[str, Any] | None = None) -> StageConfig:
         """Read a YAML file, with top-level `changes` on top; ValueError names the file and what is wrong."""
+        values = read_settings(path) | (changes or {})
         try:
-            config = build(StageConfig, read_settings(path) | (changes or {}))
+            config = build(StageConfig, values)
             config.check()
         except ValueError as error:
             raise ValueError(f"{path}: {error}") from error

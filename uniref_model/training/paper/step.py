@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from uniref_model.network.mask_head import STRIDE, aligned_bilinear
 from uniref_model.network.model import ImageFeatures, SegmentOutput, UniRef
-from uniref_model.network.text import LanguageReference
+from uniref_model.network.text import LanguageReference, mean_words
 from uniref_model.training.losses import box_losses, class_loss
 from uniref_model.training.matcher import Match, match
 from uniref_model.training.paper import losses
@@ -103,9 +103,7 @@ class StageModel(nn.Module):
             return language
         # the authors' resizer drops out after its norm, and the sentence is the mean of what is left
         words = F.dropout(language.words, self.config.text_dropout)
-        weight = attention.to(words.dtype)[..., None]
-        sentence = (words * weight).sum(1) / weight.sum(1).clamp(min=1)
-        return replace(language, words=words, sentence=sentence)
+        return replace(language, words=words, sentence=mean_words(words, attention))
 
     def _match(self, logits: Tensor, boxes: Tensor, target: Tensor) -> Match:
         if self.config.matcher == "ota":
