@@ -180,18 +180,26 @@ class VoiceCommand(Node):
             self.get_logger().error(text)
 
     def _diagnose(self) -> None:
+        listeners = self._prompts.get_subscription_count()
+        level, message = DiagnosticStatus.OK, "listening"
+        if self.failed:
+            level, message = DiagnosticStatus.ERROR, self._last_error
+        elif not listeners:
+            topic = self._prompts.topic_name
+            level, message = DiagnosticStatus.WARN, f"listening, but nobody takes the prompts on {topic}"
         values = {
             "source": self._value("source"),
             "engine": self._value("engine"),
+            "listeners": listeners,
             **self._counts,
             "dropped chunks": self._chunks.dropped,
             "last heard": self._last,
             "last error": self._last_error,
         }
         status = DiagnosticStatus(
-            level=DiagnosticStatus.ERROR if self.failed else DiagnosticStatus.OK,
+            level=level,
             name=self.get_fully_qualified_name().lstrip("/"),
-            message=self._last_error if self.failed else "listening",
+            message=message,
             hardware_id="uniref_ros",
             values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
         )

@@ -12,11 +12,20 @@ import pytest
 if TYPE_CHECKING:
     from ros_help import NodeProcess, Peer
 
-ROOT = Path(__file__).resolve().parents[2]
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
 
 os.environ.setdefault("ROS_AUTOMATIC_DISCOVERY_RANGE", "LOCALHOST")
 os.environ.setdefault("ROS_DOMAIN_ID", str(40 + os.getpid() % 60))
 os.environ.setdefault("FASTDDS_DEFAULT_PROFILES_FILE", str(ROOT / "ros_env" / "fastdds_shm.xml"))
+
+
+def pytest_collection_modifyitems(items):
+    """One more attempt for tests that wait for other processes over a network: a machine that stalls for
+    longer than they wait is no fault of the node. The summary lists every test that needed it."""
+    for item in items:
+        if HERE in item.path.parents:
+            item.add_marker(pytest.mark.flaky(reruns=1))
 
 
 @pytest.fixture(scope="session")

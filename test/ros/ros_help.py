@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import rclpy
 from builtin_interfaces.msg import Time
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rcl_interfaces.srv import GetParameters
 from rclpy.client import Client
 from rclpy.node import Node
@@ -223,8 +223,11 @@ class Peer(Node):
     def status(self, name: str) -> dict[str, str]:
         """The key-values of a fresh diagnostic status whose name ends so."""
         self.diagnostics = None
-        message = self.until(lambda: self.diagnostics, "diagnostics")
-        status = next(status for status in message.status if status.name.endswith(name))
+
+        def found() -> list[DiagnosticStatus]:  # other nodes report on the same topic
+            return [one for one in (self.diagnostics or DiagnosticArray()).status if one.name.endswith(name)]
+
+        status = self.until(found, f"diagnostics of {name}")[0]
         return {pair.key: pair.value for pair in status.values} | {"message": status.message}
 
     def _be_found(self, node: str) -> None:

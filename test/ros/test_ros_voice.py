@@ -46,15 +46,20 @@ class Talker:
     def meet(self) -> None:
         """Wait for the node, both ways."""
         self.peer.until(
-            lambda: (
-                self._audio.get_subscription_count()
-                and self._button.get_subscription_count()
-                and self.peer.count_publishers("voice_command/heard")
-                and self.peer.count_publishers("tracker/prompt")
-            ),
-            "the voice node",
+            lambda: self._audio.get_subscription_count() and self._button.get_subscription_count(),
+            "the voice node's ears",
         )
-        self.peer.spin(0.5)  # the node may not have found our readers yet
+        self.be_heard()
+
+    def be_heard(self) -> None:
+        """Wait until the node knows our readers, of which the one of prompts was made last."""
+        self.peer.until(
+            lambda: self.peer.count_publishers("voice_command/heard") and self._listeners(), "the voice node"
+        )
+
+    def _listeners(self) -> int:
+        self.peer.spin(0.1)
+        return int(self.peer.status("voice_command")["listeners"])
 
     def play(self, samples: np.ndarray) -> None:
         """Publish a recording in chunks."""
@@ -164,11 +169,14 @@ def test_a_microphone_is_heard_through_arecord(tmp_path, talker, monkeypatch):
     pcm.write_bytes(np.concatenate([at_16k, np.zeros(16000, np.int16)]).tobytes())
     double(
         tmp_path,
-        f'case "$*" in *"--rate=16000"*"--device=hw:3"*) ;; *) exit 9;; esac\nsleep 3; cat {pcm}; sleep 60',
+        f'case "$*" in *"--rate=16000"*"--device=hw:3"*) ;; *) exit 9;; esac\n'
+        f"until [ -e {tmp_path}/speak ]; do sleep 0.1; done; cat {pcm}; sleep 60",
     )
     monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
     parameters = ("source:=microphone", "device:='hw:3'", "trigger:=always")
     with NodeProcess(tmp_path / "voice.log", *parameters, program=VOICE) as node:
+        talker.be_heard()
+        (tmp_path / "speak").touch()
         heard = talker.next()
         assert heard.prompt == "resume"
         assert node.stop() == 0
