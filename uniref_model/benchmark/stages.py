@@ -61,7 +61,7 @@ def summary(
     runtime: Runtime, count: int, table: dict[str, np.ndarray], warm_up: int = WARM_UP
 ) -> dict[str, Any]:
     """What `run` measured, in numbers for people and JSON."""
-    state = state_bytes(runtime)
+    made, state = runtime.state, state_bytes(runtime)
     return {
         "objects": count,
         "frames": len(table["frame"]),
@@ -69,7 +69,9 @@ def summary(
         "ms": {name: percentiles(table[name]) for name in (*STAGES, "network", "frame")},
         "frames_per_second": round(1000 / float(np.median(table["frame"])), 2),
         "network_frames_per_second": round(1000 / float(np.median(table["network"])), 2),
-        "state_bytes": state.as_dict() | {"total_at_most": state.total(count)},
+        "state_bytes": state.as_dict()
+        | {"total_at_most": state.total(count), "made": sum(size for _, size in made.values())},
+        "state_sets": {what: sets for what, (sets, _) in made.items()},
         "memory_mb": {
             "resident": round(float(table["memory"][-1]), 1),
             "growth": round(float(table["memory"][-1] - table["memory"][0]), 1),

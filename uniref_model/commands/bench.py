@@ -11,7 +11,7 @@ import typer
 from rich.progress import Progress
 from rich.table import Table
 
-from ..errors import UniRefError
+from ..errors import ModelFileError, UniRefError
 from . import console
 from .options import Device, Model, RuntimeName, Size, Threads, parse_counts, parse_size
 
@@ -120,13 +120,14 @@ def _stages(
     table.add_row("frames/s", *(f"{row['frames_per_second']:.1f}" for row in rows))
     table.add_row("network frames/s", *(f"{row['network_frames_per_second']:.1f}" for row in rows))
     table.add_row("state, kB at most", *(f"{row['state_bytes']['total_at_most'] / 1e3:.0f}" for row in rows))
+    table.add_row("made for it, kB", *(f"{row['state_bytes']['made'] / 1e3:.0f}" for row in rows))
     for name in ("resident", "growth", "peak"):
         table.add_row(f"memory, MB {name}", *(f"{row['memory_mb'][name]:.1f}" for row in rows))
     console.output.print(table)
     state = rows[0]["state_bytes"]
     console.output.print(
         f"state: {state['object']} bytes an object, {state['first_frame']} a first frame (shared by the "
-        f"objects anchored in it), {state['camera']} a camera",
+        f"objects anchored in it), {state['camera']} a camera; made once, with what a frame needs besides",
         highlight=False,
     )
     if plot is not None:
@@ -165,7 +166,7 @@ def _compare(
     from ..benchmark.order import undone
 
     rows = []
-    kinds = (False, True) if runtime.spec.has_text else (False,)
+    kinds = (False, True) if _takes_words(runtime) else (False,)
     with undone(runtime, without, weights) as other, Progress(console=console.status) as bar:
         task = bar.add_task("frames", total=len(kinds) * len(objects) * (frames + 3))
         for words in kinds:
@@ -182,3 +183,15 @@ def _compare(
         )  # fmt: skip
     console.output.print(table)
     return [row | {"without": sorted(without)} for row in rows]
+
+
+def _takes_words(runtime: Runtime) -> bool:
+    """Asked before anything is measured, which may take long."""
+    from ..benchmark.compare import PROMPT
+
+    try:
+        runtime.encode_text(PROMPT)
+    except ModelFileError as error:
+        console.status.print(f"masks only: {error}", highlight=False, markup=False)
+        return False
+    return True

@@ -168,7 +168,7 @@ class FrameFeatures:
     where the runtime has it made beforehand; classes [1,D+2,H/32,W/32], where the model looks for nouns.
 
     The arrays belong to the runtime that made them (another runtime may keep device handles there): only pass
-    them back.
+    them back. held: what keeps them in place; they are written over once no frame or reference holds it.
     """
 
     image: np.ndarray
@@ -178,6 +178,7 @@ class FrameFeatures:
     embeds: tuple[Any, ...] = field(default=(), kw_only=True)
     query: Any = field(default=None, kw_only=True)
     classes: Any = field(default=None, kw_only=True)
+    held: tuple[Any, ...] = field(default=(), kw_only=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,12 +187,13 @@ class MaskReference:
     fusion reads them (projected, where that makes them no larger).
 
     Keys and embeds depend on the frame alone: references made from one frame hold the same `keys` tuple, by
-    which a runtime knows that they share their attention. Treat as read-only.
+    which a runtime knows that they share their attention. Treat as read-only. held: as in `FrameFeatures`.
     """
 
     keys: tuple[Any, ...]
     values: tuple[Any, ...]
     embeds: tuple[Any, ...]
+    held: tuple[Any, ...] = field(default=(), kw_only=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -229,6 +231,13 @@ class Runtime(ABC):
     buckets: tuple[int, ...] = DEFAULT_BUCKETS
     choice: str = ""
     """Why `load_runtime` took this one, where it had the choice."""
+
+    @property
+    def state(self) -> dict[str, tuple[int, int]]:
+        """Sets of arrays made for frames and references, and their bytes, by what they hold. They are used
+        again and again: the numbers stop growing when the number of objects does. Empty where a library sees
+        to that."""
+        return {}
 
     @abstractmethod
     def encode_text(self, text: str) -> LanguageReference:

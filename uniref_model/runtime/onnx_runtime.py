@@ -1,15 +1,14 @@
 """ONNX Runtime: the network on any CPU (or, with onnxruntime-gpu, on CUDA).
 
 Every batch size of `buckets` has a session of its own in which all shapes are constants, so a
-frame needs no memory that the frame before did not. Inputs of objects are copied
-into arrays made once.
+frame needs no memory that the frame before did not. Inputs of objects and all outputs are arrays made once,
+bound to the session; what is kept of them, for the rest of the frame or as a reference, is copied into slots.
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
 from typing import Any, Protocol
@@ -31,6 +30,7 @@ from .base import (
 )
 from .files import choose_size, find_model, verify_files
 from .memory import give_back_heap, share_arena, shrink_arena
+from .slots import Arrays, Pool, Slot
 from .text import PromptCache, PromptTokenizer
 
 MAX_DEFAULT_THREADS = 4
@@ -39,6 +39,7 @@ MAX_DEFAULT_THREADS = 4
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider"}
 _DTYPES = {"tensor(float)": np.float32, "tensor(uint8)": np.uint8, "tensor(int64)": np.int64}
 _LEVELS = range(NUM_LEVELS)
+_KEPT = ("key", "embed")  # of a frame's outputs, what its references keep
 
 
 def default_threads() -> int:
@@ -59,20 +60,32 @@ class Batch(Protocol):
 
     inputs: dict[str, np.ndarray]
 
-    def run(self, shared: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        """Run on `inputs` and the frame's own inputs; outputs by name, in arrays that the caller may keep."""
+    def run(self, shared: dict[str, Any]) -> dict[str, Any]:
+        """Run on `inputs` and the frame's own inputs; outputs by name, which the next run writes over."""
 
 
-@dataclass(frozen=True)
 class SessionBatch:
-    """A session of ONNX Runtime with constant shapes."""
+    """A session of ONNX Runtime with constant shapes, bound to arrays made once."""
 
-    session: Any
-    inputs: dict[str, np.ndarray]
+    def __init__(self, session: Any) -> None:
+        self._session = session
+        self._binding = session.io_binding()
+        self.inputs = _arrays(node for node in session.get_inputs() if node.name.startswith(OBJECT_INPUTS))
+        self._outputs = _arrays(session.get_outputs())
+        for name, array in self.inputs.items():
+            self._bind_input(name, array)
+        for name, array in self._outputs.items():
+            self._binding.bind_output(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
 
-    def run(self, shared: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
-        names = [output.name for output in self.session.get_outputs()]
-        return dict(zip(names, self.session.run(names, {**self.inputs, **shared}), strict=True))
+    def run(self, shared: dict[str, Any]) -> dict[str, np.ndarray]:
+        bound = {name: np.ascontiguousarray(array) for name, array in shared.items()}  # held until it has run
+        for name, array in bound.items():
+            self._bind_input(name, array)
+        self._session.run_with_iobinding(self._binding)
+        return self._outputs
+
+    def _bind_input(self, name: str, array: np.ndarray) -> None:
+        self._binding.bind_input(name, "cpu", 0, array.dtype, array.shape, array.ctypes.data)
 
 
 class OnnxRuntime(Runtime):
@@ -134,6 +147,7 @@ class OnnxRuntime(Runtime):
         verify_files(self._folder, self.spec, [*self._files.values(), *words.values()])
         self._files |= words
         self._batches: dict[tuple[str, int], Batch] = {}
+        self._pools: dict[tuple, Pool] = {}
         self._lock = Lock()
         self._text_lock = Lock()
         self._tokenizer = None
@@ -170,14 +184,17 @@ class OnnxRuntime(Runtime):
         image = np.ascontiguousarray(image)
         with self._lock:
             out = self._batch("encode_image", 1).run({"image": image[None]})
+            kept = self._keep("frame keys", {name: out[name] for name in out if name.startswith(_KEPT)})
+            seen = self._keep("frame", {name: out[name] for name in out if name not in kept.arrays})
         return FrameFeatures(
             image,
-            out["lateral"],
-            tuple(out[f"src{level}"] for level in _LEVELS),
-            keys=tuple(out[f"key{level}"][0] for level in _LEVELS),
-            embeds=tuple(out[f"embed{level}"][0] for level in _LEVELS),
-            query=out.get("query"),
-            classes=out.get("classes"),
+            seen.arrays["lateral"],
+            tuple(seen.arrays[f"src{level}"] for level in _LEVELS),
+            keys=tuple(kept.arrays[f"key{level}"][0] for level in _LEVELS),
+            embeds=tuple(kept.arrays[f"embed{level}"][0] for level in _LEVELS),
+            query=seen.arrays.get("query"),
+            classes=seen.arrays.get("classes"),
+            held=(kept, seen),
         )
 
     def encode_reference(self, frame: FrameFeatures, masks: np.ndarray) -> list[MaskReference]:
@@ -211,13 +228,43 @@ class OnnxRuntime(Runtime):
     def close(self) -> None:
         with self._lock, self._text_lock:
             self._batches.clear()
+            for pool in self._pools.values():
+                pool.close()
+            self._pools.clear()
             self._files = {}
             self._tokenizer = None  # megabytes, and the prompt cache refers back to this object
         self.trim()
 
     def trim(self) -> None:
+        for pool in list(self._pools.values()):
+            pool.trim()
         shrink_arena(self._ort)
         give_back_heap()
+
+    @property
+    def state(self) -> dict[str, tuple[int, int]]:
+        found: dict[str, tuple[int, int]] = {}
+        for (what, *_), pool in list(self._pools.items()):
+            sets, size = found.get(what, (0, 0))
+            found[what] = sets + pool.made, size + pool.nbytes
+        return found
+
+    def _keep(self, what: str, values: Arrays) -> Slot:
+        """A copy of these outputs in a slot of its own."""
+        kind = what, *((type(array), tuple(array.shape), array.dtype.str) for array in values.values())
+        if kind not in self._pools:
+            example = dict(values)  # the batch's own arrays, there for as long as the batch
+            self._pools[kind] = Pool(
+                lambda: {name: self._empty(array) for name, array in example.items()}, self._free
+            )
+        return self._pools[kind].copy_of(values)
+
+    def _empty(self, like: Any) -> Any:
+        """An array of this one's shape and type, in the same memory."""
+        return np.empty(like.shape, like.dtype)
+
+    def _free(self, arrays: Arrays) -> None:
+        """Give back what `_empty` made, where that does not happen by itself."""
 
     def _chunks(self, count: int) -> Iterable[tuple[int, int]]:
         """(start, batch size) pieces that cover `count` rows; only the last is padded."""
@@ -235,14 +282,15 @@ class OnnxRuntime(Runtime):
         batch.inputs["masks"][: len(masks), 0] = masks
         batch.inputs["masks"][len(masks) :] = 0
         out = batch.run(shared)
-        # Copied: a row that is a view would keep the whole batch alive for as long as one object keeps its
+        # A slot for every object: one for the batch would be held for as long as any of them keeps its
         # reference.
-        return [
-            MaskReference(
-                frame.keys, tuple(out[f"value{level}"][row].copy() for level in _LEVELS), frame.embeds
-            )
-            for row in range(len(masks))
-        ]
+        rows = ({name: values[row] for name, values in out.items()} for row in range(len(masks)))
+        return [self._reference(frame, self._keep("object values", row)) for row in rows]
+
+    @staticmethod
+    def _reference(frame: FrameFeatures, slot: Slot) -> MaskReference:
+        values = tuple(slot.arrays[f"value{level}"] for level in _LEVELS)
+        return MaskReference(frame.keys, values, frame.embeds, held=(*frame.held[:1], slot))
 
     def _segment_chunk(
         self, frame: FrameFeatures, objects: Sequence[ObjectReferences], bucket: int
@@ -260,7 +308,7 @@ class OnnxRuntime(Runtime):
             shared["classes"] = frame.classes
         out = batch.run(shared)
         return [
-            Prediction(float(out["score"][row]), out["box"][row], out["mask_logits"][row])
+            Prediction(float(out["score"][row]), out["box"][row].copy(), out["mask_logits"][row].copy())
             for row in range(len(objects))
         ]
 
@@ -275,13 +323,10 @@ class OnnxRuntime(Runtime):
                 raise self._closed()
             ids, attention, truncated = self._tokenizer(text)
             out = self._batch("encode_text", 1).run({"input_ids": ids, "attention_mask": attention})
-        return LanguageReference(
-            out["words"][0],
-            attention[0].astype(np.float32),
-            out["sentence"][0],
-            truncated=truncated,
-            noun=out["noun"][0] if "noun" in out else None,
-        )
+            words, sentence, noun = (
+                out[name][0].copy() if name in out else None for name in ("words", "sentence", "noun")
+            )
+        return LanguageReference(words, attention[0].astype(np.float32), sentence, truncated, noun)
 
     def _batch(self, graph: str, bucket: int) -> Batch:
         known = self._batches.get((graph, bucket))
@@ -295,8 +340,7 @@ class OnnxRuntime(Runtime):
         return RuntimeUnavailable(f"the runtime of model {self.spec.name!r} is closed")
 
     def _make_batch(self, graph: str, bucket: int) -> Batch:
-        session = self._session(self._folder / self._files[graph], bucket)
-        return SessionBatch(session, _object_inputs(session))
+        return SessionBatch(self._session(self._folder / self._files[graph], bucket))
 
     def _session(self, path: Path, bucket: int) -> Any:
         options = self._ort.SessionOptions()
@@ -330,13 +374,9 @@ OBJECT_INPUTS = (
 """How the names of inputs that depend on objects begin."""
 
 
-def _object_inputs(session: Any) -> dict[str, np.ndarray]:
-    """Zeroed arrays for the inputs that depend on objects; the frame's are passed as they are."""
-    return {
-        node.name: np.zeros([int(v) for v in node.shape], _DTYPES[node.type])
-        for node in session.get_inputs()
-        if node.name.startswith(OBJECT_INPUTS)
-    }
+def _arrays(nodes: Iterable[Any]) -> dict[str, np.ndarray]:
+    """Zeroed arrays for inputs or outputs of a session."""
+    return {node.name: np.zeros([int(v) for v in node.shape], _DTYPES[node.type]) for node in nodes}
 
 
 def write_object(inputs: dict[str, np.ndarray], row: int, item: ObjectReferences) -> None:

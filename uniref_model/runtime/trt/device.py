@@ -71,6 +71,11 @@ class CudaDevice:
         kind = self._cuda.cudaMemcpyKind.cudaMemcpyDeviceToHost
         self._call("cudaMemcpyAsync", array.ctypes.data, address, array.nbytes, kind, self.stream)
 
+    def copy(self, target: int, source: int, size: int) -> None:
+        """Queue a copy of `size` bytes on the GPU."""
+        kind = self._cuda.cudaMemcpyKind.cudaMemcpyDeviceToDevice
+        self._call("cudaMemcpyAsync", target, source, size, kind, self.stream)
+
     def wait(self) -> None:
         """Until everything queued is done."""
         self._call("cudaStreamSynchronize", self.stream)

@@ -6,6 +6,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -14,12 +15,14 @@ from ...errors import RuntimeUnavailable
 from ..base import NUM_LEVELS, LanguageReference, MaskReference, ObjectReferences
 from ..files import ENGINE_GRAPHS, graph_file, sha256_of
 from ..onnx_runtime import Batch, OnnxRuntime, write_object
+from ..slots import Arrays
 from .build import OPTIMIZATION_LEVEL, build_engine, fused_attentions
 from .device import CudaDevice
 from .engines import EngineCache, EngineKey, Progress, default_engine_cache
 from .execution import EngineBatch
 from .library import Library, load_library
 from .parity import TOLERANCES, compare
+from .tensor import DeviceTensor
 
 _PER_OBJECT = ("encode_reference", "segment")
 
@@ -108,6 +111,16 @@ class TensorRtRuntime(OnnxRuntime):
         self._engines.clear()
         self._plain.clear()
 
+    def _empty(self, like: Any) -> Any:
+        if not isinstance(like, DeviceTensor):
+            return super()._empty(like)
+        return DeviceTensor(self._gpu, self._gpu.allocate(like.nbytes), like.shape, like.dtype)
+
+    def _free(self, arrays: Arrays) -> None:
+        for array in arrays.values():
+            if isinstance(array, DeviceTensor):
+                self._gpu.free(array.address)
+
     def _prepare(self, bucket: int) -> None:
         with self._lock:
             for graph in _PER_OBJECT:
@@ -172,7 +185,8 @@ class TensorRtRuntime(OnnxRuntime):
                 batch.inputs[name][...] = array
             wanted = reference.run(shared)
             for how in ("plain", "plain", "as a CUDA graph"):
-                problems = compare(wanted, batch.run(shared), TOLERANCES[self._precision])
+                found = {name: np.asarray(value) for name, value in batch.run(shared).items()}
+                problems = compare(wanted, found, TOLERANCES[self._precision])
                 if problems:
                     raise RuntimeUnavailable(
                         f"the engine ({how}) disagrees with ONNX Runtime: {'; '.join(problems)}"
