@@ -94,8 +94,39 @@ SCENES: dict[str, tuple[str, float, float, float, float]] = {
     "fish1": ("fish", 0.14, 0.05, 0.93, 0.87),
     "fish2": ("fish", 0.15, 0.36, 0.86, 0.57),
     "fish3": ("fish", 0.05, 0.28, 0.88, 0.65),
+    "georgeWashingtonBirthplace": ("house", 0.08, 0.1, 0.9, 0.8),
+    "lincolnMemorial": ("temple", 0.03, 0.02, 0.97, 0.88),
+    "statueofLiberty": ("statue", 0.22, 0.02, 0.8, 0.98),
+    "greatPyramidOfGiza": ("pyramid", 0.01, 0.07, 0.99, 0.96),
+    "bentPyramid": ("pyramid", 0.22, 0.2, 0.92, 0.72),
+    "redPyramid": ("pyramid", 0.12, 0.27, 0.9, 0.7),
+    "greatStupa": ("temple", 0.07, 0.02, 0.98, 0.85),
+    "gatewayofIndia": ("gate", 0.1, 0.1, 0.75, 0.75),
+    "rangGhar": ("building", 0.06, 0.02, 0.9, 0.95),
+    "victoriaMemorial": ("palace", 0.08, 0.1, 0.95, 0.8),
+    "goldenTemple": ("temple", 0.25, 0.28, 0.72, 0.72),
+    "qutubMinar": ("tower", 0.38, 0.1, 0.62, 0.95),
+    "pontduGard": ("bridge", 0.03, 0.2, 0.98, 0.8),
+    "chateaudeChenonceau": ("castle", 0.22, 0.08, 0.95, 0.62),
+    "montStMichel": ("castle", 0.42, 0.12, 0.9, 0.66),
+    "berlinCathedral": ("church", 0.12, 0.1, 0.97, 0.88),
+    "schwerinPalace": ("castle", 0.15, 0.25, 0.93, 0.85),
+    "brandenburgGate": ("gate", 0.04, 0.02, 0.98, 0.95),
+    "FanoeWindmill_background": ("windmill", 0.08, 0.05, 0.88, 0.88),
+    "EgeskovSlotSpejling_background": ("castle", 0.15, 0.1, 0.87, 0.52),
+    "EilanDonanCastle_background": ("castle", 0.4, 0.22, 0.8, 0.68),
+    "Chenonceau_background": ("castle", 0.15, 0.15, 0.9, 0.72),
+    "Nagoya_background": ("castle", 0.15, 0.06, 0.9, 0.85),
+    "TourEiffel_background": ("tower", 0.15, 0.03, 0.85, 0.88),
+    "Neuschwanstein_background": ("castle", 0.1, 0.06, 0.75, 0.82),
 }
-SCENE_FILES = ("categorization", "explore_farm_animals", "explore_world_animals")
+SCENE_FILES = (
+    "categorization",
+    "explore_farm_animals",
+    "explore_world_animals",
+    "explore_monuments",
+    "details",
+)
 _SCENE_LONGEST = 480
 _COMPRESSED, _FOLDER = 1, 2
 

@@ -50,7 +50,7 @@ animal: bird, fish, insect, dog, cat, horse, bear, frog, cow, sheep, goat, pig, 
     ferret, wild boar, lizard, seahorse, shrimp, lobster, slug, wombat, marmot, capybara, turtle, snake,
     hedgehog, moose, panda, crocodile
 bear: polar bear
-building: windmill, tower, lighthouse, church, castle, house
+building: windmill, tower, lighthouse, church, castle, house, temple, mosque, palace
 bird: duck, goose, chicken, rooster, penguin, pigeon, seagull, owl, parrot, peacock, pelican, ostrich,
     flamingo, crow, magpie, turkey, vulture, toucan, heron, crane
 insect: bee, wasp, fly, grasshopper, mantis, moth, butterfly
