@@ -8,6 +8,7 @@ from depth_scenes import CX, CY, FX, FY, Block, sensed, view
 from fake_runtime import COLOURS, GREY
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from ros_help import Peer
 from sensor_msgs.msg import CameraInfo, Image
 from std_msgs.msg import Header, String
@@ -56,10 +57,11 @@ def depth_image(kind: str) -> Image:
 class Rig(Peer):
     """A peer with a depth camera beside its camera."""
 
-    def __init__(self, **options) -> None:
+    def __init__(self, *, latched_info: bool = False, **options) -> None:
         super().__init__(**options)
         self.depths = self.create_publisher(Image, "depth", 5)
-        self.infos = self.create_publisher(CameraInfo, "camera_info", 5)
+        kept = DurabilityPolicy.TRANSIENT_LOCAL if latched_info else DurabilityPolicy.VOLATILE
+        self.infos = self.create_publisher(CameraInfo, "camera_info", QoSProfile(depth=5, durability=kept))
         self._time = 5000.0
 
     def meet_rig(self) -> None:

@@ -54,6 +54,23 @@ def test_camera_info_for_another_size_is_scaled(rig):
     assert right(rig.placed(depth_image("16UC1"), whole))
 
 
+def test_a_camera_info_published_once_and_kept_is_heard_with_an_override(tmp_path, ros):
+    peer = Rig(latched_info=True)
+    peer.infos.publish(info(header=peer.header()))
+    here = "qos_overrides./camera_info.subscription"
+    try:
+        with NodeProcess(
+            tmp_path / "node.log",
+            "diagnostics_period:=0.2",
+            f"{here}.durability:=transient_local",
+            f"{here}.reliability:=reliable",
+        ):
+            peer.meet_rig()
+            assert right(peer.placed(depth_image("16UC1"), None))
+    finally:
+        peer.destroy_node()
+
+
 def test_depth_of_another_time_is_not_used_and_a_slower_one_is_while_it_fits(rig):
     rig.placed(depth_image("16UC1"), info())
     alone = rig.see(None, None).objects[0]  # the depth is PERIOD old, more than depth_tolerance
