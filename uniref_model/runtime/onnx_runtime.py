@@ -353,8 +353,8 @@ class OnnxRuntime(Runtime):
         options.enable_mem_pattern = False
         options.add_session_config_entry("session.use_env_allocators", "1")
         options.add_free_dimension_override_by_name("objects", bucket)
-        # Threads that spin while waiting take the cores from other programs and other sessions: 15 % faster on
-        # two idle cores, but 45 % slower beside one busy program (192x320, one object).
+        # Threads that spin while waiting take the cores from other programs and other sessions: 15 % faster
+        # on two idle cores, but 45 % slower beside one busy program (192x320, one object).
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         try:
             session = self._ort.InferenceSession(str(path), options, providers=self._providers)
