@@ -143,6 +143,10 @@ class ClipGenerator:
             raise ValueError(
                 f"objects {self.config.objects}, clutter {self.config.clutter}: at most {_MOST} things in all"
             )
+        if self.config.scene_share + self.config.room_share > 1:
+            raise ValueError(
+                f"scene_share {self.config.scene_share} and room_share {self.config.room_share}: more than 1"
+            )
         self.library = Library(pack, self.config.sources)
         self.seed = seed
 
@@ -150,10 +154,14 @@ class ClipGenerator:
         """Clip number `index`."""
         rng = np.random.default_rng((self.seed, index))
         config = self.config
-        if config.scene_share > 0 and self.library.has_scenes and rng.random() < config.scene_share:
-            return self._scene(rng)
-        if config.room_share > 0 and self.library.has_rooms and rng.random() < config.room_share:
-            return self._room(rng)
+        scenes = config.scene_share if self.library.has_scenes else 0.0
+        rooms = config.room_share if self.library.has_rooms else 0.0
+        if scenes + rooms > 0:  # no roll for nothing: clips stay what they were
+            roll = rng.random()
+            if roll < scenes:
+                return self._scene(rng)
+            if roll < scenes + rooms:
+                return self._room(rng)
         aspect = float(rng.uniform(*config.aspect))
         gap = float(np.exp(rng.uniform(*np.log(config.gap))))
         step = float(rng.uniform(*config.step))

@@ -167,6 +167,14 @@ class RoomRenderer:
 
     def picture(self, bodies: Sequence[Body], eye: Eye, sun: Sun) -> np.ndarray:
         """What the eye sees, RGB uint8 [h,w,3]."""
+        with self._gl:  # several renderers may live side by side
+            data = self._paint(bodies, eye, sun)
+        height, width = SIZE
+        data = data.reshape(height, _FINER, width, _FINER, 3)
+        return np.ascontiguousarray(data.mean((1, 3))[::-1].round().astype(np.uint8))
+
+    def _paint(self, bodies: Sequence[Body], eye: Eye, sun: Sun) -> np.ndarray:
+        """The enlarged picture's values, lowest row first."""
         set_to = self._program.__getitem__
         _write(set_to("lit"), sun.matrix())
         _write(set_to("seen"), sun.matrix())
@@ -183,19 +191,17 @@ class RoomRenderer:
         self._fine.use()
         self._fine.clear(*sun.sky)
         self._draw(bodies, numbered=False)
-        data = np.frombuffer(self._fine.read(components=3), np.uint8)
-        height, width = SIZE
-        data = data.reshape(height, _FINER, width, _FINER, 3)
-        return np.ascontiguousarray(data.mean((1, 3))[::-1].round().astype(np.uint8))
+        return np.frombuffer(self._fine.read(components=3), np.uint8)
 
     def labels(self, bodies: Sequence[Body], eye: Eye) -> np.ndarray:
         """The bodies' numbers, uint8 [h,w]."""
-        _write(self._program["seen"], eye.matrix())
-        self._plain.use()
-        self._plain.clear()
-        self._draw(bodies, numbered=True)
-        data = np.frombuffer(self._plain.read(components=4), np.uint8).reshape(*SIZE, 4)
-        return np.ascontiguousarray(data[::-1, :, 0])
+        with self._gl:
+            _write(self._program["seen"], eye.matrix())
+            self._plain.use()
+            self._plain.clear()
+            self._draw(bodies, numbered=True)
+            data = np.frombuffer(self._plain.read(components=4), np.uint8)
+        return np.ascontiguousarray(data.reshape(*SIZE, 4)[::-1, :, 0])
 
     def whole(self, body: Body, eye: Eye) -> int:
         """How many pixels the body would have with nothing before it and a wider picture."""
@@ -204,9 +210,10 @@ class RoomRenderer:
 
     def forget(self, bodies: Sequence[Body]) -> None:
         """Free what was kept of these bodies' parts."""
-        for part in (part for body in bodies for part in body.parts):
-            for resource in self._kept.pop(id(part), (part, []))[1]:
-                resource.release()
+        with self._gl:
+            for part in (part for body in bodies for part in body.parts):
+                for resource in self._kept.pop(id(part), (part, []))[1]:
+                    resource.release()
 
     def _draw(self, bodies: Sequence[Body], numbered: bool) -> None:
         for body in bodies:
