@@ -205,7 +205,7 @@ def build_pack(
     """Pack the pictures of all sources that were fetched into one file and return its path.
 
     sources: keys to use (default: all). A source that was not fetched is left out with a warning. rooms: how
-    many to render of the furniture, if that is among the sources; about one a second.
+    many to render of the furniture, if that is among the sources; about one a second on a CPU core.
     """
     cache = Path(cache_dir) if cache_dir else default_cache()
     adders: dict[str, Callable[[PackWriter, Path], int]] = {
