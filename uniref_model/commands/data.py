@@ -45,15 +45,40 @@ def build_command(
     cache: Cache = None,
     source: Sources = [],  # noqa: B006
     out: Annotated[Path | None, typer.Option(help="The pack's file; in the cache if left out.")] = None,
+    rooms: Annotated[
+        int | None, typer.Option(min=0, help="How many rooms to render of the furniture; 600 if left out.")
+    ] = None,
 ) -> None:
     """Pack the pictures of the fetched sources into one file."""
-    from ..training.data.build import build_pack
+    from ..training.data.build import ROOMS, build_pack
 
+    count = ROOMS if rooms is None else rooms
     try:
-        path = build_pack(cache, out, source or None, console.status.print)
+        path = build_pack(cache, out, source or None, console.status.print, count)
     except KeyError as error:
         raise UniRefError(str(error.args[0])) from error
     console.output.print(str(path), highlight=False)
+
+
+@app.command("rooms")
+def rooms_command(
+    pack: Annotated[Path, typer.Argument(help="Sprite pack to start from.")],
+    out: Annotated[Path, typer.Argument(help="The new pack's file.")],
+    cache: Cache = None,
+    rooms: Annotated[int, typer.Option(min=1, help="How many rooms to render.")] = 600,
+) -> None:
+    """Copy a pack and give it rooms rendered of the fetched furniture, in place of any it has."""
+    from ..training.data.fetch import default_cache, unpacked
+    from ..training.data.room_build import extend_pack
+
+    folder = unpacked(cache or default_cache(), "furniture")
+    if not folder.is_dir():
+        raise UniRefError("the furniture was not fetched: `uniref data fetch --source furniture`")
+    try:
+        made = extend_pack(pack, out, folder, rooms, console.status.print)
+    except (FileNotFoundError, ValueError) as error:
+        raise UniRefError(str(error)) from error
+    console.output.print(f"{out}: {made} rooms", highlight=False)
 
 
 @app.command("preview")

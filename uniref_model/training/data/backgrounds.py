@@ -66,7 +66,7 @@ def room(rng: np.random.Generator, height: int, width: int, photos: Sequence[np.
     image = cv2.resize(material(rng, height // 2, width // 2), (width, height))
     horizon = int(height * rng.uniform(0.25, 0.75))
     for _ in range(int(rng.integers(0, 4))):
-        _hang(rng, image, horizon, photos)
+        hang(rng, image, horizon, photos)
     floor = material(rng, 160, 200)
     spread = rng.uniform(0.2, 1.2) * width
     shift = rng.uniform(-0.3, 0.3) * width
@@ -100,8 +100,8 @@ def room(rng: np.random.Generator, height: int, width: int, photos: Sequence[np.
     return np.clip(image * light[..., None], 0, 255).astype(np.uint8)
 
 
-def _hang(rng: np.random.Generator, image: np.ndarray, horizon: int, photos: Sequence[np.ndarray]) -> None:
-    """A picture, window, door, shelf or poster on the wall, in place."""
+def hang(rng: np.random.Generator, image: np.ndarray, horizon: int, photos: Sequence[np.ndarray]) -> None:
+    """A picture, window, door, shelf or poster on the wall uint8 [h,w,3], above row `horizon`, in place."""
     height, width = image.shape[:2]
     w, h = int(rng.uniform(0.1, 0.45) * width), int(rng.uniform(0.15, 0.6) * height)
     x, y = int(rng.uniform(-0.1, 0.9) * width), int(rng.uniform(-0.3, 0.8) * horizon)

@@ -16,6 +16,7 @@ from . import gcompris, turntable
 from .fetch import default_cache, unpacked
 from .furniture_list import furniture_noun, is_natural
 from .names import KINDS, SYNONYMS
+from .room_build import ROOMS, add_rooms
 from .sprites import PackWriter, bleed_edges, trim, trim_together
 from .stamp_list import stamps
 
@@ -199,10 +200,12 @@ def build_pack(
     path: Path | str | None = None,
     sources: Iterable[str] | None = None,
     progress: Callable[[str], None] = log.info,
+    rooms: int = ROOMS,
 ) -> Path:
     """Pack the pictures of all sources that were fetched into one file and return its path.
 
-    sources: keys to use (default: all). A source that was not fetched is left out with a warning.
+    sources: keys to use (default: all). A source that was not fetched is left out with a warning. rooms: how
+    many to render of the furniture, if that is among the sources; about one a second on a CPU core.
     """
     cache = Path(cache_dir) if cache_dir else default_cache()
     adders: dict[str, Callable[[PackWriter, Path], int]] = {
@@ -214,7 +217,8 @@ def build_pack(
     for key in _WALLPAPERS:
         adders[key] = lambda writer, folder, key=key: add_wallpapers(writer, folder, key)
     writer = PackWriter()
-    for key in sources if sources is not None else adders:
+    used = tuple(sources if sources is not None else adders)
+    for key in used:
         if key not in adders:
             raise KeyError(f"source {key!r} cannot be packed, expected some of {sorted(adders)}")
         folder = unpacked(cache, key)
@@ -222,6 +226,9 @@ def build_pack(
             log.warning("%s was not fetched and is left out", key)
             continue
         progress(f"{key}: {adders[key](writer, folder)} pictures")
+    furniture = unpacked(cache, "furniture")
+    if rooms and "furniture" in used and furniture.is_dir():  # last: they have the wallpapers on their walls
+        progress(f"rooms: {add_rooms(writer, furniture, rooms, progress)} of {rooms}")
     target = Path(path) if path else pack_path(cache)
     writer.save(target)
     return target

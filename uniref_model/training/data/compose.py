@@ -23,6 +23,7 @@ from .library import Library, Thing
 from .motion import Pose, camera_path, plan_motion
 from .names import name_object
 from .photometry import Camera, Canvas, Finish, Light, lay, shake
+from .rooms import Wanted, room_clip
 from .scenes import scene_clip
 from .shapes import Cutout, View
 from .sprites import SpritePack
@@ -55,6 +56,7 @@ class ClipConfig:
     occluder_share: float = 0.25
     shake_share: float = 0.12
     scene_share: float = 0.0
+    room_share: float = 0.0
     expressions: int = 4
     absent: int = 4
     least_pixels: int = 6
@@ -141,6 +143,10 @@ class ClipGenerator:
             raise ValueError(
                 f"objects {self.config.objects}, clutter {self.config.clutter}: at most {_MOST} things in all"
             )
+        if self.config.scene_share + self.config.room_share > 1:
+            raise ValueError(
+                f"scene_share {self.config.scene_share} and room_share {self.config.room_share}: more than 1"
+            )
         self.library = Library(pack, self.config.sources)
         self.seed = seed
 
@@ -148,8 +154,14 @@ class ClipGenerator:
         """Clip number `index`."""
         rng = np.random.default_rng((self.seed, index))
         config = self.config
-        if config.scene_share > 0 and self.library.has_scenes and rng.random() < config.scene_share:
-            return self._scene(rng)
+        scenes = config.scene_share if self.library.has_scenes else 0.0
+        rooms = config.room_share if self.library.has_rooms else 0.0
+        if scenes + rooms > 0:  # no roll for nothing: clips stay what they were
+            roll = rng.random()
+            if roll < scenes:
+                return self._scene(rng)
+            if roll < scenes + rooms:
+                return self._room(rng)
         aspect = float(rng.uniform(*config.aspect))
         gap = float(np.exp(rng.uniform(*np.log(config.gap))))
         step = float(rng.uniform(*config.step))
@@ -183,6 +195,37 @@ class ClipGenerator:
             1, names.usual, tuple(sorted(names.own)), made.colours, 1, area, (1.0,) * FRAMES, False, "scene"
         )
         return Clip(made.images, made.labels, [thing], [made.expressions], made.absent)
+
+    def _room(self, rng: np.random.Generator) -> Clip:
+        """A clip of a rendered room with several things in it."""
+        config = self.config
+        room = self.library.room(rng)
+        wanted = Wanted(
+            (config.height, config.width),
+            self._absent_nouns(),
+            config.expressions,
+            config.absent,
+            config.least_pixels,
+            config.least_spoken,
+            config.shake_share,
+        )
+        made = room_clip(rng, room, wanted)
+        rank = np.argsort(np.argsort(-made.area[:, -1])) + 1
+        objects = [
+            ObjectInfo(
+                i + 1,
+                names.usual,
+                tuple(sorted(names.own)),
+                made.colours[i],
+                int(rank[i]),
+                tuple(int(area) for area in made.area[i]),
+                tuple(float(share) for share in made.visible[i]),
+                False,
+                "rooms",
+            )
+            for i, names in enumerate(room.names[: room.count])
+        ]
+        return Clip(made.images, made.labels, objects, made.expressions, made.absent)
 
     def _absent_nouns(self) -> list[str]:
         return [noun for noun in self.library.nouns if not name_object(noun).own & _BEHIND]

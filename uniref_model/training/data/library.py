@@ -9,6 +9,7 @@ import numpy as np
 from . import procedural
 from .colours import any_colour, paint_colour, recolour
 from .names import Names, name_object
+from .rooms import Room
 from .scenes import Scene
 from .shapes import Cutout, Shape, Turntable
 from .sprites import Sprite, SpritePack
@@ -62,6 +63,22 @@ class Library:
         entry = self.pack.scenes[int(rng.integers(len(self.pack.scenes)))]
         picture = self.pack.picture(entry["picture"])
         return Scene(picture[..., :3], picture[..., 3] == 255, name_object(entry["noun"]))
+
+    @property
+    def has_rooms(self) -> bool:
+        """Whether the pack holds rendered rooms."""
+        return bool(self.pack.rooms)
+
+    def room(self, rng: np.random.Generator) -> Room:
+        """A random one of them."""
+        entry = self.pack.rooms[int(rng.integers(len(self.pack.rooms)))]
+        return Room(
+            np.stack([self.pack.picture(index) for index in entry["pictures"]]),
+            np.stack([self.pack.picture(index) for index in entry["labels"]]),
+            tuple(name_object(noun) for noun in entry["nouns"]),
+            entry["count"],
+            np.array(entry["whole"]),
+        )
 
     def thing(
         self,

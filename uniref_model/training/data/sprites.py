@@ -49,8 +49,8 @@ def held_out(key: str) -> bool:
 
 
 class SpritePack:
-    """Sprites and backgrounds, decoded on demand. Picklable: workers share the bytes and decode for
-    themselves."""
+    """Sprites, backgrounds, scenes and rooms, decoded on demand. Picklable: workers share the bytes and
+    decode for themselves."""
 
     def __init__(
         self,
@@ -59,11 +59,13 @@ class SpritePack:
         sprites: Sequence[Sprite],
         backgrounds: Sequence[dict],
         scenes: Sequence[dict] = (),
+        rooms: Sequence[dict] = (),
     ):
         self.blob, self.spans = blob, spans
         self.sprites = tuple(sprites)
         self.backgrounds = tuple(backgrounds)
         self.scenes = tuple(scenes)
+        self.rooms = tuple(rooms)
         self._cache: OrderedDict[int, np.ndarray] = OrderedDict()
         self._bytes = 0
 
@@ -71,8 +73,8 @@ class SpritePack:
         return {**self.__dict__, "_cache": OrderedDict(), "_bytes": 0}
 
     def picture(self, index: int) -> np.ndarray:
-        """Picture `index`: uint8 [h,w,4] RGBA of a sprite or scene (opaque where its thing is), or [h,w,3]
-        RGB of a background. Do not write into it."""
+        """Picture `index`: uint8 [h,w,4] RGBA of a sprite or scene (opaque where its thing is), [h,w,3] RGB
+        of a background or room, or [h,w] labels of a room. Do not write into it."""
         if index in self._cache:
             self._cache.move_to_end(index)
             return self._cache[index]
@@ -80,7 +82,8 @@ class SpritePack:
         image = cv2.imdecode(self.blob[start:stop], cv2.IMREAD_UNCHANGED)
         if image is None:
             raise ValueError(f"picture {index} of the sprite pack cannot be decoded; build the pack again")
-        image = cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA if image.shape[2] == 4 else cv2.COLOR_BGR2RGB)
+        if image.ndim == 3:
+            image = cv2.cvtColor(image, cv2.COLOR_BGRA2RGBA if image.shape[2] == 4 else cv2.COLOR_BGR2RGB)
         self._cache[index] = image
         self._bytes += image.nbytes
         while self._bytes > _CACHE_BYTES and len(self._cache) > 1:
@@ -92,7 +95,8 @@ class SpritePack:
         sprites = [s for s in self.sprites if held_out(f"{s.source}/{s.title or s.noun}") == validation]
         backgrounds = [b for b in self.backgrounds if held_out(b["key"]) == validation]
         scenes = [s for s in self.scenes if held_out(s["key"]) == validation]
-        return SpritePack(self.blob, self.spans, sprites, backgrounds, scenes)
+        rooms = [r for r in self.rooms if held_out(r["key"]) == validation]
+        return SpritePack(self.blob, self.spans, sprites, backgrounds, scenes, rooms)
 
     @classmethod
     def empty(cls) -> SpritePack:
@@ -118,7 +122,8 @@ class SpritePack:
             Sprite(**{**s, "kinds": tuple(s["kinds"]), "pictures": tuple(s["pictures"])})
             for s in index["sprites"]
         ]
-        return cls(blob, spans, sprites, index["backgrounds"], index.get("scenes", ()))
+        more = index.get("scenes", ()), index.get("rooms", ())  # older packs have none
+        return cls(blob, spans, sprites, index["backgrounds"], *more)
 
 
 class PackWriter:
@@ -129,11 +134,27 @@ class PackWriter:
         self.sprites: list[Sprite] = []
         self.backgrounds: list[dict] = []
         self.scenes: list[dict] = []
+        self.rooms: list[dict] = []
+
+    @classmethod
+    def of(cls, pack: SpritePack) -> PackWriter:
+        """Go on with a whole pack (not a part of one), without its rooms."""
+        gone = {index for room in pack.rooms for index in (*room["pictures"], *room["labels"])}
+        last = [len(pack.spans), *gone]
+        if gone and sorted(gone) != list(range(min(gone), len(pack.spans))):
+            raise ValueError("the pack's rooms are not its last pictures; build it again")
+        writer = cls()
+        writer._chunks = [pack.blob[start:stop] for start, stop in pack.spans[: min(last)]]
+        writer.sprites, writer.backgrounds = list(pack.sprites), list(pack.backgrounds)
+        writer.scenes = list(pack.scenes)
+        return writer
 
     def add_picture(self, image: np.ndarray, quality: int = 92) -> int:
-        """Store uint8 [h,w,4] RGBA (WebP) or [h,w,3] RGB (JPEG). Returns its index."""
+        """Store uint8 [h,w,4] RGBA (WebP), [h,w,3] RGB (JPEG) or [h,w] labels (PNG). Returns its index."""
+        if image.ndim == 2 and image.dtype == np.uint8:
+            return self._add_chunk(*cv2.imencode(".png", image, [cv2.IMWRITE_PNG_COMPRESSION, 9]))
         if image.ndim != 3 or image.shape[2] not in (3, 4) or image.dtype != np.uint8:
-            raise ValueError(f"picture must be uint8 [h,w,3 or 4], got {image.dtype} {image.shape}")
+            raise ValueError(f"picture must be uint8 [h,w] or [h,w,3 or 4], got {image.dtype} {image.shape}")
         if image.shape[2] == 4:
             ok, data = cv2.imencode(
                 ".webp", cv2.cvtColor(image, cv2.COLOR_RGBA2BGRA), [cv2.IMWRITE_WEBP_QUALITY, quality]
@@ -142,8 +163,11 @@ class PackWriter:
             ok, data = cv2.imencode(
                 ".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality]
             )
+        return self._add_chunk(ok, data)
+
+    def _add_chunk(self, ok: bool, data: np.ndarray) -> int:
         if not ok:
-            raise ValueError(f"picture of shape {image.shape} could not be encoded")
+            raise ValueError("a picture could not be encoded")
         self._chunks.append(data.reshape(-1))
         return len(self._chunks) - 1
 
@@ -171,6 +195,29 @@ class PackWriter:
         picture = self.add_picture(np.dstack([image, alpha]))
         self.scenes.append({"picture": picture, "noun": noun, "key": key, "source": source})
 
+    def add_room(
+        self,
+        images: Sequence[np.ndarray],
+        labels: Sequence[np.ndarray],
+        nouns: Sequence[str],
+        count: int,
+        whole: np.ndarray,
+        key: str,
+    ) -> None:
+        """Store views of a room: RGB uint8 [h,w,3] and labels uint8 [h,w], i + 1 for nouns[i], each. The
+        first `count` may be meant, the others are clutter. whole int [n,views]: pixels of each if nothing
+        hid it."""
+        entry = {
+            "pictures": [self.add_picture(image) for image in images],
+            "labels": [self.add_picture(label) for label in labels],
+            "nouns": list(nouns),
+            "count": int(count),
+            "whole": np.asarray(whole).tolist(),
+            "key": key,
+            "source": "rooms",
+        }
+        self.rooms.append(entry)
+
     def pack(self) -> SpritePack:
         """What was collected so far, in memory."""
         ends = np.cumsum([0] + [len(c) for c in self._chunks])
@@ -181,6 +228,7 @@ class PackWriter:
             self.sprites,
             self.backgrounds,
             self.scenes,
+            self.rooms,
         )
 
     def save(self, path: Path | str) -> None:
@@ -193,6 +241,7 @@ class PackWriter:
             "sprites": [asdict(s) for s in self.sprites],
             "backgrounds": self.backgrounds,
             "scenes": self.scenes,
+            "rooms": self.rooms,
         }
         partial = path.with_name(path.name + ".partial.npz")
         np.savez(

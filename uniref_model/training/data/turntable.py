@@ -161,6 +161,22 @@ def load_model(archive: zipfile.ZipFile, entry: dict[str, str]) -> Model:
     return Model(entry["name"], entry.get("creator", ""), parts)
 
 
+def read_texture(archive: zipfile.ZipFile, name: str | None, longest: int = 512) -> np.ndarray | None:
+    """A material's picture as OpenGL wants it: uint8 RGBA [h,w,4], lowest row first; None without one."""
+    if name is None or name not in archive.namelist():
+        return None
+    image = cv2.imdecode(np.frombuffer(archive.read(name), np.uint8), cv2.IMREAD_UNCHANGED)
+    if image is None or image.dtype != np.uint8:
+        return None
+    channels = image.shape[2] if image.ndim == 3 else 2
+    known = {2: cv2.COLOR_GRAY2RGBA, 3: cv2.COLOR_BGR2RGBA}
+    image = cv2.cvtColor(image, known.get(channels, cv2.COLOR_BGRA2RGBA))
+    scale = longest / max(image.shape[:2])
+    if scale < 1:
+        image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
+    return np.ascontiguousarray(image[::-1])
+
+
 class Renderer:
     """Draws models into RGBA pictures. Raises ImportError without moderngl, and what OpenGL raises without a
     driver."""
@@ -200,21 +216,10 @@ class Renderer:
             resource.release()
 
     def _texture(self, archive: zipfile.ZipFile, name: str | None) -> object | None:
-        if name is None or name not in archive.namelist():
+        image = read_texture(archive, name)
+        if image is None:
             return None
-        image = cv2.imdecode(np.frombuffer(archive.read(name), np.uint8), cv2.IMREAD_UNCHANGED)
-        if image is None or image.dtype != np.uint8:
-            return None
-        image = cv2.cvtColor(
-            image,
-            {2: cv2.COLOR_GRAY2RGBA, 3: cv2.COLOR_BGR2RGBA}.get(
-                image.shape[2] if image.ndim == 3 else 2, cv2.COLOR_BGRA2RGBA
-            ),
-        )
-        scale = 512 / max(image.shape[:2])
-        if scale < 1:
-            image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
-        texture = self._gl.texture(image.shape[1::-1], 4, np.ascontiguousarray(image[::-1]).tobytes())
+        texture = self._gl.texture(image.shape[1::-1], 4, image.tobytes())
         texture.build_mipmaps()
         return texture
 
