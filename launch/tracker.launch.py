@@ -35,6 +35,11 @@ ARGUMENTS = {
         "Which form of image to take; empty: as in params_file.",
         ["", "raw", "compressed"],
     ),
+    "depth_transport": (
+        "",
+        "Which form of depth to take; empty: as in params_file.",
+        ["", "raw", "compressedDepth"],
+    ),
     "reliability": (
         "",
         "Quality of service of the image subscription; empty: as in params_file.",
@@ -114,7 +119,7 @@ def _setup(context):
 
 def _overrides(given):
     """The tracker's parameters that were given as arguments."""
-    names = {name: name for name in ("image_transport", "model", "runtime", "size")}
+    names = {name: name for name in ("image_transport", "depth_transport", "model", "runtime", "size")}
     names["reliability"] = "image_reliability"
     overrides = {parameter: given[name] for name, parameter in names.items() if given[name]}
     cameras = [name.strip() for name in given["cameras"].split(",") if name.strip()]
@@ -138,8 +143,9 @@ def _voice_overrides(given):
 def _remappings(given):
     names = ("image", "camera_info", "depth")
     changed = [(name, given[name]) for name in names if given[name] != name]
-    if given["image"] != "image":
-        changed.append(("image/compressed", f"{given['image']}/compressed"))
+    for name, form in (("image", "compressed"), ("depth", "compressedDepth")):
+        if given[name] != name:
+            changed.append((f"{name}/{form}", f"{given[name]}/{form}"))
     return changed
 
 

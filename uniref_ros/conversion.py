@@ -169,9 +169,12 @@ DEPTH_ENCODINGS: tuple[str, ...] = tuple(_DEPTH)
 
 
 def to_depth(message: Any) -> np.ndarray:
-    """The depths of a sensor_msgs/Image, f32 [height,width], m, 0 where unknown (0, not finite, negative, and
-    65535 mm). 16-bit samples are millimetres, floats metres. Raises ImageError."""
-    samples = depth_samples(message)
+    """The depths of a sensor_msgs/Image, f32 [height,width], m, as `metres`. Raises ImageError."""
+    return metres(depth_samples(message))
+
+
+def metres(samples: np.ndarray) -> np.ndarray:
+    """Depth samples, u16 mm or f32 m, as f32 m; 0 where unknown (0, not finite, negative, and 65535 mm)."""
     if samples.dtype == np.uint16:
         depth = samples.astype(np.float32) * np.float32(0.001)
         depth[samples == np.iinfo(np.uint16).max] = 0

@@ -192,6 +192,13 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option("use_depth", True, "Subscribe to depth and camera_info.", when="configure"),
     Option(
+        "depth_transport",
+        "raw",
+        "Subscribe to depth (raw) or to depth/compressedDepth (PNG of 16UC1 or 32FC1).",
+        choices=("raw", "compressedDepth"),
+        when="configure",
+    ),
+    Option(
         "depth_tolerance",
         0.05,
         "Seconds by which a depth image's stamp may differ from the image's; the nearest is taken.",

@@ -7,15 +7,41 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rclpy.node import Node
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from uniref_model.errors import UniRefError
 from uniref_model.tracking import TrackedFrame
-from uniref_ros.conversion import depth_samples, to_depth
+from uniref_ros import compressed_depth
+from uniref_ros.conversion import depth_samples, metres
 from uniref_ros.depth import DepthRing, intrinsics_of
 from uniref_ros.geometry import DepthView, GeometryError, Surface, find_surface
 from uniref_ros.statistics import Rate
 from uniref_ros.transport import overridable, quality
+
+
+@dataclass(frozen=True)
+class _Form:
+    """How depth arrives. check: raises for what is none, at once and cheaply, and says its encoding;
+    samples: u16 mm or f32 m."""
+
+    kind: type
+    suffix: str
+    check: Callable[[Any], str]
+    samples: Callable[[Any], Any]
+
+
+def _check_raw(message: Image) -> str:
+    depth_samples(message)
+    return message.encoding
+
+
+_FORMS = {
+    "raw": _Form(Image, "", _check_raw, depth_samples),
+    "compressedDepth": _Form(
+        CompressedImage, "/compressedDepth", compressed_depth.encoding_of, compressed_depth.depth_samples
+    ),
+}
+"""By the parameter depth_transport."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +57,8 @@ class DepthInput:
 
     def __init__(self, node: Node, camera: str, complain: Callable[[str, str], None]) -> None:
         prefix = f"{camera}/" if camera else ""
-        self.topic, self.info_topic = f"{prefix}depth", f"{prefix}camera_info"
+        self._form = _FORMS["raw"]
+        self._base, self.info_topic = f"{prefix}depth", f"{prefix}camera_info"
         self.received = Rate()
         self.failed = 0
         """Depth images and camera infos that could not be used."""
@@ -47,13 +74,19 @@ class DepthInput:
         self._rays: tuple[Any, Any] | None = None  # what they were made from, and the rays
         self._subscriptions: list[Any] = []
 
+    @property
+    def topic(self) -> str:
+        """Of depth."""
+        return self._base + self._form.suffix
+
     def subscribe(self) -> None:
         """Begin to receive, unless the parameter use_depth says not to."""
         self.received, self._heard, self._told, self._state = Rate(), False, "", "not used"
         if not self._node.get_parameter("use_depth").value:
             return
+        self._form = _FORMS[self._node.get_parameter("depth_transport").value]
         for kind, topic, callback in (
-            (Image, self.topic, self._on_depth),
+            (self._form.kind, self.topic, self._on_depth),
             (CameraInfo, self.info_topic, self._on_info),
         ):
             profile = quality("best_effort", depth=1)
@@ -127,11 +160,12 @@ class DepthInput:
         if self._info is None:
             self._state = f"nothing on {self.info_topic} yet"
             return None
-        rays = self._rays_of(self._info, size, (message.height, message.width))
         if self._last is None or self._last[0] is not message:
-            self._last = message, to_depth(message)
-        view = DepthView(self._last[1], rays, size)
-        self._state = f"used: {message.width}x{message.height} {message.encoding}, {1e3 * later:+.0f} ms"
+            self._last = message, metres(self._form.samples(message))
+        depth = self._last[1]
+        view = DepthView(depth, self._rays_of(self._info, size, depth.shape), size)
+        encoding = self._form.check(message)
+        self._state = f"used: {depth.shape[1]}x{depth.shape[0]} {encoding}, {1e3 * later:+.0f} ms"
         if message.header.frame_id != header.frame_id:
             frames = f"{message.header.frame_id!r} is not the image's {header.frame_id!r}"
             self._state += f"; its frame {frames}: is it aligned?"
@@ -165,11 +199,11 @@ class DepthInput:
             return said == "yes"
         return "rect" in self._node.resolve_topic_name(self._image_topic).rsplit("/", 1)[-1]
 
-    def _on_depth(self, message: Image) -> None:
+    def _on_depth(self, message: Image | CompressedImage) -> None:
         self.received.tick()
         self._heard = True
         try:
-            depth_samples(message)
+            self._form.check(message)
         except UniRefError as error:
             self.failed += 1
             self._complain(self.topic, str(error))

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import numpy as np
 from builtin_interfaces.msg import Time
+from compressed_depth_writer import pack
 from depth_scenes import CX, CY, FX, FY, Block, sensed, view
 from fake_runtime import COLOURS, GREY
 from rcl_interfaces.srv import SetParameters
 from rclpy.parameter import Parameter
 from rclpy.qos import DurabilityPolicy, QoSProfile
 from ros_help import Peer
-from sensor_msgs.msg import CameraInfo, Image
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 from std_msgs.msg import Header, String
 
 from uniref_ros.conversion import fill_image
@@ -54,12 +55,22 @@ def depth_image(kind: str) -> Image:
     return message
 
 
+def compressed(depth: Image) -> CompressedImage:
+    """A depth image (not of rescaled rows) as compressed_depth_image_transport sends it."""
+    samples = np.frombuffer(depth.data, "<u2" if depth.encoding == "16UC1" else "<f4")
+    format = f"{depth.encoding}; compressedDepth png"
+    return CompressedImage(format=format, data=pack(samples.reshape(depth.height, depth.width)))
+
+
 class Rig(Peer):
     """A peer with a depth camera beside its camera."""
 
-    def __init__(self, *, latched_info: bool = False, **options) -> None:
+    def __init__(self, *, latched_info: bool = False, compressed_depth: bool = False, **options) -> None:
         super().__init__(**options)
-        self.depths = self.create_publisher(Image, "depth", 5)
+        if compressed_depth:
+            self.depths = self.create_publisher(CompressedImage, "depth/compressedDepth", 5)
+        else:
+            self.depths = self.create_publisher(Image, "depth", 5)
         kept = DurabilityPolicy.TRANSIENT_LOCAL if latched_info else DurabilityPolicy.VOLATILE
         self.infos = self.create_publisher(CameraInfo, "camera_info", QoSProfile(depth=5, durability=kept))
         self._time = 5000.0
@@ -77,7 +88,9 @@ class Rig(Peer):
         stamp = Time(sec=int(self._time), nanosec=int(self._time % 1 * 1e9))
         return Header(stamp=stamp, frame_id="camera_optical")
 
-    def see(self, depth: Image | None, camera: CameraInfo | None, picture=PICTURE, later=0.0):
+    def see(
+        self, depth: Image | CompressedImage | None, camera: CameraInfo | None, picture=PICTURE, later=0.0
+    ):
         """Publish depth, info and image of one moment; wait for the result. later: s, of the depth."""
         header = self.header()
         if camera is not None:
@@ -93,7 +106,9 @@ class Rig(Peer):
         self.images.publish(image)
         return self.result_of(image)
 
-    def placed(self, depth: Image | None, camera: CameraInfo | None, **options) -> TrackedObject:
+    def placed(
+        self, depth: Image | CompressedImage | None, camera: CameraInfo | None, **options
+    ) -> TrackedObject:
         """See until the object has a position."""
         for _ in range(20):
             result = self.see(depth, camera, **options)

@@ -12,7 +12,7 @@ pytest.importorskip("rclpy", reason="ROS 2 is not installed here (make test inst
 pytest.importorskip("uniref_ros.msg", reason="the ROS package is not built here (make test builds it)")
 
 import rclpy
-from depth_rig import EMPTY, EXTENT, PERIOD, PICTURE, TRUTH, Rig, depth_image, info
+from depth_rig import EMPTY, EXTENT, PERIOD, PICTURE, TRUTH, Rig, compressed, depth_image, info
 from ros_help import NodeProcess
 from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import Header
@@ -52,6 +52,27 @@ def test_camera_info_for_another_size_is_scaled(rig):
     assert right(rig.placed(depth_image("16UC1"), info((480, 640))))
     whole = info((480, 640), binning_x=2, binning_y=2)
     assert right(rig.placed(depth_image("16UC1"), whole))
+
+
+@pytest.mark.parametrize("kind", ["16UC1", "32FC1"])
+def test_compressed_depth_gives_the_same_positions(tmp_path, ros, kind):
+    peer = Rig(compressed_depth=True)
+    parameters = ("diagnostics_period:=0.2", "depth_transport:=compressedDepth")
+    try:
+        with NodeProcess(tmp_path / "node.log", *parameters):
+            peer.meet_rig()
+            assert right(peer.placed(compressed(depth_image(kind)), info()))
+            assert kind in peer.status("image")["depth"]
+            bad = compressed(depth_image(kind))
+            bad.data = bad.data[:60]  # looks right on arrival, and cannot be decoded
+            result = peer.see(bad, info())
+            assert result.objects[0].state == TrackedObject.TRACKED and not result.objects[0].has_position
+            peer.until(
+                lambda: "could not" in (s := peer.status("image")["depth"]) or "holds" in s, "the reason"
+            )
+            assert right(peer.placed(compressed(depth_image(kind)), info()))
+    finally:
+        peer.destroy_node()
 
 
 def test_a_camera_info_published_once_and_kept_is_heard_with_an_override(tmp_path, ros):

@@ -114,6 +114,7 @@ def test_the_tracker_takes_its_parameters_from_the_file_and_what_is_given(launch
         size="192x320",
         runtime="onnxruntime",
         image_transport="compressed",
+        depth_transport="compressedDepth",
         reliability="reliable",
         autostart="false",
         prompts="the red mug; the yellow box",
@@ -127,6 +128,7 @@ def test_the_tracker_takes_its_parameters_from_the_file_and_what_is_given(launch
         "size": "192x320",
         "runtime": "onnxruntime",
         "image_transport": "compressed",
+        "depth_transport": "compressedDepth",
         "image_reliability": "reliable",
         "autostart": False,
         "prompts": ["the red mug", "the yellow box"],
@@ -134,7 +136,7 @@ def test_the_tracker_takes_its_parameters_from_the_file_and_what_is_given(launch
     }
 
 
-def test_other_topics_are_remapped_the_image_with_its_compressed_form(launch):
+def test_other_topics_are_remapped_images_with_their_compressed_forms(launch):
     given = {
         "image": "/camera/color/image_raw",
         "camera_info": "/camera/color/camera_info",
@@ -146,6 +148,7 @@ def test_other_topics_are_remapped_the_image_with_its_compressed_form(launch):
     assert tracker(actions)["remappings"] == [
         *given.items(),
         ("image/compressed", "/camera/color/image_raw/compressed"),
+        ("depth/compressedDepth", "/camera/depth/compressedDepth"),
     ]
 
 
@@ -171,7 +174,7 @@ def test_the_arguments_choices_are_those_of_the_parameters(launch):
         if option is not None and option.choices:
             assert set(declaration["choices"]) == {"", *option.choices}, argument
             checked += 1
-    assert checked == 3
+    assert checked == 4
 
 
 def test_large_images_are_provided_for_unless_the_user_did(launch, monkeypatch):
