@@ -164,14 +164,6 @@ _DEPTH = {
     "32FC1": _Encoding(1, None, "f4"),
 }
 
-DEPTH_ENCODINGS: tuple[str, ...] = tuple(_DEPTH)
-"""Encodings `to_depth` accepts."""
-
-
-def to_depth(message: Any) -> np.ndarray:
-    """The depths of a sensor_msgs/Image, f32 [height,width], m, as `metres`. Raises ImageError."""
-    return metres(depth_samples(message))
-
 
 def metres(samples: np.ndarray) -> np.ndarray:
     """Depth samples, u16 mm or f32 m, as f32 m; 0 where unknown (0, not finite, negative, and 65535 mm)."""

@@ -70,7 +70,7 @@ class DepthInput:
         self._heard = False
         self._told = ""
         self._state = "not used"
-        self._last: tuple[Any, Any] | None = None  # the depth image of before, and its metres
+        self._last: tuple[Any, Any, str] | None = None  # the depth image of before, its metres and encoding
         self._rays: tuple[Any, Any] | None = None  # what they were made from, and the rays
         self._subscriptions: list[Any] = []
 
@@ -161,10 +161,9 @@ class DepthInput:
             self._state = f"nothing on {self.info_topic} yet"
             return None
         if self._last is None or self._last[0] is not message:
-            self._last = message, metres(self._form.samples(message))
-        depth = self._last[1]
+            self._last = message, metres(self._form.samples(message)), self._form.check(message)
+        _, depth, encoding = self._last
         view = DepthView(depth, self._rays_of(self._info, size, depth.shape), size)
-        encoding = self._form.check(message)
         self._state = f"used: {depth.shape[1]}x{depth.shape[0]} {encoding}, {1e3 * later:+.0f} ms"
         if message.header.frame_id != header.frame_id:
             frames = f"{message.header.frame_id!r} is not the image's {header.frame_id!r}"

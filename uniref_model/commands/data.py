@@ -65,17 +65,20 @@ def rooms_command(
     pack: Annotated[Path, typer.Argument(help="Sprite pack to start from.")],
     out: Annotated[Path, typer.Argument(help="The new pack's file.")],
     cache: Cache = None,
-    rooms: Annotated[int, typer.Option(min=1, help="How many rooms to render.")] = 600,
+    rooms: Annotated[
+        int | None, typer.Option(min=1, help="How many rooms to render; 600 if left out.")
+    ] = None,
 ) -> None:
     """Copy a pack and give it rooms rendered of the fetched furniture, in place of any it has."""
     from ..training.data.fetch import default_cache, unpacked
-    from ..training.data.room_build import extend_pack
+    from ..training.data.room_build import ROOMS, extend_pack
 
+    count = ROOMS if rooms is None else rooms
     folder = unpacked(cache or default_cache(), "furniture")
     if not folder.is_dir():
         raise UniRefError("the furniture was not fetched: `uniref data fetch --source furniture`")
     try:
-        made = extend_pack(pack, out, folder, rooms, console.status.print)
+        made = extend_pack(pack, out, folder, count, console.status.print)
     except (FileNotFoundError, ValueError) as error:
         raise UniRefError(str(error)) from error
     console.output.print(f"{out}: {made} rooms", highlight=False)

@@ -30,6 +30,16 @@ class Seen:
     held: bool = False
     labelled: bool = True  # clutter is seen, and can make a phrase ambiguous, but is never meant
 
+    @classmethod
+    def of(
+        cls, names: Names, colours: ColourNames, mask: np.ndarray, *, least: int = 1, labelled: bool = True
+    ) -> Seen:
+        """What a mask [h,w] (non-zero: the thing) shows. least: pixels under which it is not seen."""
+        rows, columns = np.nonzero(mask)
+        height, width = mask.shape
+        centre = (float(columns.mean() / width), float(rows.mean() / height)) if len(rows) else (0.0, 0.0)
+        return cls(names, colours, len(rows) if len(rows) >= least else 0, centre, labelled=labelled)
+
 
 @dataclass(frozen=True)
 class Claim:

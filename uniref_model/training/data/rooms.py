@@ -17,7 +17,6 @@ from .expressions import Expression, Seen, absent_for, expressions_for
 from .names import Names
 from .photometry import Camera, shake
 
-FRAMES = 3
 _DRIFT = 0.012  # of the frame: the shake of the hand on top of the rendered camera's way
 
 
@@ -149,11 +148,7 @@ def _colours(room: Room, image: np.ndarray, labels: np.ndarray) -> list[ColourNa
 
 def _seen(room: Room, colours: Sequence[ColourNames], labels: np.ndarray, least: int) -> list[Seen]:
     """Where and how much of each thing is seen in a frame."""
-    height, width = labels.shape
-    seen = []
-    for i, names in enumerate(room.names):
-        rows, columns = np.nonzero(labels == i + 1)
-        area = len(rows) if len(rows) >= least else 0
-        centre = (float(columns.mean() / width), float(rows.mean() / height)) if len(rows) else (0.0, 0.0)
-        seen.append(Seen(names, colours[i], area, centre, False, i < room.count))
-    return seen
+    return [
+        Seen.of(names, colours[i], labels == i + 1, least=least, labelled=i < room.count)
+        for i, names in enumerate(room.names)
+    ]

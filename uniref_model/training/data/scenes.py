@@ -67,7 +67,7 @@ def scene_clip(
         labels.append((cover > 127).astype(np.uint8))
     alpha = (mask * 255).astype(np.uint8)
     colours = name_colours(image, alpha)
-    frames = [[_seen(scene.names, colours, label)] for label in labels]
+    frames = [[Seen.of(scene.names, colours, label)] for label in labels]
     behind = name_colours(image[~mask][None]).possible
     return SceneClip(
         np.stack(images),
@@ -108,10 +108,3 @@ def _inside(
     low = np.array(size[::-1]) - reach * (np.array(shape[1::-1]) - middle)
     high = reach * middle
     return np.clip(target, np.minimum(low, high), np.maximum(low, high))
-
-
-def _seen(names: Names, colours: object, label: np.ndarray) -> Seen:
-    rows, columns = np.nonzero(label)
-    height, width = label.shape
-    centre = (float(columns.mean() / width), float(rows.mean() / height)) if len(rows) else (0.0, 0.0)
-    return Seen(names, colours, len(rows), centre)
