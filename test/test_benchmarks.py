@@ -20,6 +20,7 @@ from benchmarks.accuracy import ablation
 from benchmarks.accuracy.long_clips import long_clips
 from benchmarks.efficiency import table4_figure3
 from benchmarks.efficiency.contenders import ABOUT
+from benchmarks.efficiency.worker import Stretch
 from benchmarks.registry import ENTRIES, Check, Options, Result
 
 SMOKE = Options(smoke=True, threads=1)
@@ -82,8 +83,25 @@ def test_table4_and_figure3_are_drawn():
     result = ENTRIES["table4_figure3"].run(replace(SMOKE, only=("nano_onnx",)))
     line = result.data["lines"]["nano_onnx"]
     assert line["frames_at_end"] == 8 and len(line["stepped"]) == 2
+    assert line["machine_drift"] > 0 and line["machine_drift"] != 1.0  # a control ran in both tenths
     assert set(result.data["objects"]["nano_onnx"]["ms"]) == {1, 2}
     assert set(result.figures) == {"", "objects"}
+
+
+@pytest.mark.parametrize(
+    ("last", "control", "kept"),
+    [(12.0, 12.0, True), (11.0, 10.0, False), (10.0, 11.0, False), (10.0, 10.0, True)],
+)
+def test_flatness_is_measured_against_the_machines_own_drift(last, control, kept):
+    line = table4_figure3.Line(ABOUT["nano_onnx"], (192, 320))
+    plan = replace(table4_figure3.SMOKE, frames={"nano_onnx": 100}, warm_up=0)
+    for part, ms in zip(line.fresh, (10.0, control), strict=True):
+        part.append(Stretch(1, [ms] * 5, [ms] * 5, 100.0))
+    wall = np.array([10.0] * 50 + [last] * 50)
+    time, memory = table4_figure3._flatness(line, wall, last / 10.0, 0.0, plan)
+    assert time.passed == kept and memory.passed
+    early = table4_figure3._flatness(line, wall[:99], 1.0, 6.0, plan)
+    assert not early[0].passed and "stopped before 100" in early[0].found and not early[1].passed
 
 
 def test_a_contender_that_fails_says_where():

@@ -21,8 +21,7 @@ MEMORY_EVERY = 5
 
 @dataclass(frozen=True)
 class About:
-    """What a reader should know of a contender. memory: "bounded" or "growing"; size: None for the
-    benchmark's own, else the only one it takes."""
+    """What a reader should know of a contender. memory: "bounded" or "growing"."""
 
     key: str
     title: str
@@ -31,7 +30,11 @@ class About:
     package: str
     licence: str
     ours: bool = False
-    size: tuple[int, int] | None = None
+
+    @property
+    def must_be_flat(self) -> bool:
+        """Whether its cost per frame is promised not to grow, and it is quick enough to show it."""
+        return self.ours and self.key.startswith("nano")
 
     @property
     def missing(self) -> bool:

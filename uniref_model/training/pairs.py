@@ -13,7 +13,6 @@ from uniref_model.training.data.expressions import Expression
 from uniref_model.training.degrade import degrade, hint
 
 FIRST, PREVIOUS, CURRENT = 0, 1, 2  # frames of a clip
-FRAMES = 3
 
 
 class Kind(IntEnum):

@@ -15,6 +15,7 @@ import cv2
 import numpy as np
 
 from ...settings import load_settings
+from . import FRAMES
 from .backgrounds import make_background
 from .colours import ColourNames, any_colour, name_colours, paint_colour
 from .expressions import Expression, Seen, absent_for, expressions_for
@@ -28,7 +29,6 @@ from .scenes import scene_clip
 from .shapes import Cutout, View
 from .sprites import SpritePack
 
-FRAMES = 3
 _CLUTTER = 16  # working numbers of unlabelled things start here
 _NUMBERS = 32
 _MOST = _NUMBERS - _CLUTTER - 1  # and one person

@@ -10,12 +10,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from . import turntable
+from . import FRAMES, turntable
 from .backgrounds import hang, material
 from .furniture_list import furniture_noun
 from .room_render import Body, Eye, Part, Sun
 
-FRAMES = 3
 FLOOR, TABLE = "floor", "table"
 _MAX_BYTES = 1_300_000
 _TEXTURE = 256

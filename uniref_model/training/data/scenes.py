@@ -17,7 +17,6 @@ from .expressions import Expression, Seen, absent_for, expressions_for
 from .names import Names
 from .photometry import Camera
 
-FRAMES = 3
 _DRIFT = 0.03  # of the frame, from the previous to the current view; four times that from the first
 
 
