@@ -6,6 +6,7 @@ One object, thousands of frames: methods with a memory bank slow down and grow, 
 
 from __future__ import annotations
 
+import math
 import time
 from contextlib import ExitStack
 from dataclasses import dataclass, field
@@ -23,6 +24,8 @@ WARM_UP = 20
 FLAT = 0.05
 """How much the last tenth may differ from the first for a line to be called flat, once the machine's own
 drift is divided out (see `Line.fresh`)."""
+POINTS = 24
+"""Most points of a line that are kept and drawn."""
 CONTROL_FRAMES = 50
 """Most frames of a control in a turn."""
 TABLE_4 = (("YouTube-VOS18", 27, 2), ("LVOS", 574, 1))
@@ -94,12 +97,18 @@ class Line:
         """Frames not counted: fewer where a slow machine stepped only a few."""
         return min(wanted, sum(len(stretch.wall_ms) for stretch in self.stretches) // 3)
 
+    def counted(self, warm_up: int) -> list[Stretch]:
+        """The stretches stepped one by one, joined to `POINTS` at most; without those of the warm-up alone,
+        where any are left."""
+        each = math.ceil(len(self.stretches) / POINTS)
+        joined = [_join(self.stretches[at : at + each]) for at in range(0, len(self.stretches), each)]
+        return [s for s in joined if s.first + len(s.wall_ms) - 1 > warm_up] or joined
+
     def series(self, warm_up: int) -> tuple[np.ndarray, np.ndarray]:
         """Wall and CPU milliseconds of every frame stepped one by one, without the warm-up."""
         warm_up = self.warm_up(warm_up)
-        both = ([ms for s in self.stretches for ms in getattr(s, name)] for name in ("wall_ms", "cpu_ms"))
-        wall, cpu = (np.array(values[warm_up:]) for values in both)
-        return wall, cpu
+        whole = _join(self.stretches)
+        return np.array(whole.wall_ms[warm_up:]), np.array(whole.cpu_ms[warm_up:])
 
 
 def run(options: Options) -> Result:
@@ -157,6 +166,12 @@ def _fresh(control: Worker, frames: int, plan: Plan) -> Stretch:
     control.start(1)
     control.run(2, plan.seconds)  # not counted: a new video's references are made
     return control.run(frames, plan.seconds)
+
+
+def _join(stretches: list[Stretch]) -> Stretch:
+    """Stretches one after the other as one."""
+    wall, cpu = ([ms for s in stretches for ms in getattr(s, name)] for name in ("wall_ms", "cpu_ms"))
+    return Stretch(stretches[0].first, wall, cpu, stretches[-1].memory_mb)
 
 
 def _reached(line: Line) -> int:
@@ -259,7 +274,7 @@ def _report(
 
 
 def _as_data(line: Line, warm_up: int) -> dict[str, Any]:
-    """At most about a hundred points a line: medians of stretches."""
+    """Medians of stretches, `POINTS` at most."""
 
     def point(stretch: Stretch) -> dict[str, float]:
         skip = max(0, min(warm_up - stretch.first + 1, len(stretch.wall_ms) - 1))
@@ -278,7 +293,7 @@ def _as_data(line: Line, warm_up: int) -> dict[str, Any]:
         **about,
         "size": line.size,
         "start_mb": line.start_mb,
-        "stepped": [point(stretch) for stretch in line.stretches],
+        "stepped": [point(stretch) for stretch in line.counted(warm_up)],
         "carried_forward": [point(stretch) for stretch in line.jumps],
     }
 
@@ -337,7 +352,7 @@ def _table_4(lines: dict[str, Line], sweep: dict[str, dict[int, float]], plan: P
 
 def _mean_ms(line: Line, frames: int, warm_up: int) -> float:
     """Mean over frames 1 to `frames`, interpolated between the stretches."""
-    stretches = [*line.stretches, *line.jumps]
+    stretches = [*line.counted(warm_up), *line.jumps]
     middles, medians = [], []
     for stretch in stretches:
         skip = max(0, min(warm_up - stretch.first + 1, len(stretch.wall_ms) - 1))
