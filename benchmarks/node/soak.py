@@ -411,7 +411,7 @@ def _draw(diary: Diary, began: float, ended: float) -> Any:
     at = [point["second"] / unit for point in curve]
     axes[0].plot(at, [point["memory_mb"] for point in curve], color=COLOURS[0])
     axes[0].set_ylabel("memory of the node, MB")
-    axes[0].set_ylim(0, 1.1 * max(point["memory_mb"] for point in curve))
+    axes[0].set_ylim(0, 1.1 * np.nanmax([point["memory_mb"] for point in curve]))
     axes[1].plot(at, [point["latency_p50_ms"] for point in curve], color=COLOURS[0], label="p50")
     axes[1].plot(at, [point["latency_p95_ms"] for point in curve], color=COLOURS[1], label="p95")
     axes[1].set_ylabel("image to masks, ms")
