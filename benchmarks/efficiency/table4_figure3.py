@@ -423,7 +423,7 @@ def _notes(plan: Plan, lines: dict[str, Line], absent: list[About]) -> list[str]
         f"Every frame is {plan.size[0]}x{plan.size[1]}, float32, one contender at a time in turns of a few "
         f"frames, each in a process of its own; the first {plan.warm_up} frames are not counted.",
         "Peers and UniRef R50 have random weights, which changes neither speed nor memory; UniRef nano is a "
-        "far smaller network (4.8 M parameters) than its peers (STCN 54 M, Cutie 35 M, DeAOT-L 20 M): "
+        "far smaller network (5.9 M parameters) than its peers (STCN 54 M, Cutie 35 M, DeAOT-L 20 M): "
         "compare slopes with it, and speed with UniRef R50, which is the paper's network (82 M).",
         "Ours runs through Tracker.step with every object seen in every frame, its most expensive case.",
     ]

@@ -53,7 +53,7 @@ class Worker:
         theirs.close()
 
     def ready(self) -> dict[str, Any]:
-        """Wait until it is built: {"seconds", "parameters_m"}."""
+        """Wait until it is built: {"seconds"}."""
         return self._answer()
 
     def start(self, objects: int) -> float:
