@@ -121,7 +121,7 @@ ENTRIES: dict[str, Entry] = {
             "respawn",
             "The ROS node killed with SIGKILL under a respawning supervisor",
             "benchmarks.node.respawn",
-            0.3,
+            0.4,
             (*_ROS, "matplotlib"),
         ),
     )
