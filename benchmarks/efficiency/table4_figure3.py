@@ -90,7 +90,7 @@ class Line:
         ratio. 1 where no control ran."""
         if not all(self.fresh):
             return 1.0
-        first, last = (np.median([ms for s in part for ms in s.wall_ms]) for part in self.fresh)
+        first, last = (np.median(_join(part).wall_ms) for part in self.fresh)
         return float(last / first)
 
     def warm_up(self, wanted: int) -> int:
