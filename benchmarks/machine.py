@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from uniref_model.benchmark.figures import cpu_name, versions
+from uniref_model.profiling.figures import cpu_name, versions
 
 PACKAGES = (
     "numpy",

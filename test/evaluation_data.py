@@ -10,8 +10,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from uniref_model.evaluation.datasets import ReferringImage, Video, decode_segmentation
-from uniref_model.evaluation.pngs import davis_palette, read_labels
+from uniref_model.datasets.evaluation import ReferringImage, Video, decode_segmentation
+from uniref_model.datasets.pngs import davis_palette, read_labels
 
 HEIGHT, WIDTH = 64, 96
 SIDES = {1: (16, 20), 2: (12, 14)}

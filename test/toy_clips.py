@@ -7,8 +7,8 @@ from collections.abc import Iterator
 import cv2
 import numpy as np
 
-from uniref_model.training.data.expressions import Expression
-from uniref_model.training.pairs import Example
+from uniref_model.synth.expressions import Expression
+from uniref_model.synth.pairs import Example
 
 COLOURS = {"red": (220, 40, 40), "green": (40, 200, 60), "blue": (50, 70, 230), "yellow": (230, 220, 50)}
 SHAPES = ("disc", "square")

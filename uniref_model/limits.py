@@ -1,15 +1,15 @@
 """What a sender may ask of us: every limit in one place.
 
-A size that a file, message or person states is checked against these before it costs memory or time; whoever refuses
-names the value and the limit. Where a user may need another value, a parameter (node) or option (command) has it, with
-the value here as its default.
+A size that a file, message or person states is checked against these before it costs memory or time; whoever
+refuses names the value and the limit. Where a user may need another value, a parameter (node) or option
+(command) has it, with the value here as its default.
 """
 
 from __future__ import annotations
 
 from uniref_model.errors import UniRefError
 
-MAX_PIXELS = 64_000_000  # of a picture, mask, depth or video frame, as its header states them; about 64 megapixels
+MAX_PIXELS = 64_000_000  # of a picture, mask, depth image or video frame, as its header states them
 MAX_FILE_BYTES = 512 * 1024 * 1024  # of one picture or mask file, or one compressed image
 MAX_TEXT = 1_000  # characters of a prompt or expression
 MAX_NAME = 200  # characters of an object id, a label or a name
@@ -32,8 +32,8 @@ def check_pixels(width: int, height: int, what: str, limit: int = MAX_PIXELS) ->
         raise LimitError(f"{what} states a size of {width}x{height} pixels")
     if width * height > limit:
         raise LimitError(
-            f"{what} states {width}x{height} pixels ({width * height / 1e6:.1f} megapixels), more than the limit of "
-            f"{limit / 1e6:.1f} megapixels"
+            f"{what} states {width}x{height} pixels ({width * height / 1e6:.1f} megapixels), more than the "
+            f"limit of {limit / 1e6:.1f} megapixels"
         )
 
 

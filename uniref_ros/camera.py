@@ -18,13 +18,13 @@ from uniref_model.errors import ImageError
 from uniref_model.tracking import TrackedFrame, Tracker
 from uniref_model.tracking.frame_pass import STAGES as TRACK_STAGES
 from uniref_ros.conversion import TornImageError, compressed_to_rgb, to_rgb
+from uniref_ros.detections import VisionPublishers
 from uniref_ros.publishers import Latency, Publishers, objects_message
-from uniref_ros.spatial import DepthInput, Located
-from uniref_ros.spatial_messages import SpatialPublishers
+from uniref_ros.qos import CURE, explain_silence, overridable, quality
+from uniref_ros.rolling import Rate, Rolling
+from uniref_ros.space.depth_input import DepthInput, Located
+from uniref_ros.space.publishers import SpatialPublishers
 from uniref_ros.stamps import HeldImages, check_stamp
-from uniref_ros.statistics import Rate, Rolling
-from uniref_ros.transport import CURE, explain_silence, overridable, quality
-from uniref_ros.vision import VisionPublishers
 from uniref_ros.worker import Mailbox
 
 STAGES = ("wait", "convert", "track", "total")

@@ -14,10 +14,10 @@ from sensor_msgs.msg import CompressedImage, Image, RegionOfInterest
 from uniref_model.tracking import TrackedFrame, TrackedObject, TrackState
 from uniref_model.tracking.overlay import draw_overlay
 from uniref_ros.conversion import fill_image, fill_jpeg
-from uniref_ros.geometry import Surface
 from uniref_ros.msg import TrackedObject as TrackedObjectMsg
 from uniref_ros.msg import TrackedObjectArray
-from uniref_ros.transport import overridable, quality
+from uniref_ros.qos import overridable, quality
+from uniref_ros.space.surface import Surface
 
 _RESULTS, _IMAGES = 5, 1
 """Depths: a picture that waits is replaced by a newer one."""

@@ -21,10 +21,10 @@ from uniref_model.runtime import Runtime, load_runtime
 from uniref_model.tracking import Tracker
 from uniref_ros import parameters
 from uniref_ros.camera import Camera, CameraOptions
-from uniref_ros.commands import Commands, IdBook
 from uniref_ros.diagnostics import ErrorBook, camera_status, node_status
-from uniref_ros.inputs import Inputs
-from uniref_ros.running import NodeExecutor, end_process, make_node, prepare_signals
+from uniref_ros.executor import NodeExecutor, end_process, make_node, prepare_signals
+from uniref_ros.requests import Commands, IdBook
+from uniref_ros.topics import Inputs
 from uniref_ros.worker import Worker
 
 _STOP_TIMEOUT = 1.0  # s to wait for what is in hand when the process ends; ^C is to be answered within two

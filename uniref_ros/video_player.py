@@ -20,8 +20,8 @@ from sensor_msgs.msg import Image
 from uniref_model.errors import SourceError
 from uniref_model.video import silence_ffmpeg
 from uniref_ros.conversion import fill_image
-from uniref_ros.running import NodeExecutor, end_process, make_node, prepare_signals
-from uniref_ros.transport import overridable
+from uniref_ros.executor import NodeExecutor, end_process, make_node, prepare_signals
+from uniref_ros.qos import overridable
 
 _FALLBACK_RATE = 30.0  # frames/s, for a file that does not say
 _POLL = 0.02  # s between looks for subscribers

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from uniref_model.training.data.backgrounds import make_background
-from uniref_model.training.data.colours import COLOURS
-from uniref_model.training.data.library import Library, Thing
-from uniref_model.training.data.photometry import Camera, Canvas, Finish, lay
-from uniref_model.training.data.sprites import SpritePack
+from uniref_model.synth.backgrounds import make_background
+from uniref_model.synth.library import Library, Thing
+from uniref_model.synth.packs.sprites import SpritePack
+from uniref_model.synth.photometry import Camera, Canvas, Finish, lay
+from uniref_model.synth.things.colours import COLOURS
 
 OBJECTS = 3
 _NAMED = [name for name in COLOURS if name not in ("brown", "beige", "grey", "gray", "silver", "gold")]

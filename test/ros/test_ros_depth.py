@@ -18,9 +18,9 @@ from sensor_msgs.msg import Image, PointCloud2
 from std_msgs.msg import Header
 from visualization_msgs.msg import Marker, MarkerArray
 
-from uniref_ros import spatial_messages
 from uniref_ros.conversion import fill_image
 from uniref_ros.msg import TrackedObject
+from uniref_ros.space import publishers as spatial_messages
 
 
 @pytest.fixture

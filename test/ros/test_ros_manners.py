@@ -32,7 +32,7 @@ from uniref_model.runtime import load_runtime
 from uniref_model.runtime.files import WEIGHTS
 from uniref_model.runtime.memory import resident_mb
 from uniref_ros import tracker_node
-from uniref_ros.running import NodeExecutor
+from uniref_ros.executor import NodeExecutor
 from uniref_ros.tracker_node import TrackerNode
 from uniref_ros.video_player import VideoPlayer
 

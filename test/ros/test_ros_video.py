@@ -16,8 +16,8 @@ from sensor_msgs.msg import Image
 
 from uniref_model.errors import ModelFileError
 from uniref_model.runtime import find_model
-from uniref_ros import demo
-from uniref_ros.demo_report import Figures, OverlayVideo
+from uniref_ros.demo import demo
+from uniref_ros.demo.report import Figures, OverlayVideo
 
 PLAYER = ["-m", "uniref_ros.video_player"]
 FRAMES = 12

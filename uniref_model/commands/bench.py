@@ -58,8 +58,8 @@ def bench_command(
     list_savings: Annotated[bool, typer.Option("--list-savings", help="Say what can be undone.")] = False,
 ) -> None:
     """Measure latency by stage, state and memory on made-up frames: coloured boxes that move."""
-    from ..benchmark.figures import machine
-    from ..benchmark.order import SAVINGS
+    from ..profiling.figures import machine
+    from ..profiling.order import SAVINGS
     from ..runtime import load_runtime
     from ..video import make_folder
 
@@ -101,8 +101,8 @@ def _counts(text: str) -> tuple[int, ...]:
 def _stages(
     runtime: Runtime, objects: tuple[int, ...], frames: int, shape: tuple[int, int], plot: Path | None
 ) -> list[dict[str, Any]]:
-    from ..benchmark import plots
-    from ..benchmark.stages import STAGES, WARM_UP, run, summary
+    from ..profiling import plots
+    from ..profiling.stages import STAGES, WARM_UP, run, summary
 
     rows = []
     with Progress(console=console.status) as bar:
@@ -138,8 +138,8 @@ def _stages(
 def _long(
     runtime: Runtime, count: int, frames: int, shape: tuple[int, int], plot: Path | None
 ) -> list[dict[str, Any]]:
-    from ..benchmark import plots
-    from ..benchmark.stages import flatness, run, summary
+    from ..profiling import plots
+    from ..profiling.stages import flatness, run, summary
 
     warm_up = min(200, frames)
     with Progress(console=console.status) as bar:
@@ -162,8 +162,8 @@ def _long(
 def _compare(
     runtime: Runtime, objects: tuple[int, ...], frames: int, without: list[str], weights: Path | None
 ) -> list[dict[str, Any]]:
-    from ..benchmark.compare import compare
-    from ..benchmark.order import undone
+    from ..profiling.compare import compare
+    from ..profiling.order import undone
 
     rows = []
     kinds = (False, True) if _takes_words(runtime) else (False,)
@@ -187,7 +187,7 @@ def _compare(
 
 def _takes_words(runtime: Runtime) -> bool:
     """Asked before anything is measured, which may take long."""
-    from ..benchmark.compare import PROMPT
+    from ..profiling.compare import PROMPT
 
     try:
         runtime.encode_text(PROMPT)

@@ -28,7 +28,7 @@ def register(parent: typer.Typer) -> None:
 @app.command("fetch")
 def fetch_command(cache: Cache = None, source: Sources = []) -> None:  # noqa: B006 - typer copies defaults
     """Download the source packages with apt, pip and npm, and unpack them. Nothing is installed."""
-    from ..training.data.fetch import fetch
+    from ..synth.packs.fetch import fetch
 
     try:
         found = fetch(source or None, cache, console.status.print)
@@ -50,7 +50,7 @@ def build_command(
     ] = None,
 ) -> None:
     """Pack the pictures of the fetched sources into one file."""
-    from ..training.data.build import ROOMS, build_pack
+    from ..synth.packs.build import ROOMS, build_pack
 
     count = ROOMS if rooms is None else rooms
     try:
@@ -70,8 +70,8 @@ def rooms_command(
     ] = None,
 ) -> None:
     """Copy a pack and give it rooms rendered of the fetched furniture, in place of any it has."""
-    from ..training.data.fetch import default_cache, unpacked
-    from ..training.data.room_build import ROOMS, extend_pack
+    from ..synth.packs.fetch import default_cache, unpacked
+    from ..synth.rooms.build import ROOMS, extend_pack
 
     count = ROOMS if rooms is None else rooms
     folder = unpacked(cache or default_cache(), "furniture")

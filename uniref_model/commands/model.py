@@ -109,9 +109,9 @@ def _train_on_clips(
     threads: int,
     workers: int,
 ) -> Path:
+    from ..synth.config import ClipConfig
+    from ..synth.examples import GeneratedExamples
     from ..training.config import TrainingConfig
-    from ..training.data.compose import ClipConfig
-    from ..training.generated import GeneratedExamples
     from ..training.loop import RunOptions, train
 
     for path in (pack, data, resume, init):

@@ -9,9 +9,10 @@ import cv2
 import numpy as np
 
 from ..errors import SourceError
+from ..synth.compose import Clip, ClipGenerator
+from ..synth.config import ClipConfig
+from ..synth.packs.sprites import SpritePack
 from ..tracking.overlay import slot_colour
-from ..training.data.compose import Clip, ClipConfig, ClipGenerator
-from ..training.data.sprites import SpritePack
 from ..video import make_folder
 
 

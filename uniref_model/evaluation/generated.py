@@ -12,10 +12,9 @@ from typing import Any
 import numpy as np
 
 from ..runtime.base import FrameFeatures, MaskReference, ObjectReferences, Runtime
+from ..synth.pairs import Batch, Example, Kind, Pairs, PairSampler
 from ..tracking.contours import follow_colour
-from ..tracking.geometry import upsample_logits
-from ..training.config import Pairs
-from ..training.pairs import Batch, Example, Kind, PairSampler
+from ..tracking.frame_fit import upsample_logits
 from .metrics import mean, score_mask
 
 PAIRS = Pairs(words=2, mask=1, both=0.5, interactive=1, absent=2, gone=0.5)

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from ..datasets.errors import DatasetError
+from ..datasets.evaluation import ReferringImage, Video
+from ..datasets.pngs import read_image
 from ..errors import RuntimeUnavailable
 from ..runtime.base import Runtime
 from ..tracking import TrackedFrame, Tracker, TrackerConfig
-from .datasets import ReferringImage, Video
-from .errors import DatasetError
-from .pngs import read_image
 from .presets import EvalPreset
 
 if TYPE_CHECKING:

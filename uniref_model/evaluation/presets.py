@@ -10,7 +10,7 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
-from .errors import DatasetError
+from ..datasets.errors import DatasetError
 
 PROTOCOLS = ("vos", "rvos", "refdavis", "ris")
 READERS = ("davis", "youtube_vos", "lvos", "ref_youtube_vos", "ref_davis", "refcoco")

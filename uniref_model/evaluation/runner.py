@@ -18,8 +18,8 @@ from typing import Any
 
 import numpy as np
 
-from . import scoring
-from .datasets import (
+from ..datasets.errors import DatasetError
+from ..datasets.evaluation import (
     Davis,
     Lvos,
     RefCoco,
@@ -30,9 +30,9 @@ from .datasets import (
     YoutubeVos,
     decode_segmentation,
 )
-from .errors import DatasetError
+from ..datasets.pngs import davis_palette, read_palette, write_labels, write_mask
+from . import scoring
 from .metrics import ReferringTotals
-from .pngs import davis_palette, read_palette, write_labels, write_mask
 from .predictors import Labels, Predictor
 from .presets import EvalPreset
 from .scoring import ObjectScore

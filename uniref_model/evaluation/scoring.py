@@ -15,11 +15,11 @@ from pathlib import Path
 
 import numpy as np
 
-from .datasets import Video
-from .datasets.davis import VOID
-from .errors import DatasetError
+from ..datasets.errors import DatasetError
+from ..datasets.evaluation import Video
+from ..datasets.evaluation.davis import VOID
+from ..datasets.pngs import read_labels
 from .metrics import Score, best_assignment, mean, mean_score, score_mask, youtube_vos_g
-from .pngs import read_labels
 
 
 @dataclass(frozen=True)

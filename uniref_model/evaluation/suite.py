@@ -18,10 +18,10 @@ from typing import Any
 import cv2
 import numpy as np
 
+from ..datasets.errors import DatasetError
 from ..runtime.base import Runtime
 from ..tracking import Tracker, TrackerConfig
 from .clips import evaluate_clip, innermost_point, tight_box, video_frames
-from .errors import DatasetError
 from .metrics import Score, mean, score_mask
 from .sheets import ContactSheet, SheetWriter
 

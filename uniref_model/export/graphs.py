@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from uniref_model.benchmark.scene import boxes
+from uniref_model.export.scene import boxes
 from uniref_model.export.shared import (
     SHARED_MODES,
     Attend,

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from .geometry import FrameGeometry
+from .frame_fit import FrameGeometry
 from .types import EMPTY_MASK
 
 MIN_CLAIM = 0.01

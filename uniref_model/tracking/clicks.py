@@ -10,7 +10,7 @@ import numpy as np
 
 from ..interactive import draw_box, draw_points
 from ..runtime.base import FrameFeatures, LanguageReference, ObjectReferences, Runtime
-from .geometry import FrameGeometry, sigmoid, upsample_logits
+from .frame_fit import FrameGeometry, sigmoid, upsample_logits
 from .references import Given
 
 GRABCUT_ROUNDS = 4

@@ -20,7 +20,7 @@ from .aggregate import Aggregator, Claim, Share
 from .clicks import mask_for
 from .config import TrackerConfig
 from .contours import follow_colour
-from .geometry import FrameGeometry, sigmoid, upsample_logits
+from .frame_fit import FrameGeometry, sigmoid, upsample_logits
 from .objects import GIVEN_ANCHOR, Row, Target, plan_rows
 from .references import Given
 from .types import FrameNote

@@ -5,9 +5,9 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from uniref_model.synth.config import ClipConfig
+from uniref_model.synth.examples import GeneratedExamples
 from uniref_model.training.config import TrainingConfig
-from uniref_model.training.data.compose import ClipConfig
-from uniref_model.training.generated import GeneratedExamples
 from uniref_model.training.loop import RunOptions, train
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from uniref_model.settings import load_settings
+from uniref_model.synth.pairs import Pairs
 
 
 @dataclass(frozen=True)
@@ -17,18 +18,6 @@ class Stage:
     height: int
     width: int
     clips: int  # clips per step and process
-
-
-@dataclass(frozen=True)
-class Pairs:
-    """Expected number of (frame, reference) pairs of each kind per clip."""
-
-    words: float = 2.0
-    mask: float = 2.0
-    both: float = 1.0
-    interactive: float = 1.0
-    absent: float = 0.6
-    gone: float = 0.4
 
 
 @dataclass(frozen=True)

@@ -21,8 +21,9 @@ from safetensors.torch import save_file
 from uniref_model.network.config import ModelConfig
 from uniref_model.network.loading import CONFIG_KEY
 from uniref_model.network.model import UniRef
+from uniref_model.synth.pairs import Pairs
 from uniref_model.training import calibrate
-from uniref_model.training.config import Pairs, Stage, TrainingConfig
+from uniref_model.training.config import Stage, TrainingConfig
 from uniref_model.training.log import RunLog
 from uniref_model.training.source import BatchStream, ExampleMaker, loader
 from uniref_model.training.state import (

@@ -14,8 +14,8 @@ from torch.nn import functional as F
 
 from uniref_model.network.nouns import Nouns
 from uniref_model.network.text import mean_words
+from uniref_model.synth.things.colours import COLOURS
 from uniref_model.training.classes import CLASSES, ClassTeacher, class_names, vocabularies
-from uniref_model.training.data.colours import COLOURS
 
 TEMPLATES = ("{}", "the {}", "the {colour} {}", "the {} on the {side}", "the {size} {}")
 SIDES = ("left", "right")

@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
+from uniref_model.synth.pairs import Batch, Example, PairSampler
 from uniref_model.training.config import Stage, TrainingConfig
-from uniref_model.training.pairs import Batch, Example, PairSampler
 
 ExampleMaker = Callable[
     [tuple[int, int], int], Iterator[Example]

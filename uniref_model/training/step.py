@@ -10,11 +10,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from uniref_model.network.text import LanguageReference
+from uniref_model.synth import FRAMES
+from uniref_model.synth.pairs import CURRENT, Batch, Kind
 from uniref_model.training.auxiliary import AlignmentHead, DenseHead
 from uniref_model.training.boxes import boxes_of_masks
 from uniref_model.training.classes import LEVEL
 from uniref_model.training.config import TrainingConfig
-from uniref_model.training.data import FRAMES
 from uniref_model.training.losses import (
     area_mean,
     box_losses,
@@ -24,7 +25,6 @@ from uniref_model.training.losses import (
     presence_loss,
 )
 from uniref_model.training.matcher import match
-from uniref_model.training.pairs import CURRENT, Batch, Kind
 from uniref_model.training.words import WordCache
 
 MASK_QUERIES = 2  # claimed queries whose masks are trained; more costs memory traffic and teaches little

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from uniref_model.training.pairs import Kind
+from uniref_model.synth.pairs import Kind
 from uniref_model.training.step import Tensors, TrainingModel, mask_iou, upsample
 
 THRESHOLDS = {Kind.WORDS: 0.3, Kind.ABSENT: 0.3}  # all other kinds: 0.4, as at run time

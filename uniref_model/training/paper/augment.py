@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from PIL import Image
 
+from uniref_model.datasets.training.base import Box, Frame, box_of_mask
 from uniref_model.training.paper.config import DatasetConfig
-from uniref_model.training.paper.readers.base import Box, Frame, box_of_mask
 
 SIDE_STEP = 32
 """Short sides are drawn in steps of this, as in the authors' lists of sizes."""

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from uniref_model.training.paper.readers import Frame
+from uniref_model.datasets.training import Frame
 from uniref_model.training.paper.samples import Sample
 
 PAD_TO = 32

@@ -15,15 +15,16 @@ import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch.utils.data import DataLoader
 
+from uniref_model.datasets.training import TrainingSet
 from uniref_model.errors import UniRefError
 from uniref_model.training.paper import checkpoints
 from uniref_model.training.paper.batches import Collate, StageBatch
 from uniref_model.training.paper.config import StageConfig
 from uniref_model.training.paper.log import StageLog
 from uniref_model.training.paper.optimiser import build_optimiser, set_rates
-from uniref_model.training.paper.readers import TrainingSet, open_dataset
 from uniref_model.training.paper.samples import SampleStream
 from uniref_model.training.paper.sampling import MultiDatasetBatches
+from uniref_model.training.paper.sets import open_dataset
 from uniref_model.training.paper.start import StartOptions, build_network, open_tokenizer, resumed_network
 from uniref_model.training.paper.step import StageModel
 

@@ -9,12 +9,12 @@ from typing import NamedTuple
 import numpy as np
 from torch.utils.data import Dataset
 
+from uniref_model.datasets.errors import DatasetError
+from uniref_model.datasets.training import Drawn, Frame, TrainingSet
 from uniref_model.errors import PromptError
-from uniref_model.evaluation.errors import DatasetError
 from uniref_model.runtime.text import normalise_prompt
 from uniref_model.training.paper.augment import counts_objects, draw_geometry, draw_short_side, swap_sides
 from uniref_model.training.paper.config import DatasetConfig
-from uniref_model.training.paper.readers import Drawn, Frame, TrainingSet
 
 ATTEMPTS = 50
 """Draws before a data set is given up: an object may be hidden or cropped away, a phrase without a word."""

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from torch.utils.data import Sampler
 
+from uniref_model.datasets.training import TrainingSet
 from uniref_model.training.paper.config import DatasetConfig
-from uniref_model.training.paper.readers import TrainingSet
 from uniref_model.training.paper.samples import Key
 
 BLOCK = 4096

@@ -1,0 +1,1 @@
+"""Where pictures come from: the source packages, and the packed sprites made of them."""

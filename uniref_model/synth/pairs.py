@@ -1,0 +1,268 @@
+"""From clips to training pairs: which frame is asked about which object, and by which references."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum
+
+import numpy as np
+
+from uniref_model.synth.degrade import degrade, hint
+from uniref_model.synth.expressions import Expression
+
+FIRST, PREVIOUS, CURRENT = 0, 1, 2  # frames of a clip
+
+
+@dataclass(frozen=True)
+class Pairs:
+    """Expected number of (frame, reference) pairs of each kind per clip."""
+
+    words: float = 2.0
+    mask: float = 2.0
+    both: float = 1.0
+    interactive: float = 1.0
+    absent: float = 0.6
+    gone: float = 0.4
+
+
+class Kind(IntEnum):
+    """What a pair is referred by; one curve of the log each."""
+
+    WORDS = 0
+    MASK = 1
+    BOTH = 2
+    HINT = 3
+    ABSENT = 4
+    GONE = 5
+
+
+@dataclass
+class Example:
+    """A clip as training needs it: object i has value i + 1 in labels."""
+
+    images: np.ndarray  # uint8 [3,H,W,3] RGB
+    labels: np.ndarray  # uint8 [3,H,W]
+    expressions: Sequence[Sequence[Expression]]  # per object
+    absent: Sequence[str]
+
+    def mask(self, frame: int, index: int) -> np.ndarray:
+        """Boolean mask [H,W] of object `index`."""
+        return self.labels[frame] == index + 1
+
+
+@dataclass
+class Batch:
+    """Clips of one step. R references, N pairs; -1 stands for "none" in every index."""
+
+    images: np.ndarray  # uint8 [F,H,W,3], F = 3 * clips
+    labels: np.ndarray  # uint8 [F,H,W]
+    texts: list[str] = field(default_factory=list)
+    reference_frame: list[int] = field(default_factory=list)  # [R] index into images
+    reference_mask: list[np.ndarray] = field(default_factory=list)  # [R] uint8 [H,W], 255 = 1
+    frame: list[int] = field(default_factory=list)  # [N] index into images
+    target: list[int] = field(default_factory=list)  # [N] value in labels, or -1
+    text: list[int] = field(default_factory=list)  # [N] index into texts
+    first: list[int] = field(default_factory=list)  # [N] index into references
+    previous: list[int] = field(default_factory=list)  # [N]
+    kind: list[int] = field(default_factory=list)  # [N] Kind
+
+    def add(
+        self,
+        kind: Kind,
+        frame: int,
+        target: int,
+        *,
+        text: str | None = None,
+        first: int = -1,
+        previous: int = -1,
+    ) -> None:
+        """Append one pair."""
+        self.kind.append(int(kind))
+        self.frame.append(frame)
+        self.target.append(target)
+        self.text.append(-1 if text is None else self._text(text))
+        self.first.append(first)
+        self.previous.append(previous)
+
+    def add_reference(self, frame: int, mask: np.ndarray) -> int:
+        """Append one reference mask (float or bool [H,W], 0..1) and return its index."""
+        self.reference_frame.append(frame)
+        self.reference_mask.append(np.round(mask * 255.0).astype(np.uint8))
+        return len(self.reference_frame) - 1
+
+    def _text(self, text: str) -> int:
+        if text not in self.texts:
+            self.texts.append(text)
+        return self.texts.index(text)
+
+
+class PairSampler:
+    """Draws pairs for a batch of clips. `minimum` is the least visible area (pixels) of a target."""
+
+    def __init__(self, pairs: Pairs, minimum: int, rng: np.random.Generator) -> None:
+        self._pairs = pairs
+        self._minimum = minimum
+        self._rng = rng
+
+    def batch(self, examples: Sequence[Example]) -> Batch:
+        """All pairs of the clips; at least one."""
+        batch = Batch(
+            np.concatenate([e.images for e in examples]), np.concatenate([e.labels for e in examples])
+        )
+        for position, example in enumerate(examples):
+            areas = np.stack([np.bincount(frame.ravel(), minlength=256)[1:] for frame in example.labels])
+            clip = _ClipPairs(example, areas, 3 * position, batch, self._minimum, self._rng)
+            for kind in self._kinds():
+                clip.add(kind)
+        self._foreign_reference(batch, len(examples))
+        return batch
+
+    def _kinds(self) -> list[Kind]:
+        wanted = self._pairs
+        expected = {
+            Kind.WORDS: wanted.words,
+            Kind.MASK: wanted.mask,
+            Kind.BOTH: wanted.both,
+            Kind.HINT: wanted.interactive,
+            Kind.ABSENT: wanted.absent,
+            Kind.GONE: wanted.gone,
+        }
+        return [kind for kind, mean in expected.items() for _ in range(int(mean + self._rng.random()))]
+
+    def _foreign_reference(self, batch: Batch, clips: int) -> None:
+        """One pair whose object belongs to another clip and so cannot be found."""
+        candidates = [r for r in batch.first if r >= 0]
+        if clips < 2 or not candidates or self._rng.random() > self._pairs.gone:
+            return
+        reference = candidates[int(self._rng.integers(len(candidates)))]
+        clip = batch.reference_frame[reference] // 3
+        other = (clip + 1 + int(self._rng.integers(clips - 1))) % clips
+        batch.add(Kind.GONE, 3 * other + CURRENT, -1, first=reference)
+
+
+class _ClipPairs:
+    """Adds the pairs of one clip; kinds the clip cannot serve fall back to words or are skipped."""
+
+    def __init__(
+        self,
+        example: Example,
+        areas: np.ndarray,
+        offset: int,
+        batch: Batch,
+        minimum: int,
+        rng: np.random.Generator,
+    ) -> None:
+        self._example, self._areas, self._offset = example, areas, offset
+        self._batch, self._minimum, self._rng = batch, minimum, rng
+        self._count = len(example.expressions)
+        self._said: set[tuple[str, int]] = set()
+        self._first_references: dict[int, int] = {}
+
+    def add(self, kind: Kind) -> None:
+        """Add one pair of `kind` if the clip allows it."""
+        add = {
+            Kind.WORDS: self._words,
+            Kind.MASK: self._mask,
+            Kind.BOTH: self._both,
+            Kind.HINT: self._hint,
+            Kind.ABSENT: self._absent,
+            Kind.GONE: self._gone,
+        }[kind]
+        add()
+
+    def _visible(self, *frames: int) -> list[int]:
+        return [i for i in range(self._count) if all(self._areas[f, i] >= self._minimum for f in frames)]
+
+    def _pick(self, items: Sequence):
+        return items[int(self._rng.integers(len(items)))] if len(items) else None
+
+    def _spoken(self, index: int, frame: int) -> str | None:
+        texts = [e.text for e in self._example.expressions[index] if frame in e.frames]
+        return self._pick([t for t in texts if (t, frame) not in self._said] or texts)
+
+    def _words(self) -> None:
+        frame = CURRENT if self._rng.random() < 0.5 else int(self._rng.integers(2))
+        for at in (frame, CURRENT):
+            index = self._pick(self._visible(at))
+            text = None if index is None else self._spoken(index, at)
+            if text is not None:
+                self._said.add((text, at))
+                self._batch.add(Kind.WORDS, self._offset + at, index + 1, text=text)
+                return
+
+    def _references(self, index: int) -> tuple[int, int]:
+        """(first, previous) of an object visible in the current frame; at least one is there."""
+        seen = [f for f in (FIRST, PREVIOUS) if self._areas[f, index] >= self._minimum]
+        if not seen:
+            return -1, -1
+        if len(seen) == 2 and self._rng.random() < 0.35:
+            seen = [self._pick(seen)]
+        return (self._first(index) if FIRST in seen else -1), (
+            self._previous(index) if PREVIOUS in seen else -1
+        )
+
+    def _first(self, index: int) -> int:
+        if index not in self._first_references:
+            mask = self._example.mask(FIRST, index)
+            if self._rng.random() < 0.15:
+                mask = degrade(mask, None, self._rng)
+            self._first_references[index] = self._batch.add_reference(self._offset + FIRST, mask)
+        return self._first_references[index]
+
+    def _previous(self, index: int) -> int:
+        mask = self._example.mask(PREVIOUS, index)
+        if self._rng.random() < 0.45:
+            others = [i for i in self._visible(PREVIOUS) if i != index]
+            other = self._pick(others)
+            mask = degrade(mask, None if other is None else self._example.mask(PREVIOUS, other), self._rng)
+        return self._batch.add_reference(self._offset + PREVIOUS, mask)
+
+    def _mask(self) -> None:
+        index = self._pick(
+            [i for i in self._visible(CURRENT) if (self._areas[:CURRENT, i] >= self._minimum).any()]
+        )
+        if index is None:
+            return self._words()
+        first, previous = self._references(index)
+        self._batch.add(Kind.MASK, self._offset + CURRENT, index + 1, first=first, previous=previous)
+
+    def _both(self) -> None:
+        seen = [i for i in self._visible(CURRENT) if (self._areas[:CURRENT, i] >= self._minimum).any()]
+        index = self._pick([i for i in seen if self._spoken(i, CURRENT) is not None])
+        if index is None:
+            return self._mask()
+        first, previous = self._references(index)
+        self._batch.add(
+            Kind.BOTH,
+            self._offset + CURRENT,
+            index + 1,
+            text=self._spoken(index, CURRENT),
+            first=first,
+            previous=previous,
+        )
+
+    def _hint(self) -> None:
+        index = self._pick(self._visible(CURRENT))
+        if index is None:
+            return
+        reference = self._batch.add_reference(
+            self._offset + CURRENT, hint(self._example.mask(CURRENT, index), self._rng)
+        )
+        self._batch.add(Kind.HINT, self._offset + CURRENT, index + 1, first=reference)
+
+    def _absent(self) -> None:
+        text = self._pick(self._example.absent)
+        if text is not None:
+            self._batch.add(Kind.ABSENT, self._offset + CURRENT, -1, text=text)
+
+    def _gone(self) -> None:
+        left = [
+            i
+            for i in range(self._count)
+            if self._areas[CURRENT, i] == 0 and (self._areas[:CURRENT, i] >= self._minimum).any()
+        ]
+        index = self._pick(left)
+        if index is not None:
+            first, previous = self._references(index)
+            self._batch.add(Kind.GONE, self._offset + CURRENT, -1, first=first, previous=previous)

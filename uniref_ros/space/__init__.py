@@ -1,0 +1,1 @@
+"""Where objects are: depth and camera infos in, surfaces, markers, points and transforms out."""

@@ -1,0 +1,213 @@
+"""One camera's depth: subscriptions to `depth` and `camera_info`, and the objects' surfaces in its images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from rclpy.node import Node
+from sensor_msgs.msg import CameraInfo, CompressedImage, Image
+
+from uniref_model.errors import UniRefError
+from uniref_model.tracking import TrackedFrame
+from uniref_ros.conversion import depth_samples, metres
+from uniref_ros.qos import overridable, quality
+from uniref_ros.rolling import Rate
+from uniref_ros.space import compressed_depth
+from uniref_ros.space.camera_info import DepthRing, intrinsics_of
+from uniref_ros.space.surface import DepthView, GeometryError, Surface, find_surface
+
+
+@dataclass(frozen=True)
+class _Form:
+    """How depth arrives. check: raises for what is none, at once and cheaply, and says its encoding;
+    samples: u16 mm or f32 m."""
+
+    kind: type
+    suffix: str
+    check: Callable[[Any], str]
+    samples: Callable[[Any], Any]
+
+
+def _check_raw(message: Image) -> str:
+    depth_samples(message)
+    return message.encoding
+
+
+_FORMS = {
+    "raw": _Form(Image, "", _check_raw, depth_samples),
+    "compressedDepth": _Form(
+        CompressedImage, "/compressedDepth", compressed_depth.encoding_of, compressed_depth.depth_samples
+    ),
+}
+"""By the parameter depth_transport."""
+
+
+@dataclass(frozen=True, eq=False)
+class Located:
+    """The objects of one image in space. surfaces: by object id, of those with a position."""
+
+    view: DepthView
+    surfaces: Mapping[str, Surface] = field(default_factory=dict)
+
+
+class DepthInput:
+    """Receives depth and camera info, and tells where the objects of an image are."""
+
+    def __init__(self, node: Node, camera: str, complain: Callable[[str, str], None]) -> None:
+        prefix = f"{camera}/" if camera else ""
+        self._form = _FORMS["raw"]
+        self._base, self.info_topic = f"{prefix}depth", f"{prefix}camera_info"
+        self.received = Rate()
+        self.failed = 0
+        """Depth images and camera infos that could not be used."""
+        self._node = node
+        self._image_topic = f"{prefix}image"
+        self._complain = complain
+        self._ring = DepthRing()
+        self._info: CameraInfo | None = None
+        self._heard = False
+        self._told = ""
+        self._state = "not used"
+        self._last: tuple[Any, Any, str] | None = None  # the depth image of before, its metres and encoding
+        self._rays: tuple[Any, Any] | None = None  # what they were made from, and the rays
+        self._subscriptions: list[Any] = []
+
+    @property
+    def topic(self) -> str:
+        """Of depth."""
+        return self._base + self._form.suffix
+
+    def subscribe(self) -> None:
+        """Begin to receive, unless the parameter use_depth says not to."""
+        self.received, self._heard, self._told, self._state = Rate(), False, "", "not used"
+        if not self._node.get_parameter("use_depth").value:
+            return
+        self._form = _FORMS[self._node.get_parameter("depth_transport").value]
+        for kind, topic, callback in (
+            (self._form.kind, self.topic, self._on_depth),
+            (CameraInfo, self.info_topic, self._on_info),
+        ):
+            profile = quality("best_effort", depth=1)
+            self._subscriptions.append(
+                self._node.create_subscription(
+                    kind, topic, callback, profile, qos_overriding_options=overridable()
+                )
+            )
+
+    def unsubscribe(self) -> None:
+        """Receive no more, and forget what came."""
+        for subscription in self._subscriptions:
+            self._node.destroy_subscription(subscription)
+        self._subscriptions.clear()
+        self._ring.clear()
+        self._info = self._last = self._rays = None
+
+    def expect(self, stamp: Any) -> None:
+        """An image with this stamp is being processed: keep the depth that is nearest to it."""
+        self._ring.expect(stamp)
+
+    def locate(self, frame: TrackedFrame, header: Any) -> Located | None:
+        """The surfaces of a frame's objects; None when there is no depth for it, and `facts` says why."""
+        if not self._heard:
+            return None
+        try:
+            view = self._view(frame.size, header)
+        except UniRefError as error:
+            self._state = text = str(error)
+            if text != self._told:  # once, not for every image
+                self._told = text
+                self.failed += 1
+                self._complain(self.topic, f"no positions: {text}")
+            return None
+        if view is None:
+            return None
+        surfaces = {
+            item.id: surface
+            for item in frame.objects
+            if item.box is not None and (surface := find_surface(view, item.mask, item.box)) is not None
+        }
+        return Located(view, surfaces)
+
+    @property
+    def warning(self) -> str:
+        """What keeps positions away although depth comes, "" when nothing does."""
+        return f"no positions: {self._state}" if self._heard and not self._state.startswith("used") else ""
+
+    def facts(self) -> dict[str, object]:
+        """For diagnostics."""
+        return {
+            "depth": self._state,
+            "depth received (1/s)": f"{self.received.hertz():.2f}",
+            "depth and camera info failed": self.failed,
+        }
+
+    def _view(self, size: tuple[int, int], header: Any) -> DepthView | None:
+        found = self._ring.nearest()
+        if found is None:
+            self._state = f"nothing usable on {self.topic} yet"
+            return None
+        message, later = found
+        tolerance = self._node.get_parameter("depth_tolerance").value
+        if abs(later) > tolerance:
+            when = "later" if later > 0 else "earlier"
+            self._state = (
+                f"the nearest depth image is {abs(later):.3f} s {when} than the image "
+                f"(depth_tolerance {tolerance:g} s)"
+            )
+            return None
+        if self._info is None:
+            self._state = f"nothing on {self.info_topic} yet"
+            return None
+        if self._last is None or self._last[0] is not message:
+            self._last = message, metres(self._form.samples(message)), self._form.check(message)
+        _, depth, encoding = self._last
+        view = DepthView(depth, self._rays_of(self._info, size, depth.shape), size)
+        self._state = f"used: {depth.shape[1]}x{depth.shape[0]} {encoding}, {1e3 * later:+.0f} ms"
+        if message.header.frame_id != header.frame_id:
+            frames = f"{message.header.frame_id!r} is not the image's {header.frame_id!r}"
+            self._state += f"; its frame {frames}: is it aligned?"
+        self._told = ""
+        return view
+
+    def _rays_of(self, info: CameraInfo, size: tuple[int, int], depth: tuple[int, int]) -> Any:
+        rectified = self._rectified()
+        roi = info.roi
+        key = (
+            (info.width, info.height, info.binning_x, info.binning_y, roi.x_offset, roi.y_offset),
+            (roi.width, roi.height, tuple(info.k), tuple(info.p), tuple(info.d), info.distortion_model),
+            (rectified, size, depth),
+        )
+        if self._rays is None or self._rays[0] != key:
+            # By way of the image's size: were the camera info for another picture, it would be seen here.
+            camera = intrinsics_of(info, rectified=rectified).scaled(size)
+            try:
+                rays = camera.scaled(depth).rays()
+            except GeometryError as error:
+                raise GeometryError(
+                    f"the depth image has {depth[1]}x{depth[0]} pixels, the image {size[1]}x{size[0]}: "
+                    "expected the same aspect, aligned to the image"
+                ) from error
+            self._rays = key, rays
+        return self._rays[1]
+
+    def _rectified(self) -> bool:
+        said = self._node.get_parameter("image_rectified").value
+        if said != "auto":
+            return said == "yes"
+        return "rect" in self._node.resolve_topic_name(self._image_topic).rsplit("/", 1)[-1]
+
+    def _on_depth(self, message: Image | CompressedImage) -> None:
+        self.received.tick()
+        self._heard = True
+        try:
+            self._form.check(message)
+        except UniRefError as error:
+            self.failed += 1
+            self._complain(self.topic, str(error))
+            return
+        self._ring.put(message)
+
+    def _on_info(self, message: CameraInfo) -> None:
+        self._info = message

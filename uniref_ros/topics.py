@@ -1,0 +1,93 @@
+"""The topics and services by which the node is told what to do. There while it is configured."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from geometry_msgs.msg import Point
+from rclpy.node import Node
+from rclpy.qos import QoSProfile
+from sensor_msgs.msg import Image
+from std_msgs.msg import String
+from std_srvs.srv import SetBool, Trigger
+
+from uniref_ros.diagnostics import ErrorBook
+from uniref_ros.msg import TrackCommand
+from uniref_ros.qos import overridable
+from uniref_ros.requests import Answer, Commands
+from uniref_ros.srv import AddObject, RemoveObject
+
+_DEPTH = 20  # commands that may wait while one is carried out
+
+
+class Inputs:
+    """Opens them on a node and carries out what comes in.
+
+    Whatever a message holds, its callback returns: a refusal is counted, logged, shown in diagnostics and, by
+    services, answered.
+    """
+
+    def __init__(self, node: Node, commands: Commands, errors: ErrorBook, cameras: Iterable[str]) -> None:
+        """cameras: names; a named one has topics of its own for what refers to its images."""
+        self._node = node
+        self._errors = errors
+        self._entities: list[tuple[Callable[[Any], bool], Any]] = []
+        self._topic(String, "~/prompt", "prompt", lambda message: commands.say(message.data))
+        self._topic(TrackCommand, "~/command", "command", commands.carry_out)
+        self._topic(Image, "~/mask_prompt", "mask_prompt", commands.add_masks)
+        for name in cameras:
+            prefix = f"~/{name}/" if name else "~/"
+            self._topic(
+                Point,
+                f"{prefix}overlay_mouse_left",
+                "click",
+                lambda point, at=name: commands.click(point, at),
+            )
+            if name:
+                self._topic(
+                    Image,
+                    f"{prefix}mask_prompt",
+                    "mask_prompt",
+                    lambda mask, at=name: commands.add_masks(mask, at),
+                )
+        self._service(AddObject, "add_object", commands.add)
+        self._service(RemoveObject, "remove_object", lambda r: commands.remove(r.object_id, r.camera))
+        self._service(Trigger, "clear", lambda _: commands.clear())
+        self._service(SetBool, "set_enabled", lambda request: commands.set_enabled(request.data))
+
+    def destroy(self) -> None:
+        """Take them away."""
+        for destroy, entity in self._entities:
+            destroy(entity)
+        self._entities.clear()
+
+    def _topic(self, kind: type, name: str, source: str, action: Callable[[Any], Answer]) -> None:
+        def on_message(message: Any) -> None:
+            try:
+                answer = action(message)
+            except Exception as error:  # a message must never stop the node
+                self._errors.complain_of(source, error)
+            else:
+                self._node.get_logger().info(answer.message)
+
+        subscription = self._node.create_subscription(
+            kind, name, on_message, QoSProfile(depth=_DEPTH), qos_overriding_options=overridable()
+        )
+        self._entities.append((self._node.destroy_subscription, subscription))
+
+    def _service(self, kind: type, source: str, action: Callable[[Any], Answer]) -> None:
+        def on_request(request: Any, response: Any) -> Any:
+            try:
+                answer = action(request)
+            except Exception as error:  # who asked is waiting for an answer
+                response.success = False
+                response.message = self._errors.complain_of(source, error)
+                return response
+            response.success, response.message = True, answer.message
+            if hasattr(response, "object_id"):
+                response.object_id = answer.object_ids[0]
+            return response
+
+        service = self._node.create_service(kind, f"~/{source}", on_request)
+        self._entities.append((self._node.destroy_service, service))
