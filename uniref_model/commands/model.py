@@ -51,6 +51,10 @@ def train_command(
         Path | None,
         typer.Option(help="Clips: sprite pack of 'uniref data build'; drawn objects alone if left out."),
     ] = None,
+    stills: Annotated[
+        Path | None,
+        typer.Option(help="Clips: folder of real pictures in the plain layout ('uniref data import')."),
+    ] = None,
     init: Annotated[
         Path | None,
         typer.Option(help="Weights (.safetensors) to start from: of the stage before, or of 'convert'."),
@@ -74,7 +78,11 @@ def train_command(
     if not config.is_file():
         raise SourceError(f"no such file: {config}")
     choices = StageChoices(backbone_weights, text_weights, precision, accumulate, changes)
-    clips_only = [n for n, value in {"--minutes": minutes, "--pack": pack}.items() if value is not None]
+    clips_only = [
+        name
+        for name, value in {"--minutes": minutes, "--pack": pack, "--stills": stills}.items()
+        if value is not None
+    ]
     with needs_torch():
         from ..training.paper.config import is_stage
     stage = is_stage(config)
@@ -91,7 +99,7 @@ def train_command(
             minutes = 80.0 if minutes is None else minutes
             workers = 1 if workers is None else workers
             last = _train_on_clips(
-                config, output, minutes, pack, data, resume, init, device, processes, threads, workers
+                config, output, minutes, pack, data, resume, init, device, processes, threads, workers, stills
             )
     console.output.print(f"{'weights' if stage else 'checkpoint'}: {last}", highlight=False)
 
@@ -108,9 +116,11 @@ def _train_on_clips(
     processes: int,
     threads: int,
     workers: int,
+    stills: Path | None,
 ) -> Path:
     from ..synth.config import ClipConfig
-    from ..synth.examples import GeneratedExamples
+    from ..synth.examples import GeneratedExamples, MixedExamples
+    from ..synth.stills import StillExamples
     from ..training.config import TrainingConfig
     from ..training.loop import RunOptions, train
 
@@ -123,9 +133,11 @@ def _train_on_clips(
     except ValueError as error:
         raise UniRefError(str(error)) from error
     options = RunOptions(output, minutes, resume, device, processes, threads, workers, init=init)
-    return train(
-        settings, options, GeneratedExamples(pack, clips), GeneratedExamples(pack, clips, validation=True)
-    )
+    made, held_out = (GeneratedExamples(pack, clips, validation=held) for held in (False, True))
+    if stills is None:
+        return train(settings, options, made, held_out)
+    real, real_held_out = (StillExamples(stills, settings.stills, validation=held) for held in (False, True))
+    return train(settings, options, MixedExamples(made, real, settings.generated_share), real_held_out)
 
 
 def convert_command(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
+
+import numpy as np
 
 from uniref_model.synth.compose import Clip, ClipGenerator
 from uniref_model.synth.config import ClipConfig
@@ -38,3 +40,21 @@ class GeneratedExamples:
 def to_example(clip: Clip) -> Example:
     """A generated clip in the form the pair sampler reads."""
     return Example(clip.images, clip.labels, clip.expressions, clip.absent)
+
+
+@dataclass(frozen=True)
+class MixedExamples:
+    """Examples of two makers in turn, two at a time, since clips of stills come in pairs. share: of the first."""
+
+    one: Callable[[tuple[int, int], int], Iterator[Example]]
+    other: Callable[[tuple[int, int], int], Iterator[Example]]
+    share: float
+
+    def __call__(self, size: tuple[int, int], seed: int) -> Iterator[Example]:
+        """Endless examples of `size` (height, width)."""
+        rng = np.random.default_rng(seed)
+        one, other = self.one(size, seed), self.other(size, seed)
+        while True:
+            source = one if rng.random() < self.share else other
+            yield next(source)
+            yield next(source)

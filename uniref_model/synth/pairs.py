@@ -24,6 +24,8 @@ class Pairs:
     interactive: float = 1.0
     absent: float = 0.6
     gone: float = 0.4
+    across: float = 0.0  # a reference of another clip that shows the same thing
+    foreign: float = 0.0  # a reference of another clip that shows another thing
 
 
 class Kind(IntEnum):
@@ -35,16 +37,30 @@ class Kind(IntEnum):
     HINT = 3
     ABSENT = 4
     GONE = 5
+    ACROSS = 6
+    FOREIGN = 7
+
+    @property
+    def is_negative(self) -> bool:
+        """Whether the right answer is that nothing is there."""
+        return self in (Kind.ABSENT, Kind.GONE, Kind.FOREIGN)
 
 
 @dataclass
 class Example:
-    """A clip as training needs it: object i has value i + 1 in labels."""
+    """A clip as training needs it: object i has value i + 1 in labels.
+
+    identities: which thing object i is, the same in every clip that shows it; names: all it may be called; exact:
+    whether its outline was drawn by people. Empty where a clip cannot say.
+    """
 
     images: np.ndarray  # uint8 [3,H,W,3] RGB
     labels: np.ndarray  # uint8 [3,H,W]
     expressions: Sequence[Sequence[Expression]]  # per object
     absent: Sequence[str]
+    identities: Sequence[str] = ()
+    names: Sequence[frozenset[str]] = ()
+    exact: np.ndarray | None = None  # bool [objects]
 
     def mask(self, frame: int, index: int) -> np.ndarray:
         """Boolean mask [H,W] of object `index`."""
@@ -66,6 +82,7 @@ class Batch:
     first: list[int] = field(default_factory=list)  # [N] index into references
     previous: list[int] = field(default_factory=list)  # [N]
     kind: list[int] = field(default_factory=list)  # [N] Kind
+    exact: list[bool] = field(default_factory=list)  # [N] whether the target's contour can be believed
 
     def add(
         self,
@@ -76,9 +93,11 @@ class Batch:
         text: str | None = None,
         first: int = -1,
         previous: int = -1,
+        exact: bool = True,
     ) -> None:
         """Append one pair."""
         self.kind.append(int(kind))
+        self.exact.append(exact)
         self.frame.append(frame)
         self.target.append(target)
         self.text.append(-1 if text is None else self._text(text))
@@ -110,12 +129,14 @@ class PairSampler:
         batch = Batch(
             np.concatenate([e.images for e in examples]), np.concatenate([e.labels for e in examples])
         )
+        counted: list[np.ndarray] = []
         for position, example in enumerate(examples):
             areas = np.stack([np.bincount(frame.ravel(), minlength=256)[1:] for frame in example.labels])
             clip = _ClipPairs(example, areas, 3 * position, batch, self._minimum, self._rng)
             for kind in self._kinds():
                 clip.add(kind)
-        self._foreign_reference(batch, len(examples))
+            counted.append(areas)
+        self._across(batch, examples, counted)
         return batch
 
     def _kinds(self) -> list[Kind]:
@@ -128,17 +149,55 @@ class PairSampler:
             Kind.ABSENT: wanted.absent,
             Kind.GONE: wanted.gone,
         }
-        return [kind for kind, mean in expected.items() for _ in range(int(mean + self._rng.random()))]
+        return [kind for kind, mean in expected.items() for _ in range(self._count(mean))]
 
-    def _foreign_reference(self, batch: Batch, clips: int) -> None:
-        """One pair whose object belongs to another clip and so cannot be found."""
-        candidates = [r for r in batch.first if r >= 0]
-        if clips < 2 or not candidates or self._rng.random() > self._pairs.gone:
-            return
-        reference = candidates[int(self._rng.integers(len(candidates)))]
-        clip = batch.reference_frame[reference] // 3
-        other = (clip + 1 + int(self._rng.integers(clips - 1))) % clips
-        batch.add(Kind.GONE, 3 * other + CURRENT, -1, first=reference)
+    def _across(self, batch: Batch, examples: Sequence[Example], areas: Sequence[np.ndarray]) -> None:
+        """References of one clip asked in the clip drawn with it: the same thing is to be found, another is not."""
+        for one in range(len(examples) - 1 if len(examples) % 2 else len(examples)):
+            other = one ^ 1
+            shown = [
+                i for i in range(len(examples[one].expressions)) if areas[one][FIRST, i] >= self._minimum
+            ]
+            self._rng.shuffle(shown)
+            room = {
+                Kind.ACROSS: self._count(self._pairs.across),
+                Kind.FOREIGN: self._count(self._pairs.foreign),
+            }
+            for index in shown:
+                kind, target = _meaning(examples[one], index, examples[other], areas[other], self._minimum)
+                if kind is None or not room[kind]:
+                    continue
+                room[kind] -= 1
+                mask = examples[one].mask(FIRST, index)
+                first = batch.add_reference(3 * one + FIRST, mask)
+                exact = target < 0 or _is_exact(examples[other], target)
+                batch.add(
+                    kind, 3 * other + CURRENT, target + 1 if target >= 0 else -1, first=first, exact=exact
+                )
+
+    def _count(self, mean: float) -> int:
+        """Whole numbers with this mean."""
+        return int(mean + self._rng.random())
+
+
+def _is_exact(example: Example, index: int) -> bool:
+    return example.exact is None or bool(example.exact[index])
+
+
+def _meaning(
+    example: Example, index: int, other: Example, areas: np.ndarray, minimum: int
+) -> tuple[Kind | None, int]:
+    """What asking for object `index` of one clip in another clip's current frame is: (ACROSS, the object there),
+    (FOREIGN, -1), or (None, -1) where the answer is not known."""
+    if not example.identities or not other.identities:
+        return (Kind.FOREIGN, -1) if not example.identities and not other.identities else (None, -1)
+    same = [i for i, identity in enumerate(other.identities) if identity == example.identities[index]]
+    if same:
+        seen = [i for i in same if areas[CURRENT, i] >= minimum]
+        return (Kind.ACROSS, seen[0]) if len(same) == len(seen) == 1 else (None, -1)
+    if any(names & example.names[index] for names in other.names):
+        return None, -1
+    return Kind.FOREIGN, -1
 
 
 class _ClipPairs:
@@ -188,7 +247,9 @@ class _ClipPairs:
             text = None if index is None else self._spoken(index, at)
             if text is not None:
                 self._said.add((text, at))
-                self._batch.add(Kind.WORDS, self._offset + at, index + 1, text=text)
+                self._batch.add(
+                    Kind.WORDS, self._offset + at, index + 1, text=text, exact=_is_exact(self._example, index)
+                )
                 return
 
     def _references(self, index: int) -> tuple[int, int]:
@@ -225,7 +286,14 @@ class _ClipPairs:
         if index is None:
             return self._words()
         first, previous = self._references(index)
-        self._batch.add(Kind.MASK, self._offset + CURRENT, index + 1, first=first, previous=previous)
+        self._batch.add(
+            Kind.MASK,
+            self._offset + CURRENT,
+            index + 1,
+            first=first,
+            previous=previous,
+            exact=_is_exact(self._example, index),
+        )
 
     def _both(self) -> None:
         seen = [i for i in self._visible(CURRENT) if (self._areas[:CURRENT, i] >= self._minimum).any()]
@@ -240,6 +308,7 @@ class _ClipPairs:
             text=self._spoken(index, CURRENT),
             first=first,
             previous=previous,
+            exact=_is_exact(self._example, index),
         )
 
     def _hint(self) -> None:
@@ -249,7 +318,13 @@ class _ClipPairs:
         reference = self._batch.add_reference(
             self._offset + CURRENT, hint(self._example.mask(CURRENT, index), self._rng)
         )
-        self._batch.add(Kind.HINT, self._offset + CURRENT, index + 1, first=reference)
+        self._batch.add(
+            Kind.HINT,
+            self._offset + CURRENT,
+            index + 1,
+            first=reference,
+            exact=_is_exact(self._example, index),
+        )
 
     def _absent(self) -> None:
         text = self._pick(self._example.absent)

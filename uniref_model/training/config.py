@@ -7,6 +7,7 @@ from pathlib import Path
 
 from uniref_model.settings import load_settings
 from uniref_model.synth.pairs import Pairs
+from uniref_model.synth.stills import StillConfig
 
 
 @dataclass(frozen=True)
@@ -65,6 +66,8 @@ class TrainingConfig:
     validation_clips: int = 40
     calibration_clips: int = 40  # held-out clips on which the scores are calibrated at the end
     seed: int = 1
+    generated_share: float = 0.3  # of generated clips, where there are stills too (`uniref train --stills`)
+    stills: StillConfig = field(default_factory=StillConfig)
 
     @staticmethod
     def from_yaml(path: str | Path) -> TrainingConfig:

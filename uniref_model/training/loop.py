@@ -38,7 +38,7 @@ from uniref_model.training.step import Tensors, TrainingModel
 from uniref_model.training.validate import validate
 from uniref_model.training.words import WordCache
 
-VALIDATION_PAIRS = Pairs(words=1, mask=1, both=0.5, interactive=1, absent=1, gone=0.5)
+VALIDATION_PAIRS = Pairs(words=1, mask=1, both=0.5, interactive=1, absent=1, gone=0.5, across=1, foreign=1)
 
 
 @dataclass(frozen=True)

@@ -27,6 +27,7 @@ from uniref_model.training.losses import (
 from uniref_model.training.matcher import match
 from uniref_model.training.words import WordCache
 
+DOUBTED = 0.3  # weight of a contour that a program drew
 MASK_QUERIES = 2  # claimed queries whose masks are trained; more costs memory traffic and teaches little
 
 
@@ -44,6 +45,7 @@ class Tensors:
     first: Tensor  # [N]
     previous: Tensor  # [N]
     kind: Tensor  # [N]
+    exact: Tensor  # float [N], 1 where the target's contour can be believed, less where a program drew it
     hidden: Tensor  # [T,L,D]
     attention: Tensor  # [T,L]
 
@@ -69,6 +71,7 @@ class Tensors:
             first=index(batch.first),
             previous=index(batch.previous),
             kind=index(batch.kind),
+            exact=torch.where(torch.tensor(batch.exact, device=device), 1.0, DOUBTED),
             hidden=hidden.to(device),
             attention=attention.to(device),
         )
@@ -184,7 +187,9 @@ class TrainingModel(nn.Module):
                 "dice": weights.dice * dice,
             }
             if weights.contour > 0:
-                named["contour"] = weights.contour * contour_loss(masks, expected, claimed)
+                named["contour"] = weights.contour * contour_loss(
+                    masks, expected, claimed * data.exact[:, None]
+                )
             factor = 1.0 if layer == len(layers) - 1 else weights.auxiliary
             total = total + factor * sum(named.values())
             terms.update({name: value.detach() for name, value in named.items()})
@@ -241,9 +246,8 @@ def _by_kind(data: Tensors, output: object, iou: Tensor) -> dict[str, float]:
     for kind in Kind:
         rows = data.kind == int(kind)
         if rows.any():
-            negative = kind in (Kind.ABSENT, Kind.GONE)
-            name = f"{'score' if negative else 'iou'}/{kind.name.lower()}"
-            figures[name] = float((score if negative else iou)[rows].mean())
+            name = f"{'score' if kind.is_negative else 'iou'}/{kind.name.lower()}"
+            figures[name] = float((score if kind.is_negative else iou)[rows].mean())
     return figures
 
 

@@ -39,14 +39,14 @@ def validate(model: TrainingModel, batches: Iterable[Tensors]) -> dict[str, floa
     """Mean figures over the batches' pairs.
 
     iou/KIND: IoU of the best query's mask. found/KIND: share with a score above the threshold and IoU > 0.5.
-    false/absent, false/gone: share of pairs without target that nevertheless pass the threshold.
+    false/absent, false/gone, false/foreign: share of pairs without target that nevertheless pass the threshold.
     """
     rows: dict[str, list[float]] = {}
     for logits, iou, kinds, _ in answers(model, batches):
         scores = logits.sigmoid().tolist()
         for kind, overlap, score in zip(kinds.tolist(), iou.tolist(), scores, strict=True):
             name, passed = Kind(kind).name.lower(), score > THRESHOLDS.get(Kind(kind), 0.4)
-            if kind in (Kind.ABSENT, Kind.GONE):
+            if Kind(kind).is_negative:
                 rows.setdefault(f"false/{name}", []).append(float(passed))
             else:
                 rows.setdefault(f"iou/{name}", []).append(overlap)

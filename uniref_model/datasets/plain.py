@@ -1,0 +1,185 @@
+"""Real pictures with masks and names, in the plain layout that `uniref data import` writes and anyone can make.
+
+A set is a folder with `images/`, `masks/` (label PNGs) and `index.jsonl`, one JSON object a line, each about one
+object of one picture:
+
+    file, mask      paths of the picture and its label PNG, relative to the set
+    value           the object's label in the mask; `values`: several, where its parts are objects too
+    name, names     the usual name; all true names, wider ones too ("wrench", "tool")
+    masks_by        people (outlines drawn), isnet or threshold (cut out by a program)
+    group           the same thing, or the same kind of thing, in several pictures (optional)
+    complete        true where everything of the set's vocabulary in the picture is annotated (optional)
+    use             train | research-only | doubtful (optional: train)
+    split           train | val (optional: train)
+
+A pack is a folder of sets. Whatever is wrong is named and left out; nothing is read outside the set's folder.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+import cv2
+import numpy as np
+
+from ..limits import check_pixels, quoted
+from .errors import DatasetError
+
+INDEX = "index.jsonl"
+MASKS_BY = ("people", "isnet", "threshold")
+
+
+@dataclass(frozen=True)
+class Annotation:
+    """One object of a picture. box: x0, y0, x1, y1 in pixels. part_of: the name of what it is a part of, or ""."""
+
+    name: str
+    names: tuple[str, ...]
+    values: tuple[int, ...]
+    group: str = ""
+    masks_by: str = "people"
+    part_of: str = ""
+
+
+@dataclass(frozen=True)
+class Picture:
+    """One picture of a set, with all its objects."""
+
+    folder: Path
+    file: str
+    mask: str
+    objects: tuple[Annotation, ...]
+    complete: bool | None = None  # None: not said
+    use: str = "train"
+    split: str = "train"
+
+    @property
+    def key(self) -> str:
+        """Set and file: the same on every machine."""
+        return f"{self.folder.name}/{self.file}"
+
+    def read(self) -> tuple[np.ndarray, np.ndarray]:
+        """RGB uint8 [h,w,3] and labels uint8 [h,w].
+
+        Raises DatasetError for a missing, damaged or too large file, or a mask of another size.
+        """
+        image = _decode(self.folder / self.file, cv2.IMREAD_COLOR)[..., ::-1]
+        labels = _decode(self.folder / self.mask, cv2.IMREAD_UNCHANGED)
+        if labels.ndim != 2 or labels.dtype != np.uint8:
+            raise DatasetError(f"{self.folder / self.mask} is no 8-bit label image")
+        if labels.shape != image.shape[:2]:
+            raise DatasetError(f"{self.key}: the mask is {labels.shape}, the picture {image.shape[:2]}")
+        return np.ascontiguousarray(image), labels
+
+
+def mask_of(labels: np.ndarray, item: Annotation) -> np.ndarray:
+    """Boolean mask [h,w] of an object in its picture's labels."""
+    return np.isin(labels, item.values)
+
+
+def read_pack(
+    folder: Path,
+    *,
+    split: str | None = None,
+    uses: Iterable[str] = ("train",),
+    complain: Callable[[str], None] | None = None,
+) -> list[Picture]:
+    """The pictures of a set, or of every set in a folder, in order of name.
+
+    split: only these; None: all. uses: only pictures that may be used so. complain: told each row that is left out;
+    without it the first one raises. Raises DatasetError where there is no set.
+    """
+    sets = [folder] if (folder / INDEX).is_file() else sorted(p.parent for p in folder.glob(f"*/{INDEX}"))
+    if not sets:
+        raise DatasetError(
+            f"no {INDEX} in {folder}, nor in a folder of it: expected a set or a folder of sets"
+        )
+    wanted = frozenset(uses)
+    found = [picture for path in sets for picture in _read_set(path, complain)]
+    return [p for p in found if p.use in wanted and split in (None, p.split)]
+
+
+@dataclass
+class _Rows:
+    """What the rows of one picture have said."""
+
+    mask: str
+    complete: bool | None
+    use: str
+    split: str
+    objects: list[Annotation] = field(default_factory=list)
+
+
+def _read_set(folder: Path, complain: Callable[[str], None] | None) -> Iterator[Picture]:
+    pictures: dict[str, _Rows] = {}
+    for number, line in enumerate(_lines(folder / INDEX), 1):
+        try:
+            _add_row(pictures, json.loads(line))
+        except (ValueError, KeyError, TypeError) as error:
+            reason = f"no {error}" if isinstance(error, KeyError) else str(error)
+            message = f"{folder / INDEX}, line {number}: {quoted(reason, 200)}"
+            if complain is None:
+                raise DatasetError(message) from error
+            complain(message)
+    for file, rows in sorted(pictures.items()):
+        yield Picture(folder, file, rows.mask, tuple(rows.objects), rows.complete, rows.use, rows.split)
+
+
+def _lines(path: Path) -> Iterator[str]:
+    try:
+        with path.open(encoding="utf-8") as file:
+            yield from (line for line in file if line.strip())
+    except (OSError, UnicodeDecodeError) as error:
+        raise DatasetError(f"{path} cannot be read: {error}") from error
+
+
+def _add_row(pictures: dict[str, _Rows], row: Any) -> None:
+    if not isinstance(row, dict):
+        raise ValueError(f"expected an object with keys, found {type(row).__name__}")
+    file, mask = _inside(row["file"]), _inside(row["mask"])
+    rows = pictures.setdefault(
+        file, _Rows(mask, row.get("complete"), row.get("use", "train"), row.get("split", "train"))
+    )
+    if rows.mask != mask:
+        raise ValueError(f"{file} has two masks, {rows.mask} and {mask}")
+    values = tuple(int(value) for value in row.get("values") or [row["value"]])
+    if not all(0 < value < 256 for value in values):
+        raise ValueError(f"{file}: label {values} is not within 1..255")
+    masks_by = row.get("masks_by", "people")
+    if masks_by not in MASKS_BY:
+        raise ValueError(f"{file}: masks_by is {masks_by!r}, expected one of {', '.join(MASKS_BY)}")
+    name = _word(row["name"])
+    names = tuple(dict.fromkeys([name, *(_word(other) for other in row.get("names", ()))]))
+    rows.objects.append(
+        Annotation(name, names, values, str(row.get("group") or ""), masks_by, str(row.get("part_of") or ""))
+    )
+
+
+def _word(name: Any) -> str:
+    if not isinstance(name, str) or not name.strip() or not name.isprintable():
+        raise ValueError(f"a name must be printable text, found {quoted(name)}")
+    return name.strip().lower()
+
+
+def _inside(name: Any) -> str:
+    """A relative path that stays below the set's folder."""
+    path = PurePosixPath(str(name))
+    if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in str(name):
+        raise ValueError(f"the path {quoted(name)} leaves the set's folder")
+    return str(path)
+
+
+def _decode(path: Path, flags: int) -> np.ndarray:
+    try:
+        data = np.fromfile(path, np.uint8)
+    except OSError as error:
+        raise DatasetError(f"{path} cannot be read: {error.strerror or error}") from error
+    picture = cv2.imdecode(data, flags) if len(data) else None
+    if picture is None:
+        raise DatasetError(f"{path} is not a readable picture")
+    check_pixels(picture.shape[1], picture.shape[0], str(path))
+    return picture
