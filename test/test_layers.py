@@ -57,8 +57,8 @@ def test_the_scan_sees_relative_and_lazy_imports():
     assert within(imported(MODEL / "tracking" / "tracker.py"), "uniref_model.runtime")
 
 
-# The house, from the ground up: each room, and what of ours it may import. It may stand only on rooms above it
-# in this table, so no arrow can point up.
+# The house, from the ground up: each room, and what of ours it may import. It may stand only on rooms above
+# it in this table, so no arrow can point up.
 ROOMS: dict[str, set[str]] = {
     "uniref_model": set(),  # the face: lazy, see below
     "uniref_model.errors": set(),

@@ -20,11 +20,11 @@ from uniref_model.network import text
 from uniref_model.network.loading import load_model, save_weights
 from uniref_model.network.torchvision_shim import import_timm
 from uniref_model.runtime import find_model
-from uniref_model.training.paper import checkpoints, log
+from uniref_model.training import checkpoints, log
 from uniref_model.training.paper.batches import Collate
 from uniref_model.training.paper.config import StageConfig
 from uniref_model.training.paper.optimiser import build_optimiser, rate_of, set_rates
-from uniref_model.training.paper.run import StageRun, train_stage
+from uniref_model.training.paper.progress import check
 from uniref_model.training.paper.samples import SampleStream
 from uniref_model.training.paper.sampling import MultiDatasetBatches
 from uniref_model.training.paper.sets import open_dataset
@@ -36,6 +36,7 @@ from uniref_model.training.paper.start import (
     open_tokenizer,
 )
 from uniref_model.training.paper.step import StageModel
+from uniref_model.training.recipes.paper import StageRun, train_stage
 
 CONFIGS = Path(__file__).resolve().parents[2] / "config" / "training"
 STAGES = ("stage1_vg", "stage2_refcoco", "stage3_video")
@@ -248,11 +249,11 @@ def test_the_curves_are_in_tensorboard(runs: Path) -> None:
 def test_a_run_is_not_resumed_with_other_settings(runs: Path) -> None:
     config = tiny(runs, "stage3_video", max_iterations=4)
     path = checkpoints.find(runs / "whole")
-    assert path.name == "00000004" and checkpoints.check(path, config, 1, 2).iteration == 4
+    assert path.name == "00000004" and check(path, config, 1, 2).iteration == 4
     with pytest.raises(ModelFileError, match=r"learning_rate 0\.0001, this run has 0\.01"):
-        checkpoints.check(path, replace(config, learning_rate=0.01), 1, 2)
+        check(path, replace(config, learning_rate=0.01), 1, 2)
     with pytest.raises(ModelFileError, match="1 processes that accumulate 2 batches, this run has 4 and 2"):
-        checkpoints.check(path, config, 4, 2)
+        check(path, config, 4, 2)
     with pytest.raises(ModelFileError, match="no checkpoint at"):
         checkpoints.find(runs / "data")
 

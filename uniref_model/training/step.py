@@ -14,7 +14,7 @@ from uniref_model.synth import FRAMES
 from uniref_model.synth.pairs import CURRENT, Batch, Kind
 from uniref_model.training.auxiliary import AlignmentHead, DenseHead
 from uniref_model.training.boxes import boxes_of_masks
-from uniref_model.training.classes import LEVEL
+from uniref_model.training.classes import LEVEL, ClassNames
 from uniref_model.training.config import TrainingConfig
 from uniref_model.training.losses import (
     area_mean,
@@ -86,11 +86,17 @@ class TrainingModel(nn.Module):
         hidden = network.config.hidden
         self.dense = DenseHead([hidden, hidden, hidden, 8])
         self.alignment = AlignmentHead(hidden, levels=3)
-        self.class_names: nn.Module | None = None  # `loop` adds them where the config wants them
+        self._taught: tuple[
+            ClassNames, ...
+        ] = ()  # in a tuple: fixed, so no part of the state or the gradients
         self.config = config
         mean, std = network.config.input.mean, network.config.input.std
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1), persistent=False)
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1), persistent=False)
+
+    def teach(self, class_names: ClassNames) -> None:
+        """Add the loss that compares pixels with class names, as a fixed teacher has it."""
+        self._taught = (class_names,)
 
     def normalise(self, images: Tensor) -> Tensor:
         """uint8 [F,H,W,3] RGB -> float [F,3,H,W] (channels last in memory)."""
@@ -138,7 +144,7 @@ class TrainingModel(nn.Module):
     def _class_loss(self, features: object) -> Tensor:
         """What ImageNet's classifier says about one frame of each clip, in words."""
         chosen = slice(CURRENT, None, FRAMES)
-        loss = self.class_names(
+        loss = self._taught[0](
             self.network, self.alignment, features.images[chosen], features.levels[LEVEL][chosen]
         )
         return loss * self.config.weights.classes
@@ -200,7 +206,7 @@ class TrainingModel(nn.Module):
         aligned = self._alignment_loss(data, features, language)
         terms["align"] = aligned.detach()
         total = total + aligned
-        if self.class_names is not None:
+        if self._taught:
             named = self._class_loss(features)
             terms["names"] = named.detach()
             total = total + named

@@ -16,7 +16,7 @@ from uniref_model.network.loading import has_text_encoder, load_weights, read_co
 from uniref_model.network.model import UniRef
 from uniref_model.runtime.text import PromptTokenizer
 from uniref_model.training.paper.config import StageConfig
-from uniref_model.training.state import freeze
+from uniref_model.training.start import freeze
 
 WORDPIECE = ("bert-base", "minilm-l6")
 """Text encoders that share BERT's uncased vocabulary, which the package carries."""

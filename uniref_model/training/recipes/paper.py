@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -12,23 +11,23 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 import torch
-from accelerate import Accelerator, DistributedDataParallelKwargs
+from accelerate import Accelerator
 from torch.utils.data import DataLoader
 
 from uniref_model.datasets.training import TrainingSet
-from uniref_model.errors import UniRefError
-from uniref_model.training.paper import checkpoints
+from uniref_model.network.loading import save_weights
+from uniref_model.training import checkpoints
+from uniref_model.training.log import RunLog
 from uniref_model.training.paper.batches import Collate, StageBatch
 from uniref_model.training.paper.config import StageConfig
-from uniref_model.training.paper.log import StageLog
 from uniref_model.training.paper.optimiser import build_optimiser, set_rates
+from uniref_model.training.paper.progress import Progress, check
 from uniref_model.training.paper.samples import SampleStream
 from uniref_model.training.paper.sampling import MultiDatasetBatches
 from uniref_model.training.paper.sets import open_dataset
 from uniref_model.training.paper.start import StartOptions, build_network, open_tokenizer, resumed_network
 from uniref_model.training.paper.step import StageModel
-
-PRECISIONS = ("no", "bf16", "fp16")
+from uniref_model.training.processes import PRECISIONS, launch, open_accelerator
 
 _log = logging.getLogger(__name__)
 
@@ -57,53 +56,18 @@ class StageRun:
 
 def train_stage(config: StageConfig, options: StageRun) -> Path:
     """Train a stage and return the model file. Raises UniRefError naming what is missing or wrong."""
-    if options.precision not in PRECISIONS:
+    if options.precision not in PRECISIONS:  # before processes are started for it
         raise ValueError(f"precision is {options.precision!r}; expected one of {', '.join(PRECISIONS)}")
     checkpoints.claim(options.output, options.resume)
     options.output.mkdir(parents=True, exist_ok=True)
-    if options.processes == 1 or "WORLD_SIZE" in os.environ:
-        _run(config, options)
-    else:
-        _spawn(config, options)
+    launch(_run, config, options, processes=options.processes)
     return options.output / "model.safetensors"
 
 
-def _spawn(config: StageConfig, options: StageRun) -> None:
-    from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
-    from torch.distributed.launcher.api import LaunchConfig, elastic_launch
-
-    launch = LaunchConfig(
-        min_nodes=1,
-        max_nodes=1,
-        nproc_per_node=options.processes,
-        rdzv_backend="c10d",
-        rdzv_endpoint="localhost:0",
-        run_id=f"uniref-{os.getpid()}",
-        max_restarts=0,
-        start_method="spawn",
-    )
-    try:
-        elastic_launch(launch, _run)(config, options)
-    except ChildFailedError as error:
-        # all of them: the others fail for the first one's sake, and their times are in whole seconds
-        told = [f"process {rank} failed: {_message(item)}" for rank, item in sorted(error.failures.items())]
-        raise UniRefError("\n".join(told)) from error
-
-
-def _message(failure) -> str:
-    """What a failed process said, without its call stack; a signal where it said nothing."""
-    note = failure.message
-    return note["message"] if isinstance(note, dict) and "message" in note else str(note)
-
-
 def _run(config: StageConfig, options: StageRun) -> None:
-    torch.set_num_threads(options.threads)
-    if options.device == "cuda":  # as the authors do
-        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = True
     # in the last stage a batch uses words, masks or both, and the rest gets no gradient
-    unused = DistributedDataParallelKwargs(find_unused_parameters=config.uses_masks)
-    accelerator = Accelerator(
-        cpu=options.device == "cpu", mixed_precision=options.precision, kwargs_handlers=[unused]
+    accelerator = open_accelerator(
+        options.device, options.precision, threads=options.threads, unused=config.uses_masks
     )
     _Run(accelerator, config, options).go()
     accelerator.end_training()  # not after an error: it would wait for processes that are gone
@@ -126,7 +90,7 @@ class _Run:
         checkpoint = None
         if options.resume is not None:
             checkpoint = checkpoints.find(options.resume)
-            self.iteration = checkpoints.check(checkpoint, config, self.processes, self.accumulate).iteration
+            self.iteration = check(checkpoint, config, self.processes, self.accumulate).iteration
         self.batches = self._batches(checkpoint)
         if checkpoint is None:
             self.network = build_network(config, options.start)
@@ -137,7 +101,7 @@ class _Run:
         self.parameters = [p for p in self.model.parameters() if p.requires_grad]
         torch.manual_seed(config.seed * 1_000_003 + self.rank)  # dropout
         if checkpoint is not None:
-            accelerator.load_state(str(checkpoint))
+            checkpoints.load(accelerator, checkpoint)
 
     def _batches(self, checkpoint: Path | None) -> Iterator[StageBatch]:
         config, options = self.config, self.options
@@ -165,13 +129,15 @@ class _Run:
     def go(self) -> None:
         """Train to the last iteration."""
         config, main = self.config, self.accelerator.is_main_process
-        log = StageLog(self.options.output, config.max_iterations, self.iteration) if main else None
+        log = self._open_log() if main else None
         try:
             while self.iteration < config.max_iterations:
                 figures = self._iterate()
                 self.iteration += 1
                 if log is not None:
-                    log.iteration(self.iteration, figures)
+                    log.step(
+                        self.iteration, self.iteration, figures, last=self.iteration == config.max_iterations
+                    )
                 if self.iteration % config.checkpoint_iterations == 0 or (
                     self.iteration == config.max_iterations
                 ):
@@ -179,6 +145,18 @@ class _Run:
         finally:
             if log is not None:
                 log.close()
+
+    def _open_log(self) -> RunLog:
+        done, total = self.iteration, self.config.max_iterations
+        return RunLog(
+            self.options.output,
+            key="iteration",
+            step=done,
+            total=total,
+            done=done,
+            unit="it",
+            shown=("loss", "iou"),
+        )
 
     def _iterate(self) -> dict:
         """One optimiser step; the figures are means over its batches."""
@@ -211,8 +189,11 @@ class _Run:
         )
 
     def _save(self) -> None:
-        progress = checkpoints.Progress(self.iteration, self.processes, self.accumulate)
-        checkpoints.save(self.accelerator, self.network, self.config, self.options.output, progress)
+        progress = Progress(self.iteration, self.processes, self.accumulate)
+        checkpoints.save(self.accelerator, self.options.output, self.iteration, progress.notes(self.config))
+        if self.accelerator.is_main_process:
+            path = self.options.output / "model.safetensors"
+            save_weights(self.network.state_dict(), self.network.config, path)
 
 
 def _loader(
