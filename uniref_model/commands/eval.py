@@ -136,6 +136,46 @@ def generated_command(
     )
 
 
+@app.command("pack")
+def pack_command(
+    path: Annotated[Path, typer.Argument(help="A set of pictures in the plain layout, or a folder of sets.")],
+    out: Annotated[Path, typer.Option(help="Folder for pack.json and contact sheets.")] = Path("eval"),
+    split: Annotated[str, typer.Option(help="Pictures of this split: val or train.")] = "val",
+    limit: Annotated[int, typer.Option(min=1, help="At most so many questions a set and kind.")] = 40,
+    use: Annotated[
+        list[str] | None, typer.Option(help="Pictures that may be used so; repeatable. train, research-only.")
+    ] = None,
+    model: Model = "uniref_nano",
+    size: Size = None,
+    runtime: RuntimeName = "auto",
+    threads: Threads = None,
+    device: Device = "cpu",
+) -> None:
+    """Real annotated stills: by words, click, box, mask, from another scene, and what is not there."""
+    from ..runtime import load_runtime
+    from .pack import score_pack, show_pack
+
+    with (
+        _errors_told(),
+        load_runtime(model, size, runtime, threads, device) as loaded,
+        _progress() as progress,
+    ):
+        task = progress.add_task("asking", total=None)
+        result = score_pack(
+            loaded,
+            path,
+            out,
+            split=split,
+            limit=limit,
+            uses=use or ("train", "research-only"),
+            on_progress=lambda done, total: progress.update(task, completed=done, total=total),
+            complain=console.status.print,
+        )
+    _save(out / "pack.json", result)
+    console.output.print(show_pack(result))
+    console.output.print(f"Scores: {out / 'pack.json'}; contact sheets: {out / 'sheets'}")
+
+
 @app.command("benchmark")
 def benchmark_command(
     name: Annotated[

@@ -43,6 +43,7 @@ class Annotation:
     group: str = ""
     masks_by: str = "people"
     part_of: str = ""
+    share: float = 1.0  # of the picture, where the row says its area and size
 
 
 @dataclass(frozen=True)
@@ -141,11 +142,15 @@ def _add_row(pictures: dict[str, _Rows], row: Any) -> None:
     if not isinstance(row, dict):
         raise ValueError(f"expected an object with keys, found {type(row).__name__}")
     file, mask = _inside(row["file"]), _inside(row["mask"])
-    rows = pictures.setdefault(
-        file, _Rows(mask, row.get("complete"), row.get("use", "train"), row.get("split", "train"))
-    )
+    item = _annotation(file, row)
+    said = _Rows(mask, row.get("complete"), row.get("use", "train"), row.get("split", "train"))
+    rows = pictures.setdefault(file, said)
     if rows.mask != mask:
         raise ValueError(f"{file} has two masks, {rows.mask} and {mask}")
+    rows.objects.append(item)
+
+
+def _annotation(file: str, row: dict[str, Any]) -> Annotation:
     values = tuple(int(value) for value in row.get("values") or [row["value"]])
     if not all(0 < value < 256 for value in values):
         raise ValueError(f"{file}: label {values} is not within 1..255")
@@ -154,9 +159,10 @@ def _add_row(pictures: dict[str, _Rows], row: Any) -> None:
         raise ValueError(f"{file}: masks_by is {masks_by!r}, expected one of {', '.join(MASKS_BY)}")
     name = _word(row["name"])
     names = tuple(dict.fromkeys([name, *(_word(other) for other in row.get("names", ()))]))
-    rows.objects.append(
-        Annotation(name, names, values, str(row.get("group") or ""), masks_by, str(row.get("part_of") or ""))
-    )
+    pixels = row.get("width", 0) * row.get("height", 0)
+    share = row.get("area", pixels) / pixels if pixels > 0 else 1.0
+    group, part_of = (str(row.get(key) or "") for key in ("group", "part_of"))
+    return Annotation(name, names, values, group, masks_by, part_of, share)
 
 
 def _word(name: Any) -> str:

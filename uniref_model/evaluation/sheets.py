@@ -47,6 +47,11 @@ class ContactSheet:
         _write(tile, f"{name}  J {score.j:.2f} F {score.f:.2f}", (5, 14))
         self._tiles.append(tile)
 
+    @property
+    def count(self) -> int:
+        """Tiles so far."""
+        return len(self._tiles)
+
     def image(self) -> np.ndarray:
         """The sheet so far, uint8 RGB. Raises ValueError when it is empty."""
         if not self._tiles:

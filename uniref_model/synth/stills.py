@@ -296,10 +296,10 @@ class StillClips:
             # Others of the kind may stand there without annotation: nothing is said of it by name.
             silent = picture.complete is False and parts[index].item.name in named
             phrases.append([] if silent else expressions_for(rng, frames, index, self._config.expressions))
-        nouns = self._nouns if picture.complete else [n for n in self._nouns if not _is_everywhere(n)]
+        nouns = self._nouns if picture.complete else [n for n in self._nouns if not is_everywhere(n)]
         absent = absent_for(rng, frames, nouns, frozenset(_ALL_COLOURS), self._config.absent)
         if not picture.complete:
-            absent = [text for text in absent if not _is_everywhere(text)]
+            absent = [text for text in absent if not is_everywhere(text)]
         return Example(
             shots,
             labels,
@@ -326,7 +326,7 @@ _ALL_COLOURS = (
 )
 
 
-def _is_everywhere(text: str) -> bool:
+def is_everywhere(text: str) -> bool:
     """Whether a noun, or the noun a phrase ends with, is of what stands about in any picture."""
     return any(name_object(text).own & _EVERYWHERE) or any(text.endswith(" " + word) for word in _EVERYWHERE)
 
