@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -17,6 +19,7 @@ from .commands import export as export_commands
 from .commands import model as model_commands
 from .commands.options import MASK_REFERENCES, Device, Fusion, Model, RuntimeName, Size, Threads
 from .errors import UniRefError
+from .limits import MAX_PIXELS
 
 app = typer.Typer(
     name="uniref",
@@ -54,9 +57,13 @@ def track(
     mask: Annotated[
         Path | None,
         typer.Option(
-            help="Label image of the first frame: every value but 0 is one object (255 beside others: none)."
+            help="Label image of the first frame: every value but 0 is one object (255 beside others: none). "
+            "Or one object: black and white, or a cut-out."
         ),
     ] = None,
+    mask_form: Annotated[
+        str, typer.Option(help="labels, object (one; half white or half opaque counts), or auto.")
+    ] = "auto",
     click: Annotated[
         list[str],
         typer.Option(metavar="X,Y", help="A pixel of the object in the first frame. One object each."),
@@ -95,6 +102,9 @@ def track(
         float | None, typer.Option(min=0, max=1, help="Score above which an object given by words is seen.")
     ] = None,
     max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.")] = None,
+    max_pixels: Annotated[
+        int, typer.Option(min=1, help="Refuse frames and masks that state more pixels.")
+    ] = MAX_PIXELS,
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no summary.")] = False,
 ) -> None:
     """Follow objects through a video and write what was seen."""
@@ -102,7 +112,7 @@ def track(
     from .commands.track import track as follow
     from .tracking import TrackerConfig
 
-    given = References(tuple(prompt), mask, tuple(click), tuple(box))
+    given = References(tuple(prompt), mask, mask_form, tuple(click), tuple(box))
     try:
         config = TrackerConfig(
             references=references,
@@ -121,6 +131,7 @@ def track(
         config,
         max_frames,
         quiet,
+        max_pixels,
     )
 
 
@@ -152,10 +163,20 @@ for _commands in (bench_commands, model_commands, export_commands, data_commands
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line; the exit status: 0, 1 for an error that was explained, 2 for a wrong command
     line."""
+    for stream in (sys.stdout, sys.stderr):  # file names need not be UTF-8
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
     try:
         app(args=arguments)
     except UniRefError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # `uniref … | head`: whoever read has enough
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - Python flushes it at the end
+        return 1
+    except OSError as error:  # no room, no permission: whatever no command explained itself
+        where = f" {error.filename!r}" if error.filename else ""
+        print(f"error: {error.strerror or error}{where}", file=sys.stderr)
         return 1
     except SystemExit as stop:  # how typer ends, well or with a message of its own
         return stop.code if isinstance(stop.code, int) else int(stop.code is not None)

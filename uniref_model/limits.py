@@ -7,14 +7,17 @@ refuses names the value and the limit. Where a user may need another value, a pa
 
 from __future__ import annotations
 
+import unicodedata
+
 from uniref_model.errors import UniRefError
 
-MAX_PIXELS = 64_000_000  # of a picture, mask, depth image or video frame, as its header states them
+MAX_PIXELS = 64_000_000  # of a picture, mask, depth or video frame, as its header states them
 MAX_FILE_BYTES = 512 * 1024 * 1024  # of one picture or mask file, or one compressed image
 MAX_TEXT = 1_000  # characters of a prompt or expression
 MAX_NAME = 200  # characters of an object id, a label or a name
 MAX_QUOTED = 80  # characters of foreign text that are repeated in a message or log line
 MAX_POINTS = 1_000  # clicks of one command
+MAX_CHOSEN_IDS = 100_000  # object ids chosen by callers in one tracker's life: 10 MB, at most 30 MB
 MAX_THREADS = 256  # of a runtime
 
 
@@ -37,7 +40,50 @@ def check_pixels(width: int, height: int, what: str, limit: int = MAX_PIXELS) ->
         )
 
 
+def check_text(
+    text: object, what: str, limit: int = MAX_TEXT, error: type[UniRefError] = LimitError
+) -> str:
+    """`text`, when it can be shown in one line and is no longer than `limit` characters.
+
+    what: for the error, such as "the prompt". Raises `error`: for what is no str, for one that is too long,
+    and for control characters, line ends, marks that turn the direction of writing, and halves of characters
+    (surrogates, as file names that are no UTF-8 have).
+    """
+    if not isinstance(text, str):
+        raise error(f"{what} must be text, found {type(text).__name__}")
+    if len(text) > limit:
+        raise error(f"{what} has {len(text)} characters, more than the limit of {limit}: {quoted(text)}")
+    bad = next((letter for letter in text if _is_unshowable(letter)), None)
+    if bad is not None:
+        kind = "half a character" if unicodedata.category(bad) == "Cs" else "a control character"
+        raise error(f"{what} {quoted(text)} holds {kind} (U+{ord(bad):04X}), expected plain text")
+    return text
+
+
+def check_name(name: object, what: str, error: type[UniRefError] = LimitError) -> str:
+    """As `check_text`, for an object id, a label or a name: at most MAX_NAME characters."""
+    return check_text(name, what, MAX_NAME, error)
+
+
+def check_count(count: int, what: str, limit: int, error: type[UniRefError] = LimitError) -> None:
+    """Refuse more of something than allowed. what: in the plural, such as "points". Raises `error`."""
+    if count > limit:
+        raise error(f"{count} {what}, more than the limit of {limit}")
+
+
 def quoted(text: object, limit: int = MAX_QUOTED) -> str:
     """Foreign text fit for a message: its repr (no control characters), clipped to `limit` characters."""
     whole = str(text)
     return repr(whole) if len(whole) <= limit else f"{whole[:limit]!r}… ({len(whole)} characters)"
+
+
+def clipped(text: str, limit: int = MAX_QUOTED) -> str:
+    """Text that was checked before, cut to `limit` characters where it is repeated again and again."""
+    return text if len(text) <= limit else f"{text[:limit]}…"
+
+
+_TURNS = {*range(0x202A, 0x202F), *range(0x2066, 0x206A)}  # what follows is shown in another order
+
+
+def _is_unshowable(letter: str) -> bool:
+    return unicodedata.category(letter) in ("Cc", "Cs", "Zl", "Zp") or ord(letter) in _TURNS

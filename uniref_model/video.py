@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-import zlib
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,10 +13,18 @@ import cv2
 import numpy as np
 
 from .errors import SourceError
+from .limits import MAX_PIXELS, check_pixels
+from .outputs import finish, make_folder, show, temporary
+from .pictures import IMAGE_SUFFIXES, list_images, read_image
 
-IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 DEFAULT_FPS = 25.0
 """For written videos whose source has no rate of its own (images, some cameras)."""
+
+LOWEST_FPS, HIGHEST_FPS = 1.0, 240.0
+"""A stated rate outside is not believed: browsers write 1000 frames/s into every recording."""
+
+_PROBED = 12
+"""Frames whose times are read where the stated rate is not believed."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,10 +38,15 @@ class SourceFrame:
 
 
 class FrameSource(ABC):
-    """Frames one after another. length is None when unknown; fps is None when the source has no rate."""
+    """Frames one after another. length is None when unknown; fps is None when the source has no rate.
+
+    paths: the files it is read from; named_by_file: one a frame, which has its name.
+    """
 
     length: int | None = None
     fps: float | None = None
+    paths: Sequence[Path] = ()
+    named_by_file = False
 
     @abstractmethod
     def __iter__(self) -> Iterator[SourceFrame]: ...
@@ -47,33 +59,42 @@ class FrameSource(ABC):
 class ImageSource(FrameSource):
     """Image files in order."""
 
-    def __init__(self, paths: list[Path]) -> None:
-        self._paths = paths
+    named_by_file = True
+
+    def __init__(self, paths: list[Path], max_pixels: int = MAX_PIXELS) -> None:
+        self.paths = paths
+        self._max_pixels = max_pixels
         self.length = len(paths)
 
     def __iter__(self) -> Iterator[SourceFrame]:
-        for index, path in enumerate(self._paths):
-            yield SourceFrame(index, path.stem, read_image(path))
+        for index, path in enumerate(self.paths):
+            yield SourceFrame(index, path.stem, read_image(path, self._max_pixels))
 
 
 class CaptureSource(FrameSource):
-    """A video file or a camera."""
+    """A video file, a stream or a camera. fps is measured on the first frames where the stated one is
+    nonsense."""
 
-    def __init__(self, what: str | int, title: str) -> None:
-        silence_ffmpeg()
+    def __init__(self, what: str | int, title: str, max_pixels: int = MAX_PIXELS) -> None:
         self._title = title
-        self._capture = cv2.VideoCapture(what)
-        opened, first = self._capture.read() if self._capture.isOpened() else (False, None)
-        if not opened:
+        self._capture = open_capture(what, title)
+        self.paths = [Path(what)] if isinstance(what, str) and Path(what).is_file() else []
+        try:
+            width = int(self._capture.get(cv2.CAP_PROP_FRAME_WIDTH))
+            height = int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
+            if width > 0 and height > 0:  # streams may not say
+                check_pixels(width, height, title, max_pixels)
+            good, self._first = self._capture.read()
+            if not good or self._first is None:
+                raise SourceError(
+                    f"{title} cannot be read: it is no video that OpenCV can decode, or has no frame"
+                )
+        except Exception:
             self._capture.release()
-            raise SourceError(
-                f"{title} cannot be read: it is no video that OpenCV can decode, or has no frame"
-            )
-        self._first: np.ndarray | None = first
-        count = int(self._capture.get(cv2.CAP_PROP_FRAME_COUNT))
-        self.length = count if count > 0 and isinstance(what, str) else None
-        rate = float(self._capture.get(cv2.CAP_PROP_FPS))
-        self.fps = rate if 1.0 <= rate <= 1000.0 else None
+            raise
+        count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        self.length = int(count) if self.paths and 0 < count < 1e9 else None
+        self.fps = read_rate(self._capture, self.paths[0] if self.paths else None)
 
     def __iter__(self) -> Iterator[SourceFrame]:
         index = 0
@@ -89,135 +110,153 @@ class CaptureSource(FrameSource):
         self._capture.release()
 
 
-def open_source(source: str) -> FrameSource:
-    """A camera index, a video file, a folder of images, or one image. Raises SourceError."""
+def open_capture(what: str | int, title: str) -> cv2.VideoCapture:
+    """OpenCV's reader of a video file, a stream's address or a camera. Raises SourceError."""
+    silence_ffmpeg()
+    if isinstance(what, str) and not is_utf8(what):
+        raise SourceError(f"{title} cannot be opened: the name of a video must be UTF-8")
+    capture = cv2.VideoCapture(what)
+    if not capture.isOpened():
+        capture.release()
+        raise SourceError(f"{title} cannot be read: it is no video that OpenCV can decode, or has no frame")
+    return capture
+
+
+def read_rate(capture: cv2.VideoCapture, path: Path | None) -> float | None:
+    """Frames a second as stated, if it can be believed; else measured in the file; else None."""
+    stated = float(capture.get(cv2.CAP_PROP_FPS))
+    if LOWEST_FPS <= stated <= HIGHEST_FPS or path is None:
+        return stated if LOWEST_FPS <= stated <= HIGHEST_FPS else None
+    probe = cv2.VideoCapture(str(path))
+    times = []
+    while len(times) < _PROBED and probe.read()[0]:
+        times.append(probe.get(cv2.CAP_PROP_POS_MSEC))
+    probe.release()
+    span = times[-1] - times[0] if times else 0.0
+    measured = 1000 * (len(times) - 1) / span if span > 0 else 0.0
+    return measured if LOWEST_FPS <= measured <= HIGHEST_FPS else None
+
+
+def open_source(source: str, max_pixels: int = MAX_PIXELS) -> FrameSource:
+    """A camera (its index, or its device such as /dev/video0), a video file, a stream's address (rtsp://…), a
+    folder of images, or one image. Raises SourceError."""
     path = Path(source)
-    if source.isdecimal() and not path.exists():
-        return CaptureSource(int(source), f"camera {source}")
+    if source.isascii() and source.isdecimal() and not path.exists():
+        return CaptureSource(int(source), f"camera {source}", max_pixels)
+    if _STREAM.match(source):
+        return CaptureSource(source, f"the stream {show(source)}", max_pixels)
     if path.is_dir():
-        images = sorted((p for p in path.iterdir() if p.suffix.lower() in IMAGE_SUFFIXES), key=_natural)
+        images = list_images(path)
         if not images:
-            raise SourceError(f"the folder {path} holds no image ({', '.join(IMAGE_SUFFIXES)})")
-        return ImageSource(images)
+            raise SourceError(f"the folder {show(path)} holds no image ({', '.join(IMAGE_SUFFIXES)})")
+        return ImageSource(images, max_pixels)
+    if path.is_char_device() and (device := _CAMERA.fullmatch(os.path.realpath(path))):
+        return CaptureSource(int(device[1]), f"the camera {source}", max_pixels)
     if not path.is_file():
-        raise SourceError(f"no such file, folder or camera: {source}")
+        reason = "is no ordinary file" if path.exists() else "does not exist"
+        raise SourceError(f"no such file, folder or camera: {show(source)} {reason}")
     if path.suffix.lower() in IMAGE_SUFFIXES:
-        return ImageSource([path])
-    return CaptureSource(str(path), f"the file {path}")
+        return ImageSource([path], max_pixels)
+    return CaptureSource(str(path), f"the file {show(path)}", max_pixels)
 
 
-def read_image(path: Path) -> np.ndarray:
-    """uint8 RGB [h,w,3] of an image file. Raises SourceError."""
-    image = _decode(path, cv2.IMREAD_COLOR)
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-
-
-def read_label_image(path: Path) -> np.ndarray:
-    """uint8 [h,w] of a mask file: values of a grey PNG, indices of a palette PNG. Raises SourceError."""
-    image = _decode(path, cv2.IMREAD_UNCHANGED, palette_as_indices=True)
-    if image.dtype != np.uint8:
-        raise SourceError(f"the mask {path} has {image.dtype} pixels, expected an 8-bit image")
-    if image.ndim == 3:
-        if (image[..., :1] != image[..., :3]).any():
-            raise SourceError(
-                f"the mask {path} is a colour image, expected one channel whose values are labels"
-            )
-        image = image[..., 0]
-    return np.ascontiguousarray(image)
-
-
-def _decode(path: Path, mode: int, *, palette_as_indices: bool = False) -> np.ndarray:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise SourceError(f"cannot read {path}: {error.strerror or error}") from error
-    bits = _palette_bits(data) if palette_as_indices else 0
-    content = _drop_palette(data) if bits else data
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), mode) if content else None
-    if image is None:
-        raise SourceError(f"{path} is not an image that OpenCV can decode ({len(data)} bytes)")
-    return image // (255 // (2**bits - 1)) if bits else image  # grey of few bits is decoded to the full range
-
-
-_PNG_COLOUR_TYPE = 25  # offset: signature 8, chunk length 4, "IHDR" 4, width 4, height 4, bit depth 1
-
-
-def _palette_bits(data: bytes) -> int:
-    """Bits per index of a palette PNG, 0 for anything else."""
-    is_palette = data[:8] == b"\x89PNG\r\n\x1a\n" and len(data) > 33 and data[_PNG_COLOUR_TYPE] == 3
-    return data[_PNG_COLOUR_TYPE - 1] if is_palette else 0
-
-
-def _drop_palette(data: bytes) -> bytes:
-    """A palette PNG declared grey, so that OpenCV decodes its indices and not their colours."""
-    header = data[12:_PNG_COLOUR_TYPE] + b"\0" + data[_PNG_COLOUR_TYPE + 1 : 29]
-    parts = [data[:12], header, zlib.crc32(header).to_bytes(4, "big")]
-    place = 33
-    while place + 8 <= len(data):
-        end = place + 12 + int.from_bytes(data[place : place + 4], "big")
-        if data[place + 4 : place + 8] not in (b"PLTE", b"tRNS"):
-            parts.append(data[place:end])
-        place = end
-    return b"".join(parts)
-
-
-def write_png(path: Path, image: np.ndarray) -> None:
-    """uint8 [h,w] -> an 8-bit grey PNG. Raises SourceError."""
-    good, data = cv2.imencode(".png", image)
-    try:
-        path.write_bytes(data.tobytes() if good else b"")
-    except OSError as error:
-        raise SourceError(f"cannot write {path}: {error.strerror or error}") from error
-
+_STREAM = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
+_CAMERA = re.compile(r"/dev/video([0-9]+)")
 
 _CODECS = {".mp4": "mp4v", ".avi": "MJPG"}
 
 
 class VideoWriter:
     """Writes RGB frames to an .mp4 (MPEG-4) or .avi (Motion JPEG) file; frames of other sizes are scaled to
-    the first."""
+    the first. The file takes its name when it is finished and was found to be whole."""
 
     def __init__(self, path: Path, fps: float | None) -> None:
         if path.suffix.lower() not in _CODECS:
-            raise SourceError(f"cannot write {path}: expected a name that ends in {' or '.join(_CODECS)}")
+            raise SourceError(
+                f"cannot write {show(path)}: expected a name that ends in {' or '.join(_CODECS)}"
+            )
+        if not is_utf8(path):  # OpenCV would crash
+            raise SourceError(f"cannot write {show(path)}: the name of a video must be UTF-8")
         self._path = path
-        self._fps = fps or DEFAULT_FPS
+        self._fps = encodable_rate(fps)
+        self._part: Path | None = None
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
+        self._frames = 0
 
     def write(self, image: np.ndarray) -> None:
         """Append a frame, uint8 RGB [h,w,3]. Raises SourceError when the file cannot be made."""
         if self._writer is None:
             self._size = (image.shape[1], image.shape[0])
-            make_folder(self._path.parent)
-            silence_ffmpeg()
-            code = cv2.VideoWriter_fourcc(*_CODECS[self._path.suffix.lower()])
-            self._writer = cv2.VideoWriter(str(self._path), code, self._fps, self._size)
-            if not self._writer.isOpened():
-                raise SourceError(f"OpenCV cannot write the video {self._path} (is the folder writable?)")
+            self._writer = self._open()
         if (image.shape[1], image.shape[0]) != self._size:
             image = cv2.resize(image, self._size, interpolation=cv2.INTER_AREA)
         self._writer.write(cv2.cvtColor(image, cv2.COLOR_RGB2BGR))
+        self._frames += 1
+
+    def _open(self) -> cv2.VideoWriter:
+        make_folder(self._path.parent)
+        self._part = temporary(self._path)
+        silence_ffmpeg()
+        code = cv2.VideoWriter_fourcc(*_CODECS[self._path.suffix.lower()])
+        writer = cv2.VideoWriter(str(self._part), code, self._fps, self._size)
+        if not writer.isOpened():
+            self._part.unlink(missing_ok=True)
+            width, height = self._size
+            raise SourceError(
+                f"OpenCV cannot write the video {show(self._path)} of {width}x{height} pixels at "
+                f"{self._fps:g} frames/s"
+            )
+        return writer
 
     def close(self) -> None:
-        """Finish the file."""
-        if self._writer is not None:
-            self._writer.release()
+        """Finish the file. Raises SourceError when not all of it was written, as on a full disk."""
+        if self._writer is None:
+            return
+        self._writer.release()
+        self._writer = None
+        try:
+            found = _count_frames(self._part)
+            if found != self._frames:  # OpenCV does not say so when writing fails
+                raise SourceError(
+                    f"cannot write {show(self._path)}: not all of {self._frames} frames arrived in the file "
+                    "(is there room on the disk?)"
+                )
+            finish(self._part, self._path)
+        finally:
+            self._part.unlink(missing_ok=True)
 
 
-def make_folder(path: Path) -> None:
-    """Make a folder and its parents. Raises SourceError."""
+def _count_frames(path: Path) -> int:
+    """Frames that a video file announces, when its last one is there; else 0."""
+    capture = cv2.VideoCapture(str(path))
     try:
-        path.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise SourceError(f"cannot make the folder {path}: {error.strerror or error}") from error
+        if not capture.isOpened():
+            return 0
+        count = round(capture.get(cv2.CAP_PROP_FRAME_COUNT))
+        capture.set(cv2.CAP_PROP_POS_FRAMES, count - 1)
+        return count if capture.read()[0] else 0
+    finally:
+        capture.release()
 
 
-def _natural(path: Path) -> list[tuple[int, int | str]]:
-    """Sort key under which frame2 comes before frame10."""
-    return [
-        (0, int(part)) if part.isdecimal() else (1, part) for part in re.split(r"(\d+)", path.name) if part
-    ]
+def encodable_rate(fps: float | None) -> float:
+    """A rate that players and the MPEG-4 encoder take: DEFAULT_FPS for none, NaN or a nonsensical one.
+
+    The encoder counts time in at most 65535 parts of a second: too few for three decimals of a rate over 65.
+    """
+    if fps is None or not LOWEST_FPS <= fps <= HIGHEST_FPS:  # NaN too
+        return DEFAULT_FPS
+    return round(fps, 3 if fps < 65 else 2)
+
+
+def is_utf8(path: Path | str) -> bool:
+    """Whether a file name can be handed to OpenCV; others end in a segmentation fault there."""
+    try:
+        str(path).encode("utf-8")
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def silence_ffmpeg() -> None:

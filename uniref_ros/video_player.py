@@ -5,11 +5,9 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 import rclpy
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
@@ -18,7 +16,8 @@ from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
 
 from uniref_model.errors import SourceError
-from uniref_model.video import silence_ffmpeg
+from uniref_model.limits import quoted
+from uniref_model.video import open_capture, read_rate
 from uniref_ros.conversion import fill_image
 from uniref_ros.executor import NodeExecutor, end_process, make_node, prepare_signals
 from uniref_ros.qos import overridable
@@ -29,44 +28,45 @@ _LOOK = 0.25  # s between looks for the end of the process
 _STOP_TIMEOUT = 1.0  # s to wait for a device that is being read
 
 
-@dataclass
 class Video:
-    """An opened source. rate: frames/s it says it has, 0 for a device (which sets the pace itself)."""
+    """A file that may be played again, or a camera. rate: frames/s, 0 for a camera (which sets the pace
+    itself). Nothing is sought: many streams cannot be, so a file begins again by being opened again."""
 
-    capture: Any
-    rate: float
-    is_device: bool
+    def __init__(self, source: str) -> None:
+        """Raises SourceError."""
+        if not source:
+            raise SourceError(
+                "parameter source is empty, expected a video file or the number of a camera device"
+            )
+        self.is_device = source.isascii() and source.isdigit()
+        if not self.is_device and not Path(source).is_file():
+            raise SourceError(f"there is no video file {quoted(source)}")
+        self._what = int(source) if self.is_device else source
+        self._title = f"camera device {source}" if self.is_device else f"the file {quoted(source)}"
+        self._open()
+        if self._next is None:
+            raise SourceError(f"{self._title} cannot be read as a video, or has no frame")
+        self.rate = 0.0 if self.is_device else read_rate(self._capture, Path(source)) or _FALLBACK_RATE
+
+    def _open(self) -> None:
+        self._capture = open_capture(self._what, self._title)
+        self._next = self._read()
+
+    def _read(self) -> np.ndarray | None:
+        good, frame = self._capture.read()
+        return frame if good else None
 
     def read(self) -> np.ndarray | None:
         """The next frame, uint8 [h,w,3] BGR; None at the end."""
-        ok, frame = self.capture.read()
-        return frame if ok else None
+        frame, self._next = self._next, None
+        return self._read() if frame is None else frame
 
     def rewind(self) -> None:
-        """Back to the first frame."""
-        self.capture.set(cv2.CAP_PROP_POS_FRAMES, 0)
-
-
-def open_video(source: str) -> Video:
-    """Open a file, or a camera device given by its number. Raises SourceError."""
-    if not source:
-        raise SourceError("parameter source is empty, expected a video file or the number of a camera device")
-    silence_ffmpeg()
-    if source.isdigit():
-        capture = cv2.VideoCapture(int(source))
-        if not capture.isOpened():
-            raise SourceError(f"camera device {source} cannot be opened")
-        return Video(capture, 0.0, True)
-    if not Path(source).is_file():
-        raise SourceError(f"there is no video file {source!r}")
-    capture = cv2.VideoCapture(source)
-    if not capture.isOpened() or not capture.read()[0]:
-        raise SourceError(f"{source!r} cannot be read as a video")
-    video = Video(capture, capture.get(cv2.CAP_PROP_FPS), False)
-    if not 0.1 <= video.rate <= 1000:
-        video.rate = _FALLBACK_RATE
-    video.rewind()
-    return video
+        """Back to the first frame of a file. Raises SourceError when there is none any more."""
+        self._capture.release()
+        self._open()
+        if self._next is None:
+            raise SourceError(f"{self._title} has no frame any more")
 
 
 class VideoPlayer(Node):
@@ -93,12 +93,13 @@ class VideoPlayer(Node):
             "Subscribers to wait for before the first frame. Read at start.",
             (0, 100),
         )
-        self._video = open_video(source)
+        self._video = Video(source)
         self._rate = self._rate or self._video.rate
         self._publisher = self.create_publisher(
             Image, "image", QoSProfile(depth=1), qos_overriding_options=overridable()
         )
         self.played = 0
+        self.failed = False
         self.ended = threading.Event()
         """Set when the last frame has been played."""
         self._stopping = threading.Event()
@@ -138,6 +139,7 @@ class VideoPlayer(Node):
         except Exception as error:
             if not self._over():  # else the publisher went away with the context
                 self.get_logger().error(f"playing stopped: {error}")
+                self.failed = True
         finally:
             self.ended.set()
             if self.executor is not None:
@@ -153,7 +155,7 @@ class VideoPlayer(Node):
         while not self._over():
             frame = self._video.read()
             if frame is None:
-                if not self._loop or self._video.is_device or self.played == 0:
+                if not self._loop or self._video.is_device:
                     break
                 self._video.rewind()
                 continue
@@ -198,7 +200,7 @@ def main(args: list[str] | None = None) -> int:
     rclpy.try_shutdown()
     if not player.ended.is_set():
         end_process(0)  # it is deep in the driver of a camera
-    return 0
+    return int(player.failed)
 
 
 if __name__ == "__main__":

@@ -15,7 +15,8 @@ from fake_runtime import FakeColourRuntime, overlap, rectangle, scene
 from uniref_model import __version__
 from uniref_model.cli import main
 from uniref_model.commands import track as track_command
-from uniref_model.video import VideoWriter, open_source, read_label_image
+from uniref_model.pictures import read_labels
+from uniref_model.video import VideoWriter, open_source
 
 BOXES = [(40 + 8 * step, 32, 48, 40) for step in range(6)]
 
@@ -148,8 +149,8 @@ def _png(path, image):
     [
         (lambda t, v: ["/nowhere.mp4", "-p", "red"], "no such file, folder or camera: /nowhere.mp4"),
         (lambda t, v: [_text(t / "bad.mp4"), "-p", "red"], "bad.mp4 cannot be read"),
-        (lambda t, v: [_text(t / "bad.png"), "-p", "red"], "bad.png is not an image"),
-        (lambda t, v: [_text(t / "empty.png", b""), "-p", "red"], "(0 bytes)"),
+        (lambda t, v: [_text(t / "bad.png"), "-p", "red"], "bad.png could not be decoded"),
+        (lambda t, v: [_text(t / "empty.png", b""), "-p", "red"], "it begins with nothing"),
         (lambda t, v: [t, "-p", "red"], "holds no image"),
         (lambda t, v: [v], "nothing to follow"),
         (lambda t, v: [v, "-p", " ?"], "holds no word"),
@@ -224,7 +225,7 @@ def test_palette_masks_are_read_as_indices(tmp_path, bits):
     labels[4, 2] = 1
     path = tmp_path / "palette.png"
     path.write_bytes(_palette_png(labels, bits))
-    assert np.array_equal(read_label_image(path), labels)
+    assert np.array_equal(read_labels(path), labels)
 
 
 def _palette_png(labels: np.ndarray, bits: int) -> bytes:

@@ -57,7 +57,7 @@ def test_the_graphs_are_documented_and_say_that_frames_are_stretched(exported):
         assert unsupported(onnx.load(path, load_external_data=False)) == []
 
 
-@pytest.mark.skipif(_library() is None, reason="no TensorRT library (pip install 'uniref_ros[tensorrt-rtx]')")
+@pytest.mark.skipif(_library() is None, reason="no TensorRT library (pip install '.[tensorrt-rtx]')")
 @pytest.mark.parametrize("graph", ENGINE_GRAPHS)
 def test_float16_graphs_become_engines_with_fused_attention(exported, graph):
     _, folder, size = exported

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -16,6 +18,7 @@ from sensor_msgs.msg import Image
 
 from uniref_model.errors import ModelFileError
 from uniref_model.runtime import find_model
+from uniref_model.video import open_source
 from uniref_ros.demo import demo
 from uniref_ros.demo.report import Figures, OverlayVideo
 
@@ -52,6 +55,20 @@ def test_a_video_is_played_once_in_order(tmp_path, clip, peer, seen):
     assert stamps == sorted(set(stamps))
     brightness = [np.frombuffer(m.data, np.uint8).mean() for m in seen]
     assert np.allclose(brightness, np.arange(FRAMES) * 20, atol=6)
+
+
+FIELD = Path(__file__).parents[1] / "field"
+
+
+@pytest.mark.parametrize("name", ["stream.ts", "browser.webm"])
+def test_a_stream_that_cannot_be_sought_is_played_whole_and_again(name, tmp_path, peer, seen):
+    frames = sum(1 for _ in open_source(str(FIELD / name)))
+    parameters = [f"source:={FIELD / name}", "wait_for_subscribers:=1", "rate:=100.0"]
+    with NodeProcess(tmp_path / "once.log", *parameters, program=PLAYER) as process:
+        assert process.child.wait(30) == 0
+    assert f"played {frames} frames" in (tmp_path / "once.log").read_text()
+    with NodeProcess(tmp_path / "loop.log", *parameters, "loop:=true", program=PLAYER):
+        peer.until(lambda: len(seen) > 2 * frames, "another round")
 
 
 def test_a_loop_begins_again(tmp_path, clip, peer, seen):

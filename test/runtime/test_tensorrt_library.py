@@ -39,7 +39,7 @@ def _library() -> Library | None:
 
 pytestmark = [
     pytest.mark.skipif(
-        _library() is None, reason="no TensorRT library (pip install 'uniref_ros[tensorrt-rtx]')"
+        _library() is None, reason="no TensorRT library (pip install '.[tensorrt-rtx]')"
     ),
     pytest.mark.skipif(not GRAPHS, reason=f"no exported model in {MODEL} (set UNIREF_TEST_MODEL)"),
 ]

@@ -58,10 +58,10 @@ def bench_command(
     list_savings: Annotated[bool, typer.Option("--list-savings", help="Say what can be undone.")] = False,
 ) -> None:
     """Measure latency by stage, state and memory on made-up frames: coloured boxes that move."""
+    from ..outputs import keep_apart, make_folder, write_whole
     from ..profiling.figures import machine
     from ..profiling.order import SAVINGS
     from ..runtime import load_runtime
-    from ..video import make_folder
 
     if list_savings:
         for name, what in SAVINGS.items():
@@ -71,9 +71,10 @@ def bench_command(
         raise UniRefError(f"compare is {compare!r}, expected authors")
     shape, facts = parse_size(frame_size), machine()
     counts = _counts(objects or ("1" if long else "1,2,4,8"))
-    for path in (out, plot):
-        if path is not None:
-            make_folder(path.parent)
+    written = [path for path in (out, plot) if path is not None]
+    keep_apart(written, [weights] if weights is not None else [])
+    for path in written:
+        make_folder(path.parent)
     with load_runtime(model, size, runtime, threads, device) as loaded:
         facts |= loaded.describe() | {"frame": frame_size, "command": " ".join(["uniref", *sys.argv[1:]])}
         if compare or without:
@@ -88,7 +89,7 @@ def bench_command(
     if facts["busy"]:
         console.status.print("warning: other programs were using this machine; compare ratios only")
     if out is not None:
-        out.write_text(json.dumps({"facts": facts, "rows": rows}, indent=1), encoding="utf-8")
+        write_whole(out, json.dumps({"facts": facts, "rows": rows}, indent=1))
 
 
 def _counts(text: str) -> tuple[int, ...]:

@@ -35,9 +35,9 @@ _CURES = {
     "opencv-python-headless": "pip install opencv-python-headless",
     "onnxruntime": "pip install onnxruntime",
     "tokenizers": "pip install tokenizers",
-    "torch": "pip install 'uniref_ros[train]', for training, export and .safetensors models",
-    "timm": "pip install 'uniref_ros[train]'",
-    "transformers": "pip install 'uniref_ros[train]'",
+    "torch": "from a checkout, pip install '.[train]', for training, export and .safetensors models",
+    "timm": "from a checkout, pip install '.[train]'",
+    "transformers": "from a checkout, pip install '.[train]'",
 }
 """What brings a package that is not installed."""
 

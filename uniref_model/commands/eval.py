@@ -13,6 +13,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from ..errors import UniRefError
+from ..outputs import write_whole
 from . import console
 from .options import MASK_REFERENCES, Device, Fusion, Model, RuntimeName, Size, Threads
 
@@ -291,8 +292,7 @@ def _progress() -> Progress:
 
 
 def _save(path: Path, value: Any) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_text(json.dumps(value, indent=1), encoding="utf-8")
+    write_whole(path, json.dumps(value, indent=1))
 
 
 @contextmanager

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from ..errors import RuntimeUnavailable, SourceError, UniRefError
+from ..outputs import keep_apart
 from . import console
 from .stages import StageChoices, train_stage_command
 
@@ -149,6 +150,7 @@ def convert_command(
     ] = [],  # noqa: B006 - typer copies defaults
 ) -> None:
     """Take over a checkpoint of the authors, every key accounted for."""
+    keep_apart([out], [checkpoint])
     with needs_torch():
         from ..network.convert import convert_checkpoint
     try:
@@ -180,5 +182,5 @@ def needs_torch() -> Iterator[None]:
         yield
     except ImportError as error:
         raise RuntimeUnavailable(
-            f"this command needs PyTorch ({error}): pip install 'uniref_ros[train]'"
+            f"this command needs PyTorch ({error}): from a checkout, pip install '.[train]'"
         ) from error

@@ -9,11 +9,11 @@ import cv2
 import numpy as np
 
 from ..errors import SourceError
+from ..pictures import write_png
 from ..synth.compose import Clip, ClipGenerator
 from ..synth.config import ClipConfig
 from ..synth.packs.sprites import SpritePack
 from ..tracking.overlay import slot_colour
-from ..video import make_folder
 
 
 def preview(out: Path, clips: int, seed: int, pack: Path | None, config: Path | None) -> Iterator[str]:
@@ -26,10 +26,10 @@ def preview(out: Path, clips: int, seed: int, pack: Path | None, config: Path | 
     sprites = SpritePack.empty() if pack is None else SpritePack.load(pack)
     generator = ClipGenerator(sprites, settings, seed=seed)
     made = [generator.clip(index) for index in range(clips)]
-    make_folder(out.parent)
+    if out.suffix.lower() != ".png":
+        raise SourceError(f"cannot write {out}: expected a name that ends in .png")
     sheet = np.concatenate([_row(clip) for clip in made])
-    if out.suffix.lower() != ".png" or not cv2.imwrite(str(out), sheet[..., ::-1]):
-        raise SourceError(f"cannot write {out}: expected a .png in a folder that is writable")
+    write_png(out, sheet[..., ::-1])
     for index, clip in enumerate(made):
         for number, (thing, phrases) in enumerate(zip(clip.objects, clip.expressions, strict=True), 1):
             texts = "; ".join(f"{phrase.text} {list(phrase.frames)}" for phrase in phrases)

@@ -5,34 +5,26 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any, TextIO
+from typing import Any
 
 import numpy as np
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from ..errors import CapacityError, MaskError, SourceError, UniRefError
+from ..limits import MAX_PIXELS
+from ..outputs import keep_apart, make_folder, show, writing
+from ..pictures import read_masks, write_png
 from ..runtime import Runtime, load_runtime
 from ..tracking import TrackedFrame, TrackedObject, Tracker, TrackerConfig, TrackState
 from ..tracking.config import MAX_LABEL
 from ..tracking.overlay import draw_overlay
 from ..tracking.references import Given, make_box, make_points
-from ..video import (
-    FrameSource,
-    SourceFrame,
-    VideoWriter,
-    make_folder,
-    open_source,
-    read_label_image,
-    write_png,
-)
+from ..video import FrameSource, SourceFrame, VideoWriter, open_source
 from . import console
-
-IGNORE_LABEL = 255
-"""In a label image that has other labels too: pixels that belong to nobody (the DAVIS and YouTube-VOS
-habit)."""
 
 _LATENCIES = 1000
 """Newest frames from which the summary's latency is taken."""
@@ -40,10 +32,12 @@ _LATENCIES = 1000
 
 @dataclass(frozen=True)
 class References:
-    """What to follow, as typed: every prompt, mask label, click and box is one object."""
+    """What to follow, as typed: every prompt, mask label, click and box is one object. mask_form: see
+    `pictures.read_masks`."""
 
     prompts: tuple[str, ...] = ()
     mask: Path | None = None
+    mask_form: str = "auto"
     clicks: tuple[str, ...] = ()
     boxes: tuple[str, ...] = ()
 
@@ -55,6 +49,26 @@ class Outputs:
     video: Path | None = None
     masks: Path | None = None
     json: Path | None = None
+
+    def check(self, source: FrameSource, mask: Path | None) -> None:
+        """Refuse outputs that would destroy what is read, or each other. Raises SourceError."""
+        files = [path for path in (self.video, self.json) if path is not None]
+        if self.masks is not None and source.named_by_file:
+            files += _mask_files(source.paths, self.masks)
+        keep_apart(files, [*source.paths, *([mask] if mask is not None else [])])
+
+
+def _mask_files(pictures: Sequence[Path], folder: Path) -> list[Path]:
+    """The file of each picture's mask. Raises SourceError where two pictures would share one."""
+    named: dict[str, Path] = {}
+    for picture in pictures:
+        other = named.setdefault(picture.stem, picture)
+        if other is not picture:
+            raise SourceError(
+                f"{show(other.name)} and {show(picture.name)} would share the mask "
+                f"{show(picture.stem)}.png: rename one"
+            )
+    return [folder / f"{stem}.png" for stem in named]
 
 
 @dataclass(frozen=True)
@@ -80,15 +94,17 @@ def track(
     config: TrackerConfig,
     max_frames: int | None = None,
     quiet: bool = False,
+    max_pixels: int = MAX_PIXELS,
 ) -> None:
     """Follow the references through the source. Raises UniRefError; what was written until then is kept
-    whole."""
-    wanted = _read_references(references)
+    whole. max_pixels: of a frame or mask, as its file states them."""
+    wanted = _read_references(references, max_pixels)
     if len(wanted) > MAX_LABEL:
         raise CapacityError(f"{len(wanted)} objects asked for, at most {MAX_LABEL} fit an 8-bit label image")
     config = replace(config, max_objects=max(config.max_objects, len(wanted)))
-    frames = open_source(source)
+    frames = open_source(source, max_pixels)
     try:
+        outputs.check(frames, references.mask)
         with model.load() as runtime:
             session = _Session(Tracker(runtime, config), wanted, source, outputs, frames.fps)
             try:
@@ -120,11 +136,12 @@ def _run(session: _Session, frames: FrameSource, max_frames: int | None, quiet: 
         console.status.print(f"warning: the source ended after {done} of {frames.length} announced frames")
 
 
-def _read_references(references: References) -> list[_Wanted]:
+def _read_references(references: References, max_pixels: int) -> list[_Wanted]:
     """Check everything that needs neither a frame nor a model."""
     wanted = [_Wanted(prompt=prompt) for prompt in references.prompts]
     if references.mask is not None:
-        wanted += _split_labels(references.mask)
+        found = read_masks(references.mask, references.mask_form, max_pixels)
+        wanted += [_Wanted(given=Given(mask=item.mask), label=item.label) for item in found]
     for text in references.clicks:
         wanted.append(_Wanted(given=make_points([tuple(_numbers(text, 2, "--click", "X,Y"))], None)))
     for text in references.boxes:
@@ -132,17 +149,6 @@ def _read_references(references: References) -> list[_Wanted]:
     if not wanted:
         raise UniRefError("nothing to follow: give --prompt, --mask, --click or --box")
     return wanted
-
-
-def _split_labels(path: Path) -> list[_Wanted]:
-    labels = read_label_image(path)
-    values = [int(value) for value in np.unique(labels) if value]
-    if len(values) > 1:
-        values = [value for value in values if value != IGNORE_LABEL]
-    if not values:
-        raise MaskError(f"the mask {path} is empty: every pixel is zero")
-    single = values == [IGNORE_LABEL]
-    return [_Wanted(given=Given(mask=labels == value), label=None if single else value) for value in values]
 
 
 def _numbers(text: str, count: int, option: str, form: str) -> list[float]:
@@ -203,14 +209,16 @@ class _Session:
         for note in result.notes:
             if note.level == "error":
                 raise UniRefError(note.message)
-            console.status.print(f"{note.level}: {note.message}", markup=False)
+            console.status.print(f"{note.level}: {note.message}")
         self.summary.take(result)
         for write in self._writers:
             write(frame, result)
 
     def close(self) -> None:
-        for close in self._closers:
-            close()
+        """Finish all files, whatever happens to one of them."""
+        with ExitStack() as stack:
+            for close in self._closers:
+                stack.callback(close)
 
     def _add_all(self, size: tuple[int, int]) -> None:
         taken = {item.label for item in self._wanted if item.label is not None}
@@ -236,11 +244,8 @@ class JsonFrames:
     """One JSON document, written frame by frame so that it never has to be held: {…, "frames": […]}."""
 
     def __init__(self, path: Path, header: dict[str, Any]) -> None:
-        make_folder(path.parent)
-        try:
-            self._file: TextIO = path.open("w", encoding="utf-8")
-        except OSError as error:
-            raise SourceError(f"cannot write {path}: {error.strerror or error}") from error
+        self._stack = ExitStack()
+        self._file = self._stack.enter_context(writing(path))
         self._file.write(json.dumps(header)[:-1] + ', "frames": [')
         self._separator = "\n"
 
@@ -253,13 +258,13 @@ class JsonFrames:
             "ms": round(result.timings["total"], 2),
             "objects": objects,
         }
-        self._file.write(self._separator + json.dumps(entry, ensure_ascii=False))
+        self._file.write(self._separator + json.dumps(entry))
         self._separator = ",\n"
 
     def close(self) -> None:
-        """End the document."""
-        self._file.write("\n]}\n")
-        self._file.close()
+        """End the document, which then takes its name. Raises SourceError when it could not be written."""
+        with self._stack:
+            self._file.write("\n]}\n")
 
 
 def _object_json(item: TrackedObject, value: int) -> dict[str, Any]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -21,6 +22,8 @@ import numpy as np
 
 from ..datasets.errors import DatasetError
 from ..errors import SourceError
+from ..limits import LimitError
+from ..pictures import IMAGE_SUFFIXES, list_images, natural, read_image, read_labels
 from ..runtime.base import Runtime
 from ..tracking import TrackedFrame, Tracker, TrackerConfig
 from ..video import open_source
@@ -28,7 +31,6 @@ from .metrics import Score, mean_score, score_mask
 
 REFERENCES = ("words", "mask", "click", "box", "words+mask")
 DEFAULT_REFERENCES = ("words", "mask", "click", "box")
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".bmp")
 
 
 @dataclass(frozen=True)
@@ -94,7 +96,8 @@ def load_clip(folder: Path, video: Path | None = None) -> Clip:
     """Read and check one clip's folder. Raises DatasetError naming the file at fault."""
     folder = Path(folder)
     meta = _read_meta(folder / "meta.json")
-    masks = {path.stem: path for path in sorted((folder / "masks").glob("*.png"))}
+    files = (path for path in (folder / "masks").glob("*.png") if not path.name.startswith("."))
+    masks = {path.stem: path for path in sorted(files, key=natural)}
     if not masks:
         raise DatasetError(f"no masks in {folder / 'masks'}: expected <frame>.png label images")
     if video is None:
@@ -318,9 +321,10 @@ def _read_meta(path: Path) -> dict[str, Any]:
 
 
 def _frame_files(folder: Path) -> list[Path]:
-    files = [p for p in sorted((folder / "frames").glob("*")) if p.suffix.lower() in IMAGE_SUFFIXES]
+    frames = folder / "frames"
+    files = list_images(frames) if frames.is_dir() else []
     if not files:
-        raise DatasetError(f"no frames in {folder / 'frames'}: expected images ({', '.join(IMAGE_SUFFIXES)})")
+        raise DatasetError(f"no frames in {frames}: expected images ({', '.join(IMAGE_SUFFIXES)})")
     return files
 
 
@@ -338,18 +342,18 @@ def video_frames(path: Path) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _read_image(path: Path) -> np.ndarray:
-    image = cv2.imread(str(path), cv2.IMREAD_COLOR)
-    if image is None:
-        raise DatasetError(f"{path} is not a readable image")
-    return cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
+    with _as_dataset_error():
+        return read_image(path)
 
 
 def _read_labels(path: Path) -> np.ndarray:
-    labels = cv2.imread(str(path), cv2.IMREAD_UNCHANGED)
-    if labels is None:
-        raise DatasetError(f"{path} is not a readable PNG")
-    if labels.ndim != 2 or labels.dtype != np.uint8:
-        raise DatasetError(
-            f"{path} is {labels.dtype} {labels.shape}, expected 8-bit grey labels (no palette)"
-        )
-    return labels
+    with _as_dataset_error():
+        return read_labels(path)
+
+
+@contextmanager
+def _as_dataset_error() -> Iterator[None]:
+    try:
+        yield
+    except (SourceError, LimitError) as error:
+        raise DatasetError(str(error)) from error

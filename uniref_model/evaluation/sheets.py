@@ -7,7 +7,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from ..errors import SourceError
+from ..pictures import write_png
 from .clips import Reference
 from .metrics import Score
 
@@ -68,9 +68,7 @@ class ContactSheet:
 
     def save(self, path: Path) -> None:
         """Write the sheet as a PNG, making its folder. Raises SourceError when it cannot be written."""
-        path.parent.mkdir(parents=True, exist_ok=True)
-        if not cv2.imwrite(str(path), cv2.cvtColor(self.image(), cv2.COLOR_RGB2BGR)):
-            raise SourceError(f"cannot write {path}")
+        write_png(path, cv2.cvtColor(self.image(), cv2.COLOR_RGB2BGR))
 
 
 class SheetWriter:

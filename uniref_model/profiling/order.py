@@ -137,7 +137,7 @@ def export_again(
         from ..network.loading import load_model
     except ImportError as error:
         raise UniRefError(
-            f"undoing projections or masks exports graphs: pip install 'uniref_ros[train]' ({error})"
+            f"undoing projections or masks exports graphs: from a checkout, pip install '.[train]' ({error})"
         ) from error
     found = sorted(source.glob("*.safetensors")) if weights is None else [weights]
     if not found or not found[0].is_file():

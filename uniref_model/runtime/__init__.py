@@ -97,7 +97,7 @@ def _load_torch(
         return TorchRuntime(model, size=size, threads=threads, device=device, fusion=fusion)
     except ImportError as error:  # torch itself, or what the model is built of (timm, transformers)
         raise RuntimeUnavailable(
-            f"the torch runtime needs PyTorch ({error}): pip install 'uniref_ros[train]'"
+            f"the torch runtime needs PyTorch ({error}): from a checkout, pip install '.[train]'"
         ) from error
 
 

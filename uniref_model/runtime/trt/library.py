@@ -61,7 +61,7 @@ def load_library() -> Library:
         return Library(module, name, str(module.__version__), _logger(module))
     raise RuntimeUnavailable(
         f"TensorRT is not installed ({'; '.join(reasons)}); on an RTX GPU: pip install "
-        "'uniref_ros[tensorrt-rtx]', on Jetson it comes with JetPack, else see NVIDIA's instructions"
+        "'.[tensorrt-rtx]' from a checkout, on Jetson it comes with JetPack, else see NVIDIA's instructions"
     )
 
 
