@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
 from rclpy.node import Node
 from rclpy.time import Time
 from sensor_msgs.msg import CompressedImage, Image
@@ -20,7 +19,7 @@ from uniref_model.tracking.frame_pass import STAGES as TRACK_STAGES
 from uniref_ros.conversion import TornImageError, compressed_to_rgb, to_rgb
 from uniref_ros.detections import VisionPublishers
 from uniref_ros.publishers import Latency, Publishers, objects_message
-from uniref_ros.qos import CURE, explain_silence, overridable, quality
+from uniref_ros.qos import CURE, explain_silence, listen, quality, resolved
 from uniref_ros.rolling import Rate, Rolling
 from uniref_ros.space.depth_input import DepthInput, Located
 from uniref_ros.space.publishers import SpatialPublishers
@@ -99,7 +98,7 @@ class Camera:
         self._incompatible = 0
         self._silence_told = False
         self._started = 0.0
-        self.depth = DepthInput(node, name, complain)
+        self.depth = DepthInput(node, name, complain, self._source)
         self._spatial = SpatialPublishers(node, name, options.output_reliability)
         self._vision = VisionPublishers(node, name, options.output_reliability)
         self._publishers = Publishers(node, name, options.output_reliability)
@@ -108,8 +107,24 @@ class Camera:
     @property
     def topic(self) -> str:
         """The image topic, relative to the node's namespace; also the camera's name for people."""
-        base = f"{self.name}/image" if self.name else "image"
-        return base if self._options.transport == "raw" else f"{base}/compressed"
+        return self._base + self._suffix
+
+    @property
+    def resolved_topic(self) -> str:
+        """The full name of the topic that is subscribed to, after remapping."""
+        return resolved(self._node, self._base, self._suffix)
+
+    @property
+    def _base(self) -> str:
+        return f"{self.name}/image" if self.name else "image"
+
+    @property
+    def _suffix(self) -> str:
+        return "" if self._options.transport == "raw" else "/compressed"
+
+    def _source(self) -> str:
+        """The image topic that is subscribed to, as if it were raw."""
+        return self.resolved_topic.removesuffix(self._suffix)
 
     @property
     def dropped(self) -> int:
@@ -128,22 +143,14 @@ class Camera:
         self.received, self.processed = Rate(), Rate()
         self._incompatible, self._silence_told = 0, False
         kind = Image if self._options.transport == "raw" else CompressedImage
-        events = SubscriptionEventCallbacks(
-            incompatible_qos=self._on_incompatible, message_lost=self._on_lost
-        )
-        try:
-            self._subscription = self._listen(kind, events)
-        except UnsupportedEventTypeError:  # not every middleware tells
-            self._subscription = self._listen(kind, SubscriptionEventCallbacks())
-
-    def _listen(self, kind: type, events: SubscriptionEventCallbacks) -> Any:
-        return self._node.create_subscription(
+        self._subscription = listen(
+            self._node,
             kind,
-            self.topic,
+            self.resolved_topic,
             self._on_image,
             quality(self._options.reliability, depth=1),
-            event_callbacks=events,
-            qos_overriding_options=overridable(),
+            on_lost=self._on_lost,
+            on_incompatible=self._on_incompatible,
         )
 
     def unsubscribe(self) -> None:
@@ -281,7 +288,9 @@ class Camera:
             self.ages.add(age)
 
     def _decode(self, message: Any) -> np.ndarray:
-        return to_rgb(message) if self._options.transport == "raw" else compressed_to_rgb(message)
+        limit = self._node.get_parameter("max_pixels").value
+        read = to_rgb if self._options.transport == "raw" else compressed_to_rgb
+        return read(message, limit)
 
     def _age_ms(self, stamp: Any) -> float:
         """From the stamp to now by the node's clock; -1 when the stamp is zero or ahead of it."""

@@ -17,6 +17,8 @@ import cv2
 import numpy as np
 
 from uniref_model.errors import ImageError, MaskError
+from uniref_model.limits import MAX_PIXELS, check_pixels, quoted
+from uniref_model.picture_size import check_picture
 
 
 class TornImageError(ImageError):
@@ -84,31 +86,38 @@ MASK_ENCODINGS: tuple[str, ...] = ("mono8", "8UC1", "mono16", "16UC1")
 """Encodings `to_mask` accepts."""
 
 
-def to_rgb(message: Any) -> np.ndarray:
+def to_rgb(message: Any, limit: int = MAX_PIXELS) -> np.ndarray:
     """The pixels of a sensor_msgs/Image, uint8 [height,width,3] RGB.
 
     16-bit samples are scaled by 255/65535. The result may share memory with the message. Raises ImageError
-    saying what was wrong and what is accepted, TornImageError for an image that lacks bytes.
+    saying what was wrong and what is accepted, TornImageError for an image that lacks bytes, LimitError for
+    more than `limit` pixels.
     """
     encoding = _ENCODINGS.get(message.encoding)
     if encoding is None:
-        return _by_cv_bridge(message)
+        return _by_cv_bridge(message, limit)
     if encoding.even and (message.width % 2 or (encoding.rows == 3 and message.height % 2)):
         raise ImageError(
             f"a {message.encoding} image of {message.width}x{message.height} pixels: expected even sizes"
         )
-    pixels = _pixels(message, encoding, TornImageError)
+    return _coloured(_pixels(message, encoding, TornImageError, limit), encoding)
+
+
+def _coloured(pixels: np.ndarray, encoding: _Encoding) -> np.ndarray:
+    """Samples of an encoding as RGB, uint8 [h,w,3]."""
     if encoding.code is not None:
         pixels = cv2.cvtColor(pixels, encoding.code)
-    if encoding.dtype == "u2":
+    if pixels.dtype == np.uint16:
         pixels = cv2.convertScaleAbs(pixels, alpha=255 / 65535)
     return np.ascontiguousarray(pixels)
 
 
-def _by_cv_bridge(message: Any) -> np.ndarray:
+def _by_cv_bridge(message: Any, limit: int) -> np.ndarray:
     """What cv_bridge makes of an encoding that is not known here. Raises ImageError."""
+    check_pixels(message.width, message.height, f"an image of encoding {quoted(message.encoding)}", limit)
     refusal = (
-        f"image encoding {message.encoding!r} is not supported, expected one of {', '.join(IMAGE_ENCODINGS)}"
+        f"image encoding {quoted(message.encoding)} is not supported, expected one of "
+        f"{', '.join(IMAGE_ENCODINGS)}"
     )
     try:
         from cv_bridge import CvBridge
@@ -117,35 +126,67 @@ def _by_cv_bridge(message: Any) -> np.ndarray:
     try:
         pixels = CvBridge().imgmsg_to_cv2(message, "rgb8")
     except Exception as error:  # of cv_bridge or of Boost, and what it raises depends on its version
-        raise ImageError(f"{refusal}; cv_bridge says: {error}") from error
+        raise ImageError(f"{refusal}; cv_bridge says: {quoted(error, 200)}") from error
     return np.ascontiguousarray(pixels)
 
 
-def compressed_to_rgb(message: Any) -> np.ndarray:
-    """The pixels of a sensor_msgs/CompressedImage (JPEG, PNG, whatever OpenCV reads), uint8 [height,width,3]
-    RGB.
+def compressed_to_rgb(message: Any, limit: int = MAX_PIXELS) -> np.ndarray:
+    """The pixels of a sensor_msgs/CompressedImage (JPEG, PNG, whatever OpenCV and `picture_size` read), uint8
+    [height,width,3] RGB.
 
-    EXIF rotation is ignored: masks must lie on the pixel grid the camera sent. Raises ImageError.
+    The message's `format` says what the pixels mean, as compressed_image_transport writes it: a Bayer mosaic
+    that was compressed as it is, is demosaiced. EXIF rotation is ignored: masks must lie on the pixel grid
+    the camera sent. Raises ImageError, TornImageError, LimitError when it states more than `limit` pixels.
     """
+    what = f"a compressed image (format {quoted(message.format)})"
     data = np.frombuffer(message.data, dtype=np.uint8)
     if data.size == 0:
-        raise ImageError(f"a compressed image (format {message.format!r}) without data")
+        raise ImageError(f"{what} without data")
+    size = check_picture(data.data, what, limit)
     if _is_cut_jpeg(data):
-        raise TornImageError(
-            f"{data.size} bytes of a compressed image (format {message.format!r}): the JPEG has no end"
+        raise TornImageError(f"{data.size} bytes of {what}: the JPEG has no end")
+    mosaic = _mosaic_in(message.format)
+    if mosaic is None:
+        return cv2.cvtColor(decoded(data, cv2.IMREAD_COLOR, size, what), cv2.COLOR_BGR2RGB)
+    samples = decoded(data, cv2.IMREAD_UNCHANGED, size, what)
+    if samples.ndim != 2 or samples.dtype not in (np.uint8, np.uint16):
+        channels = 1 if samples.ndim == 2 else samples.shape[2]
+        raise ImageError(
+            f"{what} holds {channels} channels of {samples.dtype}, expected a mosaic: one, of 8 or 16 bits"
         )
+    return _coloured(samples, mosaic)
+
+
+def _mosaic_in(form: str) -> _Encoding | None:
+    """The Bayer encoding of the pixels in a compressed image of this format, None when they are none.
+
+    The format is "jpeg", or "bayer_rggb8; jpeg compressed bgr8": the camera's encoding, the codec, and what
+    was compressed; the last is missing where that is the camera's encoding. Raises ImageError for a mosaic
+    that is not known.
+    """
+    source, _, codec = form.partition(";")
+    pixels = codec.partition("compressed")[2].strip() or source.strip()
+    if "bayer" not in pixels.lower():
+        return None
+    if not pixels.lower().startswith("bayer_") or pixels.lower() not in _ENCODINGS:
+        patterns = ", ".join(name for name in _ENCODINGS if name.startswith("bayer_"))
+        raise ImageError(f"a compressed image of format {quoted(form)}: expected one of {patterns}")
+    return _ENCODINGS[pixels.lower()]
+
+
+def decoded(data: np.ndarray, flags: int, size: tuple[int, int], what: str) -> np.ndarray:
+    """What OpenCV makes of a picture file's bytes, without turning it. size: (width, height) that it states.
+    Raises ImageError."""
     try:
-        bgr = cv2.imdecode(data, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
-    except cv2.error as error:
-        raise ImageError(
-            f"a compressed image (format {message.format!r}) could not be decoded: {error.err}"
-        ) from error
-    if bgr is None:
-        raise ImageError(
-            f"{data.size} bytes of a compressed image (format {message.format!r}) could not be decoded, "
-            "expected JPEG or PNG"
-        )
-    return cv2.cvtColor(bgr, cv2.COLOR_BGR2RGB)
+        # IMREAD_UNCHANGED is all bits set, and turns nothing.
+        picture = cv2.imdecode(data, flags | cv2.IMREAD_IGNORE_ORIENTATION)
+    except (cv2.error, MemoryError) as error:
+        raise ImageError(f"{what} could not be decoded: {getattr(error, 'err', error)}") from error
+    if picture is None:
+        raise ImageError(f"{what} holds no picture that could be decoded ({data.size} bytes)")
+    if (picture.shape[1], picture.shape[0]) != size:
+        raise ImageError(f"{what} states {size} pixels and holds {picture.shape[1::-1]}")
+    return picture
 
 
 def _is_cut_jpeg(data: np.ndarray) -> bool:
@@ -174,28 +215,46 @@ def metres(samples: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(samples) & (samples > 0), samples, np.float32(0))
 
 
-def depth_samples(message: Any) -> np.ndarray:
-    """The samples of a depth image as they are, u16 or f32 [height,width]. Raises ImageError."""
+def depth_samples(message: Any, limit: int = MAX_PIXELS) -> np.ndarray:
+    """The samples of a depth image as they are, u16 or f32 [height,width]. Raises ImageError, LimitError."""
     encoding = _DEPTH.get(message.encoding)
     if encoding is None:
         raise ImageError(
-            f"depth encoding {message.encoding!r} is not supported, expected one of {', '.join(_DEPTH)}"
+            f"depth encoding {quoted(message.encoding)} is not supported, expected one of {', '.join(_DEPTH)}"
         )
-    return _pixels(message, encoding, ImageError)
+    return _pixels(message, encoding, ImageError, limit)
 
 
-def to_mask(message: Any) -> np.ndarray:
-    """The values of a mask image, uint8 or uint16 [height,width]. Raises MaskError."""
+def to_mask(message: Any, limit: int = MAX_PIXELS) -> np.ndarray:
+    """The values of a mask image, uint8 or uint16 [height,width]. Raises MaskError, LimitError."""
     if message.encoding not in MASK_ENCODINGS:
         raise MaskError(
-            f"mask encoding {message.encoding!r} is not supported, expected {' or '.join(MASK_ENCODINGS)}"
+            f"mask encoding {quoted(message.encoding)} is not supported, expected "
+            f"{' or '.join(MASK_ENCODINGS)}"
         )
-    return _pixels(message, _ENCODINGS[message.encoding], MaskError)
+    return _pixels(message, _ENCODINGS[message.encoding], MaskError, limit)
 
 
-def _pixels(message: Any, encoding: _Encoding, torn: Callable[[str], Exception]) -> np.ndarray:
+def one_object(values: np.ndarray) -> np.ndarray:
+    """The object of an 8-bit mask, bool [height,width]: what is not 0. values: uint8 [height,width].
+
+    Such a mask holds 0 and one other value. With more it is a soft or antialiased mask or one of many
+    objects, and which pixels are meant cannot be told from the values: MaskError says so.
+    """
+    mask = values != 0
+    if (values[mask] != values.max()).any():
+        raise MaskError(
+            f"the 8-bit mask holds {len(np.unique(values[mask]))} values besides 0, expected one: threshold "
+            "a soft mask at half, and send one of many objects as mono16, one value an object"
+        )
+    return mask
+
+
+def _pixels(
+    message: Any, encoding: _Encoding, torn: Callable[[str], Exception], limit: int
+) -> np.ndarray:
     """A view [rows,width(,channels)] of the message's samples in this machine's byte order, padding left
-    out. Raises ImageError or MaskError, and what `torn` makes when bytes are missing."""
+    out. Raises ImageError or MaskError, what `torn` makes when bytes are missing, and LimitError."""
     error = MaskError if torn is MaskError else ImageError
     width, height, name = message.width, message.height, message.encoding
     if width == 0 or height == 0:
@@ -212,6 +271,7 @@ def _pixels(message: Any, encoding: _Encoding, torn: Callable[[str], Exception])
             f"{len(message.data)} bytes of image data, expected {rows * step} for {width}x{height} {name} "
             f"with step {step}"
         )
+    check_pixels(width, height, f"an image of encoding {name}", limit)
     data = np.frombuffer(message.data, dtype=np.uint8, count=rows * step).reshape(rows, step)[:, :row]
     if dtype.itemsize > 1:
         data = np.ascontiguousarray(data).view(dtype).astype(dtype.newbyteorder("="), copy=False)

@@ -12,6 +12,7 @@ from typing import Any
 from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
 
 from uniref_model.errors import UniRefError
+from uniref_model.limits import clipped
 from uniref_model.runtime.memory import resident_mb
 from uniref_ros.camera import STAGES, TRACK_STAGES, Camera
 
@@ -114,7 +115,7 @@ def camera_status(name: str, camera: Camera, *, stale_after: float, max_delay: f
         values[f"{label} p50/p95 (ms)"] = f"{_number(middle)}/{_number(high)}"
     for item in camera.tracker.objects:
         values[f"object {item.id}"] = (
-            f"{item.label or item.prompt}: {item.state.value}, score {item.score:.2f}"
+            f"{clipped(item.label or item.prompt)}: {item.state.value}, score {item.score:.2f}"
         )
     return _status(f"{name}: {camera.topic}", level, warning or f"{rate_out:.1f} images/s", values)
 

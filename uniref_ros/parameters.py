@@ -11,6 +11,7 @@ from rclpy.exceptions import InvalidParameterValueException
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 
+from uniref_model.limits import MAX_PIXELS
 from uniref_model.tracking import TrackerConfig
 from uniref_model.tracking.config import PROTOCOLS
 
@@ -51,7 +52,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "image_transport",
         "raw",
-        "Subscribe to image (raw) or to image/compressed (compressed).",
+        "Subscribe to image (raw) or to image/compressed (compressed), which follows a remapping of image.",
         choices=("raw", "compressed"),
         when="configure",
     ),
@@ -190,6 +191,12 @@ OPTIONS: tuple[Option, ...] = (
         (1, 120),
         when="configure",
     ),
+    Option(
+        "max_pixels",
+        MAX_PIXELS,
+        "Pixels of an image, mask or depth image at most; one that states more is refused undecoded.",
+        (1, 2_000_000_000),
+    ),
     Option("use_depth", True, "Subscribe to depth and camera_info.", when="configure"),
     Option(
         "depth_transport",
@@ -221,7 +228,8 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "publish_tf",
         False,
-        "Publish a frame object_<id> at each object's centroid on /tf; needs the package tf2_msgs.",
+        "Publish a frame object_<id> at each object's centroid on /tf, the id percent-encoded as in a URL; "
+        "needs the package tf2_msgs.",
         when="configure",
     ),
     Option("overlay_quality", 80, "JPEG quality of overlay/compressed.", (1, 100)),

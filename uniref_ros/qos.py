@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from rclpy.node import Node
 from rclpy.qos import HistoryPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy
 from rclpy.qos_overriding_options import QoSOverridingOptions
+from rclpy.subscription import Subscription
+
+try:
+    from rclpy.event_handler import SubscriptionEventCallbacks, UnsupportedEventTypeError
+except ImportError:  # Humble's name for it
+    from rclpy.qos_event import SubscriptionEventCallbacks, UnsupportedEventTypeError
 
 CURE = (
     "with Fast DDS, images larger than its shared-memory segment are lost or cut: start the publisher with "
@@ -28,6 +38,56 @@ def quality(reliability: str, depth: int) -> QoSProfile:
 def overridable() -> QoSOverridingOptions:
     """Lets `qos_overrides.<topic>.<publisher|subscription>.<policy>` parameters change a profile."""
     return QoSOverridingOptions(_OVERRIDABLE)
+
+
+def resolved(node: Node, base: str, suffix: str = "") -> str:
+    """The full name of the topic `base` + `suffix` after remapping.
+
+    suffix: of a transport, such as "/compressed". As in image_transport, who remaps `base` remaps it too,
+    unless it is remapped by itself.
+    """
+    own = node.resolve_topic_name(base + suffix)
+    if suffix and own == node.resolve_topic_name(base + suffix, only_expand=True):
+        return node.resolve_topic_name(base) + suffix
+    return own
+
+
+def listen(
+    node: Node,
+    kind: type,
+    topic: str,
+    callback: Callable[[Any], None],
+    profile: QoSProfile,
+    *,
+    on_lost: Callable[[Any], None] | None = None,
+    on_incompatible: Callable[[Any], None] | None = None,
+    raw: bool = False,
+) -> Any:
+    """A subscription with an overridable profile. raw: the callback is given a message's bytes. on_lost,
+    on_incompatible: called with rclpy's event, where the middleware tells."""
+
+    def make(events: SubscriptionEventCallbacks) -> Any:
+        return node.create_subscription(
+            kind,
+            topic,
+            callback,
+            profile,
+            event_callbacks=events,
+            qos_overriding_options=overridable(),
+            raw=raw,
+        )
+
+    try:
+        return make(SubscriptionEventCallbacks(incompatible_qos=on_incompatible, message_lost=on_lost))
+    except UnsupportedEventTypeError:  # not every middleware tells
+        return make(SubscriptionEventCallbacks())
+
+
+def with_info(callback: Callable[[Any, Mapping[str, Any]], None]) -> Callable[..., None]:
+    """`callback(message, info)` as this rclpy calls it. info: its MessageInfo, empty where it gives none."""
+    if hasattr(Subscription, "CallbackType"):
+        return callback
+    return lambda message: callback(message, {})
 
 
 def explain_silence(topic: str, *, seconds: float | None, publishers: int, incompatible: int) -> str:

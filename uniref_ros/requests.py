@@ -2,25 +2,41 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from uniref_model.errors import MaskError, ObjectIdError, PromptError, UniRefError
-from uniref_model.tracking.spoken import Forget, Pause, Resume, match_objects, parse_spoken
+from uniref_model.limits import (
+    MAX_PIXELS,
+    MAX_POINTS,
+    MAX_TEXT,
+    check_count,
+    check_name,
+    check_text,
+    quoted,
+)
+from uniref_model.tracking.ids import ObjectIds, check_object_id
+from uniref_model.tracking.spoken import (
+    Forget,
+    Pause,
+    Resume,
+    match_exactly,
+    match_part,
+    match_words,
+    parse_spoken,
+)
+from uniref_model.tracking.types import TrackedObject
 from uniref_ros.camera import Camera
-from uniref_ros.conversion import to_mask
+from uniref_ros.conversion import one_object, to_mask
 from uniref_ros.msg import TrackCommand
+from uniref_ros.stamps import in_words
 
-MAX_TEXT = 1000
-"""Longest text of an object to look for, longest label and longest id; anything longer was not meant as one,
-and it goes into every message."""
-
-MAX_POINTS = 1000
-"""Most clicks for one object."""
+_MOST_NAMED = 20  # ids that an answer lists
 
 
 class CommandError(UniRefError):
@@ -63,11 +79,18 @@ class Wish:
 
     @property
     def is_stamped(self) -> bool:
-        return self.stamp is not None and bool(self.stamp.sec or self.stamp.nanosec)
+        return self.stamp is not None and _is_set(self.stamp)
 
 
-def read_wish(request: Any) -> Wish:
-    """Read the fields that TrackCommand and AddObject.Request share. Raises MaskError or PromptError."""
+def read_wish(request: Any, max_pixels: int = MAX_PIXELS) -> Wish:
+    """Read the fields that TrackCommand and AddObject.Request share.
+
+    What the sender states (sizes, lengths) is checked before it is looked at. Raises MaskError, PromptError,
+    ObjectIdError or LimitError.
+    """
+    check_count(len(request.points), "points", MAX_POINTS, MaskError)
+    check_count(len(request.point_labels), "point_labels", MAX_POINTS, MaskError)
+    _check_texts(request)
     mask, box = request.mask, request.box
     has_mask = bool(mask.width or mask.height or len(mask.data))
     has_box = bool(box.width or box.height)
@@ -80,12 +103,6 @@ def read_wish(request: Any) -> Wish:
         raise PromptError("nothing to look for: text, mask, points and box are all empty")
     if has_box and not (box.width and box.height):
         raise MaskError(f"a box of {box.width}x{box.height} pixels, expected at least 1x1")
-    for name in ("text", "label", "object_id"):
-        length = len(getattr(request, name))
-        if length > MAX_TEXT:
-            raise PromptError(f"{name} has {length} characters, expected at most {MAX_TEXT}")
-    if len(request.points) > MAX_POINTS:
-        raise MaskError(f"{len(request.points)} points, expected at most {MAX_POINTS}")
     points = tuple((float(point.x), float(point.y)) for point in request.points)
     for point in points:
         if not all(math.isfinite(value) for value in point):
@@ -97,36 +114,44 @@ def read_wish(request: Any) -> Wish:
         object_id=request.object_id or None,
         label=request.label or None,
         text=request.text or None,
-        mask=to_mask(mask) if has_mask else None,
+        mask=_mask_of(mask, max_pixels) if has_mask else None,
         points=points,
         point_labels=labels or None,
         box=(box.x_offset, box.y_offset, box.width, box.height) if has_box else None,
-        stamp=request.header.stamp,
+        stamp=_stamp_of(request, has_mask),
     )
 
 
-class IdBook:
-    """Gives out object ids. One for the whole life of the node, so that no id comes back on another camera or
-    after the node was configured anew."""
+def _check_texts(request: Any) -> None:
+    check_text(request.text, "the text", MAX_TEXT, PromptError)
+    check_name(request.label, "the label")
+    if request.object_id:
+        check_object_id(request.object_id)
 
-    def __init__(self) -> None:
-        self._used: set[str] = set()
-        self._next = 1
 
-    def claim(self, wanted: str | None) -> str:
-        """The wanted id, or the next free number. Raises ObjectIdError when the wanted one was used
-        before."""
-        if wanted is not None:
-            if wanted in self._used:
-                raise ObjectIdError(f"object id {wanted!r} was used before, expected a new one")
-            return wanted
-        while str(self._next) in self._used:
-            self._next += 1
-        return str(self._next)
+def _mask_of(message: Any, max_pixels: int) -> np.ndarray:
+    """The one object of a command's mask, bool [h,w]. Raises MaskError, LimitError."""
+    if message.encoding not in ("mono8", "8UC1"):
+        raise MaskError(f"the mask's encoding is {quoted(message.encoding)}, expected mono8 or 8UC1")
+    return one_object(to_mask(message, max_pixels))
 
-    def spend(self, object_id: str) -> None:
-        """Note that an object has this id now."""
-        self._used.add(object_id)
+
+def _stamp_of(request: Any, has_mask: bool) -> Any:
+    """The stamp of the image that a request refers to: its own, else its mask's. Raises MaskError when they
+    are of two images."""
+    own, masks = request.header.stamp, request.mask.header.stamp
+    if not has_mask or not _is_set(masks):
+        return own
+    if _is_set(own) and own != masks:
+        raise MaskError(
+            f"the command refers to the image of {in_words(own)} and its mask to that of {in_words(masks)}, "
+            "expected one stamp, or one of them zero"
+        )
+    return masks
+
+
+def _is_set(stamp: Any) -> bool:
+    return bool(stamp.sec or stamp.nanosec)
 
 
 class Commands:
@@ -134,13 +159,18 @@ class Commands:
     people."""
 
     def __init__(
-        self, cameras: Callable[[], Mapping[str, Camera]], set_enabled: Callable[[bool], str], ids: IdBook
+        self,
+        cameras: Callable[[], Mapping[str, Camera]],
+        set_enabled: Callable[[bool], str],
+        ids: ObjectIds,
+        max_pixels: Callable[[], int] = lambda: MAX_PIXELS,
     ) -> None:
-        """cameras: by name, empty while the node is not configured. set_enabled: pauses or resumes, says what
-        it did."""
+        """cameras: by name, empty while the node is not configured; their trackers share `ids`. set_enabled:
+        pauses or resumes, says what it did. max_pixels: of a mask."""
         self._cameras = cameras
         self._set_enabled = set_enabled
         self._ids = ids
+        self._max_pixels = max_pixels
 
     def carry_out(self, command: TrackCommand) -> Answer:
         """Do what a TrackCommand says."""
@@ -159,11 +189,11 @@ class Commands:
 
     def say(self, words: str) -> Answer:
         """Carry out spoken words: a control such as "forget the red mug", else something to look for."""
-        match parse_spoken(words):
+        match parse_spoken(check_text(words.strip(), "the prompt", MAX_TEXT, PromptError)):
             case Forget(target=None):
                 return self.clear()
             case Forget(target=target):
-                return self.remove(target, several=True)
+                return self.forget(target)
             case Pause():
                 return self.set_enabled(False)
             case Resume():
@@ -176,7 +206,7 @@ class Commands:
 
         What is marked in an image goes, when no camera is named, to those that hold the image of its stamp.
         """
-        wish = read_wish(request)
+        wish = read_wish(request, self._max_pixels())
         return self._add(wish, self._meant(wish, request.camera))
 
     def _add(self, wish: Wish, cameras: list[Camera]) -> Answer:
@@ -187,14 +217,14 @@ class Commands:
             for camera in cameras:
                 remarks += _add_to(camera, wish, object_id)
                 done.append(camera)
-        except UniRefError:
+        except Exception:
             for camera in done:  # on all cameras or on none
-                camera.tracker.remove(object_id)
-            if done:
-                self._ids.spend(object_id)
+                with contextlib.suppress(ObjectIdError):  # somebody removed it meanwhile
+                    camera.tracker.remove(object_id)
+            if not done:  # nobody has seen it
+                self._ids.give_back(object_id)
             raise
-        self._ids.spend(object_id)
-        what = f"looking for {wish.text!r}" if wish.text else "following what was marked"
+        what = f"looking for {quoted(wish.text)}" if wish.text else "following what was marked"
         return Answer((object_id,), "; ".join([f"object {object_id}: {what}", *remarks]), tuple(remarks))
 
     def click(self, point: Any, camera: str) -> Answer:
@@ -220,13 +250,16 @@ class Commands:
         return self._add(Wish(points=((float(point.x), float(point.y)),), image=shown.rgb), [chosen])
 
     def add_masks(self, message: Any, camera: str = "") -> Answer:
-        """Add every object of a mask image (mono8: one object, mono16: one a value).
+        """Add every object of a mask image (mono8: one object, 0 and one other value; mono16: one a value).
 
         Without a camera's name: to those that hold the image of its stamp, else to all. Those that can be
         added are, when one cannot; the error then says which.
         """
-        values = to_mask(message)
-        labels = [None] if values.dtype == np.uint8 else [int(v) for v in np.unique(values) if v]
+        values = to_mask(message, self._max_pixels())
+        if values.dtype == np.uint8:
+            values, labels = one_object(values), [None]
+        else:
+            labels = [int(value) for value in np.flatnonzero(np.bincount(values.ravel())) if value]
         if not np.any(values):
             raise MaskError("the mask is empty: every pixel is 0")
         added: list[str] = []
@@ -238,30 +271,61 @@ class Commands:
             try:
                 answer = self._add(wish, self._meant(wish, camera))
             except UniRefError as error:
-                before = f" (added before it: {', '.join(added)})" if added else ""
+                before = f" (added before it: {_list(added)})" if added else ""
                 raise type(error)(f"{name or 'mask'}: {error}{before}") from error
             added += answer.object_ids
             remarks += answer.remarks
-        text = f"following {len(added)} marked: {', '.join(added)}"
+        text = f"following {len(added)} marked: {_list(added)}"
         return Answer(tuple(added), "; ".join([text, *dict.fromkeys(remarks)]))
 
-    def remove(self, who: str, camera: str = "", *, several: bool = False) -> Answer:
-        """Remove the object with this id; or with this label or prompt, when only one has it.
+    def remove(self, who: str, camera: str = "") -> Answer:
+        """Remove the object with exactly this id; or with exactly this label or prompt, when only one has it.
 
-        several: remove all whom the words name, when more than one.
+        An id that was given out never falls back to words: asked twice, the second time finds nothing.
         """
-        found: dict[str, list[Camera]] = {}
-        for one in self._chosen(camera):
-            for object_id in match_objects(who, one.tracker.objects):
-                found.setdefault(object_id, []).append(one)
+        found = self._find(who, camera, match_exactly)
         if not found:
-            raise ObjectIdError(f"no object has the id, label or prompt {who!r}{self._known(camera)}")
-        if len(found) > 1 and not several:
-            raise ObjectIdError(f"{who!r} names the objects {', '.join(found)}, expected one; use the id")
+            raise self._nobody(who, camera)
+        if len(found) > 1:
+            raise ObjectIdError(f"{quoted(who)} names the objects {_list(found)}, expected one; use the id")
+        return self._remove(found)
+
+    def forget(self, words: str, camera: str = "") -> Answer:
+        """Remove what spoken words name: an id, else every object of just these words (articles aside), else
+        the only one whose label or prompt has them in it. Raises PromptError for no words."""
+        if not words:
+            raise PromptError("forget what? Say which object, such as 'the red mug', or everything")
+        found = self._find(words, camera, match_words) or self._find(words, camera, match_part)
+        if not found:
+            raise self._nobody(words, camera)
+        if len(found) > 1 and not self._find(words, camera, match_words):
+            raise ObjectIdError(
+                f"{quoted(words)} is part of the names of the objects {_list(found)}, expected one; say the "
+                "whole name, or the id"
+            )
+        return self._remove(found)
+
+    def _remove(self, found: Mapping[str, list[Camera]]) -> Answer:
         for object_id, cameras in found.items():
             for one in cameras:
                 one.tracker.remove(object_id)
-        return Answer(tuple(found), f"removed {', '.join(found)}")
+        return Answer(tuple(found), f"removed {_list(found)}")
+
+    def _find(
+        self, who: str, camera: str, match: Callable[[str, list[TrackedObject]], list[str]]
+    ) -> dict[str, list[Camera]]:
+        """The objects that `match` finds, by id, and the cameras that have them; of an id that was given out,
+        the one object that it means, if it is there."""
+        there = [(item, one) for one in self._chosen(camera) for item in one.tracker.objects]
+        ids = [who] if self._ids.was_given(who) else match(who, [item for item, _ in there])
+        found = {object_id: [one for item, one in there if item.id == object_id] for object_id in ids}
+        return {object_id: cameras for object_id, cameras in found.items() if cameras}
+
+    def _nobody(self, who: str, camera: str) -> ObjectIdError:
+        known = self._known(camera)
+        if self._ids.was_given(who):
+            return ObjectIdError(f"the object {quoted(who)} is not there any more{known}")
+        return ObjectIdError(f"no object has the id, label or prompt {quoted(who)}{known}")
 
     def clear(self, camera: str = "") -> Answer:
         """Remove every object."""
@@ -269,14 +333,14 @@ class Commands:
             object_id for one in self._chosen(camera) for object_id in one.tracker.clear()
         )
         return Answer(
-            tuple(removed), f"removed {', '.join(removed)}" if removed else "there was nothing to remove"
+            tuple(removed), f"removed {_list(removed)}" if removed else "there was nothing to remove"
         )
 
     def reanchor(self, object_id: str, camera: str = "") -> Answer:
         """Anchor the object anew at the next image in which it is seen well."""
         cameras = [one for one in self._chosen(camera) if object_id in {o.id for o in one.tracker.objects}]
         if not cameras:
-            raise ObjectIdError(f"no object has the id {object_id!r}{self._known(camera)}")
+            raise ObjectIdError(f"no object has the id {quoted(object_id)}{self._known(camera)}")
         for one in cameras:
             one.tracker.reanchor(object_id)
         return Answer((object_id,), f"object {object_id} will be anchored anew when next seen well")
@@ -292,7 +356,9 @@ class Commands:
         if not name:
             return list(cameras.values())
         if name not in cameras:
-            raise CommandError(f"camera {name!r} is unknown, expected one of {', '.join(map(repr, cameras))}")
+            raise CommandError(
+                f"camera {quoted(name)} is unknown, expected one of {', '.join(map(repr, cameras))}"
+            )
         return [cameras[name]]
 
     def _meant(self, wish: Wish, name: str) -> list[Camera]:
@@ -304,7 +370,14 @@ class Commands:
 
     def _known(self, camera: str) -> str:
         ids = dict.fromkeys(item.id for one in self._chosen(camera) for item in one.tracker.objects)
-        return f"; there are {', '.join(ids)}" if ids else "; there are no objects"
+        return f"; there are {_list(ids)}" if ids else "; there are no objects"
+
+
+def _list(ids: Iterable[str]) -> str:
+    """Ids for people, the first few of many."""
+    known = list(ids)
+    more = f" and {len(known) - _MOST_NAMED} more" if len(known) > _MOST_NAMED else ""
+    return ", ".join(known[:_MOST_NAMED]) + more
 
 
 def _add_to(camera: Camera, wish: Wish, object_id: str) -> list[str]:

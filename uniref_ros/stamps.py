@@ -48,8 +48,9 @@ class HeldImages:
         return (now - before) / 1e9 if jumped else 0.0
 
     def find(self, stamp: Any) -> Any | None:
-        """The message with this stamp, None when it is not held."""
-        return next((message for message in tuple(self._messages) if message.header.stamp == stamp), None)
+        """The message with this stamp, the newest of several, None when it is not held."""
+        newest_first = reversed(tuple(self._messages))
+        return next((message for message in newest_first if message.header.stamp == stamp), None)
 
     def why_absent(self, stamp: Any) -> str:
         """What to tell the sender of a stamp that `find` does not find."""

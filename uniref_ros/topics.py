@@ -2,23 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from geometry_msgs.msg import Point
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
+from rclpy.serialization import deserialize_message
 from sensor_msgs.msg import Image
 from std_msgs.msg import String
 from std_srvs.srv import SetBool, Trigger
 
+from uniref_model.errors import MaskError
+from uniref_model.limits import MAX_POINTS, check_count, quoted
 from uniref_ros.diagnostics import ErrorBook
+from uniref_ros.losses import Losses
 from uniref_ros.msg import TrackCommand
-from uniref_ros.qos import overridable
-from uniref_ros.requests import Answer, Commands
+from uniref_ros.qos import listen, with_info
+from uniref_ros.requests import Answer, CommandError, Commands
+from uniref_ros.serialized import stated_points
 from uniref_ros.srv import AddObject, RemoveObject
 
-_DEPTH = 20  # commands that may wait while one is carried out
+_DEPTH = 500  # commands that may wait: a program that starts asks for everything at once
+_MASK_DEPTH = 50  # masks that may wait; each is as large as an image
 
 
 class Inputs:
@@ -34,7 +40,13 @@ class Inputs:
         self._errors = errors
         self._entities: list[tuple[Callable[[Any], bool], Any]] = []
         self._topic(String, "~/prompt", "prompt", lambda message: commands.say(message.data))
-        self._topic(TrackCommand, "~/command", "command", commands.carry_out)
+        self._topic(
+            TrackCommand,
+            "~/command",
+            "command",
+            lambda data: commands.carry_out(_read_command(data)),
+            raw=True,
+        )
         self._topic(Image, "~/mask_prompt", "mask_prompt", commands.add_masks)
         for name in cameras:
             prefix = f"~/{name}/" if name else "~/"
@@ -62,8 +74,13 @@ class Inputs:
             destroy(entity)
         self._entities.clear()
 
-    def _topic(self, kind: type, name: str, source: str, action: Callable[[Any], Answer]) -> None:
-        def on_message(message: Any) -> None:
+    def _topic(
+        self, kind: type, name: str, source: str, action: Callable[[Any], Answer], *, raw: bool = False
+    ) -> None:
+        losses = Losses()
+
+        def on_message(message: Any, info: Mapping[str, Any]) -> None:
+            say_lost(losses.arrived(info))
             try:
                 answer = action(message)
             except Exception as error:  # a message must never stop the node
@@ -71,8 +88,22 @@ class Inputs:
             else:
                 self._node.get_logger().info(answer.message)
 
-        subscription = self._node.create_subscription(
-            kind, name, on_message, QoSProfile(depth=_DEPTH), qos_overriding_options=overridable()
+        def say_lost(count: int) -> None:
+            if count:
+                self._errors.complain(
+                    f"{source} lost",
+                    f"{count} of {subscription.topic_name} never came ({losses.total} in all): send fewer at "
+                    "once, with a deeper queue, or by a service, which answers",
+                )
+
+        subscription = listen(
+            self._node,
+            kind,
+            name,
+            with_info(on_message),
+            QoSProfile(depth=_MASK_DEPTH if kind is Image else _DEPTH),
+            on_lost=lambda event: say_lost(losses.told(event)),
+            raw=raw,
         )
         self._entities.append((self._node.destroy_subscription, subscription))
 
@@ -91,3 +122,12 @@ class Inputs:
 
         service = self._node.create_service(kind, f"~/{source}", on_request)
         self._entities.append((self._node.destroy_service, service))
+
+
+def _read_command(data: bytes) -> TrackCommand:
+    """A serialized command. Raises MaskError when it states too many points, CommandError when it is none."""
+    check_count(stated_points(data), "points", MAX_POINTS, MaskError)
+    try:
+        return deserialize_message(data, TrackCommand)
+    except Exception as error:  # what it raises depends on the middleware
+        raise CommandError(f"{len(data)} bytes that are no TrackCommand: {quoted(error)}") from error

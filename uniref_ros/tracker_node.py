@@ -19,11 +19,12 @@ from rclpy.parameter import Parameter
 from uniref_model.errors import UniRefError
 from uniref_model.runtime import Runtime, load_runtime
 from uniref_model.tracking import Tracker
+from uniref_model.tracking.ids import ObjectIds
 from uniref_ros import parameters
 from uniref_ros.camera import Camera, CameraOptions
 from uniref_ros.diagnostics import ErrorBook, camera_status, node_status
 from uniref_ros.executor import NodeExecutor, end_process, make_node, prepare_signals
-from uniref_ros.requests import Commands, IdBook
+from uniref_ros.requests import Commands
 from uniref_ros.topics import Inputs
 from uniref_ros.worker import Worker
 
@@ -56,7 +57,10 @@ class TrackerNode(LifecycleNodeMixin, Node):
         self._changing = threading.Lock()  # held while a transition is carried out
         self._closed = False
         self._enabled = True
-        self._commands = Commands(lambda: self._cameras, self._set_enabled, IdBook())
+        self._ids = ObjectIds()  # for the node's life: no id comes back after a new configuration
+        self._commands = Commands(
+            lambda: self._cameras, self._set_enabled, self._ids, lambda: self._value("max_pixels")
+        )
         self._state, self._progress = "unconfigured", ""
         self._facts: dict[str, str] = {}
         parameters.declare(self)
@@ -156,7 +160,7 @@ class TrackerNode(LifecycleNodeMixin, Node):
         cameras: dict[str, Camera] = {}
         try:
             for name in names:
-                tracker = Tracker(runtime, config)
+                tracker = Tracker(runtime, config, ids=self._ids)
                 cameras[name] = Camera(self, name, tracker, options, self._bell, self.errors.complain)
         finally:
             self._cameras = cameras  # those that could be made, for whoever has to take them away again
@@ -189,7 +193,7 @@ class TrackerNode(LifecycleNodeMixin, Node):
             camera.subscribe()
         self._worker = Worker(list(self._cameras.values()), self._bell, self._on_camera_error)
         self._worker.start()
-        topics = ", ".join(self.resolve_topic_name(camera.topic) for camera in self._cameras.values())
+        topics = ", ".join(camera.resolved_topic for camera in self._cameras.values())
         self.get_logger().info(f"active, listening to {topics}")
 
     def _deactivate(self) -> None:

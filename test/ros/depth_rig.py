@@ -102,9 +102,12 @@ class Rig(Peer):
             depth.header = Header(stamp=stamp, frame_id="camera_optical")
             self.depths.publish(depth)
             self.spin(0.1)
-        image = fill_image(Image(), picture, "rgb8", header)
+        image = self.image_of(picture, header)
         self.images.publish(image)
         return self.result_of(image)
+
+    def image_of(self, picture, header: Header) -> Image | CompressedImage:
+        return fill_image(Image(), picture, "rgb8", header)
 
     def placed(
         self, depth: Image | CompressedImage | None, camera: CameraInfo | None, **options

@@ -8,8 +8,10 @@ import cv2
 import numpy as np
 import pytest
 from compressed_depth_writer import pack
+from test_picture_size import huge_png
 
 from uniref_model.errors import ImageError
+from uniref_model.limits import LimitError
 from uniref_ros.conversion import metres
 from uniref_ros.space.compressed_depth import depth_samples, encoding_of
 
@@ -58,3 +60,12 @@ def test_what_is_no_such_depth_is_refused_with_the_reason(name):
 
 def test_the_check_on_arrival_reads_no_pixels():
     assert encoding_of(message(WHOLE[:40])) == "16UC1"
+
+
+@pytest.mark.parametrize("read", [encoding_of, depth_samples])
+def test_a_huge_picture_is_refused_before_it_is_decoded(read, monkeypatch):
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("was decoded"))
+    with pytest.raises(LimitError, match="compressed depth states 30000x30000 pixels"):
+        read(message(WHOLE[:12] + huge_png()))
+    with pytest.raises(LimitError, match="6x4"):
+        read(message(WHOLE), 23)

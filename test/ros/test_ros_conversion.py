@@ -8,14 +8,18 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
+from test_picture_size import HUGE
 
 from uniref_model.errors import ImageError, MaskError
+from uniref_model.limits import LimitError
 from uniref_ros.conversion import (
     IMAGE_ENCODINGS,
     TornImageError,
     compressed_to_rgb,
+    depth_samples,
     fill_image,
     fill_jpeg,
+    one_object,
     to_mask,
     to_rgb,
 )
@@ -235,3 +239,105 @@ def test_cv_bridge_gives_the_same_pixels(encoding):
 def test_undecodable_pictures_are_refused(data):
     with pytest.raises(ImageError, match="jpeg"):
         compressed_to_rgb(SimpleNamespace(format="jpeg", data=data))
+
+
+# ---- what the format of a compressed image says
+
+
+def mosaic_of(pattern: str, bits: str) -> np.ndarray:
+    colour = {"r": 200, "g": 100, "b": 30}
+    mosaic = np.tile([[colour[c] for c in pattern[:2]], [colour[c] for c in pattern[2:]]], (8, 8))
+    return mosaic.astype(np.uint8) if bits == "8" else mosaic.astype(np.uint16) * 257
+
+
+def compressed(pixels: np.ndarray, form: str, ending: str = ".png") -> SimpleNamespace:
+    return SimpleNamespace(format=form, data=cv2.imencode(ending, pixels)[1].tobytes())
+
+
+@pytest.mark.parametrize("bits", ["8", "16"])
+@pytest.mark.parametrize("pattern", ["rggb", "bggr", "gbrg", "grbg"])
+@pytest.mark.parametrize("form", ["{}; png compressed ", "{}; png compressed {}", "{}", "{};png", "{}; PNG"])
+def test_a_mosaic_that_was_compressed_is_demosaiced(pattern, bits, form):
+    encoding = f"bayer_{pattern}{bits}"
+    found = compressed_to_rgb(compressed(mosaic_of(pattern, bits), form.format(encoding, encoding)))
+    assert np.array_equal(found, np.broadcast_to(np.array((200, 100, 30), np.uint8), (16, 16, 3)))
+
+
+def test_a_mosaic_in_a_jpeg_and_one_that_was_demosaiced_before():
+    jpeg = compressed_to_rgb(compressed(mosaic_of("rggb", "8"), "bayer_rggb8; jpeg compressed ", ".jpg"))
+    assert np.abs(jpeg[4:12, 4:12].astype(int) - (200, 100, 30)).max() < 40
+    whole = compressed(RGB[..., ::-1], "bayer_rggb8; png compressed bgr8")
+    assert np.array_equal(compressed_to_rgb(whole), RGB)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "form", "reason"),
+    [
+        (RGB, "bayer_rggb8; png compressed ", "3 channels of uint8, expected a mosaic"),
+        (np.zeros((6, 8, 4), np.uint8), "bayer_gbrg16; png compressed ", "4 channels of uint8"),
+        (RGB[..., 0], "bayer_rccb8; png compressed ", "'bayer_rccb8; png.*expected one of bayer_rggb8"),
+        (RGB[..., 0], "bayer_rggb12; png compressed ", "'bayer_rggb12; png.*expected one of bayer_rggb8"),
+    ],
+)
+def test_what_is_no_mosaic_is_refused(pixels, form, reason):
+    with pytest.raises(ImageError, match=reason):
+        compressed_to_rgb(compressed(pixels, form))
+
+
+@pytest.mark.parametrize("form", ["jpeg", "JPG", "rgb8; jpeg compressed bgr8", "bgr8; png compressed", ""])
+def test_other_formats_are_as_the_data_says(form):
+    assert np.array_equal(compressed_to_rgb(compressed(RGB[..., ::-1], form)), RGB)
+
+
+@pytest.mark.parametrize("data", [b"\0\0\0\1gB\0\x1f", b"\0\0\0\x0cjP  \r\n", b"FLIF44", b"(\xb5\x2f\xfd"])
+def test_unknown_formats_are_refused_by_name(data):
+    reason = r"'h264'\) could not be decoded: it (is JPEG 2000|begins with [0-9a-f ]+), expected PNG, JPEG"
+    with pytest.raises(ImageError, match=reason):
+        compressed_to_rgb(SimpleNamespace(format="h264", data=data))
+
+
+def test_foreign_texts_are_clipped_and_shown_plainly():
+    image = message(RGB, "rgb8\n" * 100_000)
+    for call in (to_rgb, to_mask, depth_samples):
+        with pytest.raises((ImageError, MaskError)) as refused:
+            call(image)
+        assert len(str(refused.value)) < 600 and "\n" not in str(refused.value)
+    with pytest.raises(ImageError) as refused:
+        compressed_to_rgb(SimpleNamespace(format="\x1b" * 100_000, data=b"x"))
+    assert len(str(refused.value)) < 600 and "\x1b" not in str(refused.value)
+
+
+# ---- sizes that a sender states
+
+
+@pytest.mark.parametrize("name", HUGE)
+def test_a_huge_picture_is_refused_before_it_is_decoded(name, monkeypatch):
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("was decoded"))
+    with pytest.raises(LimitError, match=r"states \d+x\d+ pixels"):
+        compressed_to_rgb(SimpleNamespace(format="jpeg", data=HUGE[name]))
+
+
+def test_raw_images_masks_and_depth_have_the_same_limit():
+    small = message(RGB, "rgb8")
+    assert to_rgb(small, 48).shape == RGB.shape
+    grey, depth = message(RGB[..., 0], "mono8"), message(RGB[..., 0].astype(np.uint16), "16UC1")
+    for call, image in ((to_rgb, small), (to_mask, grey), (depth_samples, depth)):
+        with pytest.raises(LimitError, match="8x6"):
+            call(image, 47)
+
+
+# ---- masks of one object
+
+
+def test_a_mask_of_eight_bits_holds_one_object():
+    for value in (1, 128, 255):
+        values = np.zeros((6, 8), np.uint8)
+        values[2:4, 3:6] = value
+        assert np.array_equal(one_object(values), values > 0)
+    assert not one_object(np.zeros((6, 8), np.uint8)).any()
+
+
+@pytest.mark.parametrize("values", [np.arange(48).reshape(6, 8), np.eye(6) + 2 * np.eye(6)[::-1]])
+def test_a_mask_whose_pixels_could_mean_anything_is_refused(values):
+    with pytest.raises(MaskError, match=r"holds \d+ values besides 0, expected one: threshold"):
+        one_object(values.astype(np.uint8))

@@ -37,7 +37,13 @@ def tracking(node, peer) -> Peer:
 def mask(size=SIZE, encoding="mono8", value=1) -> Image:
     pixels = np.full(size, value, np.uint8)
     pixels = np.stack([pixels] * 3, -1) if encoding == "rgb8" else pixels
+    pixels = pixels.astype(np.uint16) if encoding == "mono16" else pixels
     return fill_image(Image(), pixels, encoding, Header())
+
+
+def soft() -> Image:
+    pixels = np.tile(np.arange(SIZE[1], dtype=np.uint8), (SIZE[0], 1))
+    return fill_image(Image(), pixels, "mono8", Header())
 
 
 def cut(message: Image) -> Image:
@@ -63,6 +69,15 @@ BAD_COMMANDS = {
         TrackCommand(action=ADD, points=[Point()], point_labels=[1, 0]),
         "2 point_labels",
     ),
+    "many labels": (
+        TrackCommand(action=ADD, points=[Point()], point_labels=bytes(1_000_000)),
+        "1000000 point_labels, more than the limit of 1000",
+    ),
+    "many points": (TrackCommand(action=ADD, points=[Point()] * 1001), "1001 points, more than the limit"),
+    "soft mask": (TrackCommand(action=ADD, mask=soft()), "values besides 0"),
+    "mask of many objects": (TrackCommand(action=ADD, mask=mask(encoding="mono16")), "'mono16'"),
+    "blank id": (TrackCommand(action=ADD, text="blue", object_id="  "), "non-empty"),
+    "id of two lines": (TrackCommand(action=ADD, text="blue", object_id="a\nb"), "U+000A"),
     "labels of unknown value": (
         TrackCommand(action=ADD, points=[Point(x=9.0, y=9.0)], point_labels=[7]),
         "7",

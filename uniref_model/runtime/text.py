@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
@@ -11,11 +12,14 @@ from threading import Lock
 import numpy as np
 
 from ..errors import ModelFileError, PromptError, RuntimeUnavailable
+from ..limits import quoted
 from .base import LanguageReference
 
 _DELETED = str.maketrans("", "", ".,'!?\"()*#:;")
 _SPACED = str.maketrans("-/", "  ")
 _WORD = re.compile(r"\w")
+_PICTURES = {"So", "Sk", "Co", "Cn"}  # Unicode categories of pictographs
+_STYLES = range(0xFE00, 0xFE10)  # how the character before is drawn
 
 CACHED_PROMPTS = 64
 """Encoded prompts kept, the oldest dropped first: people repeat themselves, and a prompt costs tens of
@@ -24,16 +28,28 @@ milliseconds."""
 
 def normalise_prompt(text: str) -> str:
     """The authors' normalisation: lower case, `.,'!?"()*#:;` deleted, `-` and `/` to spaces; blanks
-    collapsed.
+    collapsed. Pictographs (emoji) go too: they are no words, and no model here knows them.
 
     Raises PromptError when no letter or digit is left.
     """
     if not isinstance(text, str):
         raise PromptError(f"a prompt must be text, found {type(text).__name__}")
-    words = " ".join(text.lower().translate(_DELETED).translate(_SPACED).split())
+    plain = text.lower().translate(_DELETED).translate(_SPACED)
+    words = " ".join("".join(map(_without_pictures, plain)).split())
     if not _WORD.search(words):
-        raise PromptError(f"the prompt {text!r} holds no word: say what to look for, such as 'the red mug'")
+        raise PromptError(
+            f"the prompt {quoted(text)} holds no word: say what to look for, such as 'the red mug'"
+        )
     return words
+
+
+def _without_pictures(letter: str) -> str:
+    if letter.isascii():
+        return letter
+    kind = unicodedata.category(letter)
+    if kind == "Cf" or ord(letter) in _STYLES:  # joins pictographs, or says how to draw them
+        return ""
+    return " " if kind in _PICTURES else letter
 
 
 class PromptTokenizer:
@@ -55,6 +71,8 @@ class PromptTokenizer:
         self._tokenizer.no_truncation()
         self._end = self._token("[SEP]", "</s>")
         self._pad = self._token("[PAD]", "<pad>") or 0
+        self._frame = len(self._tokenizer.encode("").ids)  # what stands before and after every prompt
+        self._unknown = self._token("[UNK]")  # RoBERTa's pieces are bytes, and none is unknown
 
     def _token(self, *names: str) -> int | None:
         """The id of the first of these that there is (BERT's name, RoBERTa's name)."""
@@ -63,7 +81,11 @@ class PromptTokenizer:
 
     def __call__(self, text: str) -> tuple[np.ndarray, np.ndarray, bool]:
         """ids and attention (1 = word), both int64 [1,L], and whether words were dropped to fit L."""
-        ids = self._tokenizer.encode(normalise_prompt(text)).ids
+        words = normalise_prompt(text)
+        # What the model does not know says nothing, and would change what it makes of the other words.
+        ids = [index for index in self._tokenizer.encode(words).ids if index != self._unknown]
+        if self._unknown is not None and len(ids) <= self._frame:
+            raise PromptError(f"the model knows no word of the prompt {quoted(text)}")
         truncated = len(ids) > self._max_words
         if truncated:
             ids = ids[: self._max_words]

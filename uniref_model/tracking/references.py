@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..errors import ImageError, MaskError
+from ..limits import MAX_POINTS, check_count
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,20 +70,24 @@ def check_mask(mask: np.ndarray, size: tuple[int, int] | None = None) -> None:
 
 
 def make_points(points: Sequence[tuple[float, float]], labels: Sequence[int] | None) -> Given:
-    """Clicks as a reference. Raises MaskError: none given, labels that do not match, no click on the
-    object."""
+    """Clicks as a reference. Raises MaskError: none given, more than MAX_POINTS, labels that do not match, no
+    click on the object."""
     if len(points) == 0:
         raise MaskError("no points given")
+    check_count(len(points), "points", MAX_POINTS, MaskError)
+    if labels is not None and len(labels) not in (0, len(points)):
+        raise MaskError(f"{len(points)} points but {len(labels)} labels, expected one each")
     chosen = [1] * len(points) if labels is None or len(labels) == 0 else [int(label) for label in labels]
-    if len(chosen) != len(points):
-        raise MaskError(f"{len(points)} points but {len(chosen)} labels, expected one each")
-    if not set(chosen) <= {0, 1} or 1 not in chosen:
+    found = sorted(set(chosen))
+    if not set(found) <= {0, 1} or 1 not in found:
         raise MaskError(
-            f"point labels are {chosen}, expected 1 (on the object) at least once, and 0 (not on it)"
+            f"point labels are {', '.join(map(str, found[:8]))}, expected 1 (on the object) at least once, "
+            "and 0 (not on it)"
         )
     numbers = tuple((float(x), float(y)) for x, y in points)
-    if not np.isfinite(numbers).all():
-        raise MaskError(f"points must be finite numbers, found {numbers}")
+    for point in numbers:
+        if not np.isfinite(point).all():
+            raise MaskError(f"points must be finite numbers, found {point}")
     return Given(points=numbers, labels=tuple(chosen))
 
 

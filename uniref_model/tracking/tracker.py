@@ -12,11 +12,13 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import CapacityError, ObjectIdError
+from ..errors import CapacityError, ObjectIdError, PromptError
+from ..limits import MAX_TEXT, check_name, check_text, quoted
 from ..runtime.base import Runtime
 from .aggregate import Aggregator, Share
 from .config import TrackerConfig
 from .frame_pass import FramePass
+from .ids import ObjectIds, check_object_id
 from .objects import GIVEN_ANCHOR, Target
 from .references import Given, check_image, check_mask, make_box, make_points
 from .types import FrameNote, TrackedFrame, TrackedObject
@@ -27,7 +29,7 @@ class Tracker:
 
     Requests (`add_*`, `remove`, `clear`, `reanchor`) may come from any thread and take effect with the next
     `step`; they never wait for a frame being computed. Frames are stepped one at a time. An id is never
-    reused in a Tracker's life.
+    reused in a Tracker's life (see `ObjectIds`).
 
     An object known by words is anchored where the words first saw it, which may have been the wrong thing. So
     words alone are asked again now and then (`objects.plan_rows`): where they are much surer than at the
@@ -35,12 +37,16 @@ class Tracker:
     moves there.
     """
 
-    def __init__(self, runtime: Runtime, config: TrackerConfig | None = None) -> None:
+    def __init__(
+        self, runtime: Runtime, config: TrackerConfig | None = None, *, ids: ObjectIds | None = None
+    ) -> None:
+        """ids: the registry, where several trackers follow the same objects; whoever adds one to each of them
+        then claims its id there first. None: a registry of its own."""
         self._runtime = runtime
         self._config = self._resolve(config or TrackerConfig())
         self._targets: dict[str, Target] = {}
-        self._used_ids: set[str] = set()
-        self._next_id = 1
+        self._ids = ids or ObjectIds()
+        self._shares_ids = ids is not None
         self._next_index = 0
         self._frame_size: tuple[int, int] | None = None
         self._notes: deque[FrameNote] = deque(maxlen=64)
@@ -78,7 +84,11 @@ class Tracker:
         return tuple(target.last or target.public(None) for target in self._snapshot())
 
     def add_text(self, prompt: str, *, object_id: str | None = None, label: str | None = None) -> str:
-        """Look for words. Returns the id. Raises PromptError, CapacityError, ObjectIdError."""
+        """Look for words. Returns the id.
+
+        Raises PromptError, CapacityError, ObjectIdError, LimitError (the label). Texts are one line without
+        control characters: prompts of at most MAX_TEXT, ids and labels of MAX_NAME characters.
+        """
         return self._add(None, prompt, object_id, label)
 
     def add_mask(
@@ -95,7 +105,7 @@ class Tracker:
         image: the frame the mask belongs to, when that is an earlier one (uint8 RGB [h,w,3]); the object is
         then looked for in the next frame like any other. prompt: words for the same object, used together
         with the mask.
-        Returns the id. Raises MaskError, ImageError, PromptError, CapacityError, ObjectIdError.
+        Returns the id. Raises MaskError, ImageError and what `add_text` raises.
         """
         check_mask(mask)
         return self._add(Given(mask=mask != 0), prompt, object_id, label, image)
@@ -200,6 +210,12 @@ class Tracker:
         label: str | None,
         image: np.ndarray | None = None,
     ) -> str:
+        if prompt is not None:
+            prompt = check_text(prompt, "the prompt", MAX_TEXT, PromptError)
+        if label is not None:
+            check_name(label, "the label")
+        if object_id is not None:
+            check_object_id(object_id)
         if image is not None:
             check_image(image)
             given = replace(given, image=image.copy())
@@ -212,10 +228,8 @@ class Tracker:
             name = self._claim_id(object_id)
             self._targets[name] = Target(name, slot, label or prompt or name, prompt or "", language, given)
             if language is not None and language.truncated:
-                words = self._runtime.spec.max_words
-                self._notes.append(
-                    FrameNote(name, "warning", f"the prompt {prompt!r} was cut after {words} word pieces")
-                )
+                cut = f"was cut after {self._runtime.spec.max_words} word pieces"
+                self._notes.append(FrameNote(name, "warning", f"the prompt {quoted(prompt)} {cut}"))
         return name
 
     def _free_slot(self) -> int:
@@ -228,21 +242,16 @@ class Tracker:
         return next(slot for slot in range(1, limit + 1) if slot not in used)
 
     def _claim_id(self, wanted: str | None) -> str:
-        if wanted is None:
-            while str(self._next_id) in self._used_ids:
-                self._next_id += 1
-            wanted = str(self._next_id)
-        if not isinstance(wanted, str) or not wanted.strip():
-            raise ObjectIdError(f"an object id must be a non-empty string, found {wanted!r}")
-        if wanted in self._used_ids:
-            raise ObjectIdError(f"the object id {wanted!r} was used before; ids are never reused")
-        self._used_ids.add(wanted)
+        if wanted is None or not self._shares_ids or not self._ids.was_given(wanted):
+            return self._ids.claim(wanted)
+        if wanted in self._targets:
+            raise ObjectIdError(f"the object id {wanted!r} is in use")
         return wanted
 
     def _find(self, object_id: str) -> Target:
         if object_id not in self._targets:
             known = ", ".join(self._targets) or "none"
-            raise ObjectIdError(f"no object {object_id!r}; there is {known}")
+            raise ObjectIdError(f"no object {quoted(object_id)}; there is {known}")
         return self._targets[object_id]
 
     def _snapshot(self) -> list[Target]:

@@ -7,6 +7,7 @@ import threading
 from collections import deque
 from typing import Any
 
+from uniref_model.limits import quoted
 from uniref_ros.space.surface import GeometryError, Intrinsics
 
 _POLYNOMIAL = ("", "plumb_bob", "rational_polynomial")
@@ -103,11 +104,18 @@ def _distortion(info: Any) -> tuple[tuple[float, ...], bool]:
         return (), False
     if not all(map(math.isfinite, values)):
         raise GeometryError("the camera info's distortion is not finite")
-    if model in _POLYNOMIAL and len(values) in _COEFFICIENTS:
-        return values, False
-    if model == "equidistant" and len(values) == 4:
-        return values, True
+    if model in _POLYNOMIAL and (fitting := _without_zeros(values, _COEFFICIENTS)):
+        return fitting, False
+    if model == "equidistant" and (fitting := _without_zeros(values, (4,))):
+        return fitting, True
     raise GeometryError(
-        f"distortion model {model!r} with {len(values)} coefficients is not known; expected plumb_bob, "
+        f"distortion model {quoted(model)} with {len(values)} coefficients is not known; expected plumb_bob, "
         "rational_polynomial or equidistant, or a rectified image (parameter image_rectified)"
     )
+
+
+def _without_zeros(values: tuple[float, ...], lengths: tuple[int, ...]) -> tuple[float, ...]:
+    """The coefficients cut to the longest of these lengths beyond which there are only zeros, which some
+    drivers append; empty when there is none."""
+    fitting = (n for n in sorted(lengths, reverse=True) if n <= len(values) and not any(values[n:]))
+    return values[: next(fitting, 0)]

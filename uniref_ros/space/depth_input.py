@@ -10,9 +10,10 @@ from rclpy.node import Node
 from sensor_msgs.msg import CameraInfo, CompressedImage, Image
 
 from uniref_model.errors import UniRefError
+from uniref_model.limits import quoted
 from uniref_model.tracking import TrackedFrame
 from uniref_ros.conversion import depth_samples, metres
-from uniref_ros.qos import overridable, quality
+from uniref_ros.qos import listen, quality, resolved
 from uniref_ros.rolling import Rate
 from uniref_ros.space import compressed_depth
 from uniref_ros.space.camera_info import DepthRing, intrinsics_of
@@ -21,17 +22,17 @@ from uniref_ros.space.surface import DepthView, GeometryError, Surface, find_sur
 
 @dataclass(frozen=True)
 class _Form:
-    """How depth arrives. check: raises for what is none, at once and cheaply, and says its encoding;
-    samples: u16 mm or f32 m."""
+    """How depth arrives. check: raises for what is none or has more pixels than allowed, at once and cheaply,
+    and says its encoding; samples: u16 mm or f32 m."""
 
     kind: type
     suffix: str
-    check: Callable[[Any], str]
-    samples: Callable[[Any], Any]
+    check: Callable[[Any, int], str]
+    samples: Callable[[Any, int], Any]
 
 
-def _check_raw(message: Image) -> str:
-    depth_samples(message)
+def _check_raw(message: Image, limit: int) -> str:
+    depth_samples(message, limit)
     return message.encoding
 
 
@@ -55,7 +56,11 @@ class Located:
 class DepthInput:
     """Receives depth and camera info, and tells where the objects of an image are."""
 
-    def __init__(self, node: Node, camera: str, complain: Callable[[str, str], None]) -> None:
+    def __init__(
+        self, node: Node, camera: str, complain: Callable[[str, str], None], image_topic: Callable[[], str]
+    ) -> None:
+        """image_topic: tells the full name of the image topic that is subscribed to, without what a transport
+        adds to it."""
         prefix = f"{camera}/" if camera else ""
         self._form = _FORMS["raw"]
         self._base, self.info_topic = f"{prefix}depth", f"{prefix}camera_info"
@@ -63,7 +68,7 @@ class DepthInput:
         self.failed = 0
         """Depth images and camera infos that could not be used."""
         self._node = node
-        self._image_topic = f"{prefix}image"
+        self._image_topic = image_topic
         self._complain = complain
         self._ring = DepthRing()
         self._info: CameraInfo | None = None
@@ -86,15 +91,11 @@ class DepthInput:
             return
         self._form = _FORMS[self._node.get_parameter("depth_transport").value]
         for kind, topic, callback in (
-            (self._form.kind, self.topic, self._on_depth),
+            (self._form.kind, resolved(self._node, self._base, self._form.suffix), self._on_depth),
             (CameraInfo, self.info_topic, self._on_info),
         ):
             profile = quality("best_effort", depth=1)
-            self._subscriptions.append(
-                self._node.create_subscription(
-                    kind, topic, callback, profile, qos_overriding_options=overridable()
-                )
-            )
+            self._subscriptions.append(listen(self._node, kind, topic, callback, profile))
 
     def unsubscribe(self) -> None:
         """Receive no more, and forget what came."""
@@ -161,12 +162,13 @@ class DepthInput:
             self._state = f"nothing on {self.info_topic} yet"
             return None
         if self._last is None or self._last[0] is not message:
-            self._last = message, metres(self._form.samples(message)), self._form.check(message)
+            limit = self._most_pixels()
+            self._last = message, metres(self._form.samples(message, limit)), self._form.check(message, limit)
         _, depth, encoding = self._last
         view = DepthView(depth, self._rays_of(self._info, size, depth.shape), size)
         self._state = f"used: {depth.shape[1]}x{depth.shape[0]} {encoding}, {1e3 * later:+.0f} ms"
         if message.header.frame_id != header.frame_id:
-            frames = f"{message.header.frame_id!r} is not the image's {header.frame_id!r}"
+            frames = f"{quoted(message.header.frame_id)} is not the image's {quoted(header.frame_id)}"
             self._state += f"; its frame {frames}: is it aligned?"
         self._told = ""
         return view
@@ -196,13 +198,16 @@ class DepthInput:
         said = self._node.get_parameter("image_rectified").value
         if said != "auto":
             return said == "yes"
-        return "rect" in self._node.resolve_topic_name(self._image_topic).rsplit("/", 1)[-1]
+        return "rect" in self._image_topic().rsplit("/", 1)[-1]
+
+    def _most_pixels(self) -> int:
+        return self._node.get_parameter("max_pixels").value
 
     def _on_depth(self, message: Image | CompressedImage) -> None:
         self.received.tick()
         self._heard = True
         try:
-            self._form.check(message)
+            self._form.check(message, self._most_pixels())
         except UniRefError as error:
             self.failed += 1
             self._complain(self.topic, str(error))

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import array
-import re
 import sys
+import urllib.parse
 from collections.abc import Iterable
 from typing import Any
 
@@ -18,6 +18,7 @@ from std_msgs.msg import ColorRGBA
 from visualization_msgs.msg import Marker, MarkerArray
 
 from uniref_model.errors import UniRefError
+from uniref_model.limits import clipped
 from uniref_model.tracking import TrackedFrame, TrackedObject
 from uniref_model.tracking.overlay import slot_colour
 from uniref_ros.qos import overridable, quality
@@ -130,9 +131,8 @@ def markers_of(
     text.pose.position = Point(
         x=float(surface.centroid[0]), y=float(surface.low[1]) - _LETTERS, z=float(surface.centroid[2])
     )
-    text.text = (
-        f"{item.label or item.prompt or item.id} {item.score:.2f}\n{np.linalg.norm(surface.centroid):.2f} m"
-    )
+    name, metres = clipped(item.label or item.prompt or item.id), np.linalg.norm(surface.centroid)
+    text.text = f"{name} {item.score:.2f}\n{metres:.2f} m"
     return [box, outline, text] if outline.points else [box, text]
 
 
@@ -142,8 +142,9 @@ def _message_points(values: Iterable[Any]) -> list[Point]:
 
 def transform_of(item: TrackedObject, surface: Surface, header: Any, camera: str) -> TransformStamped:
     """From the camera's frame to a frame at the object's centroid, parallel to it: `object_<id>`, with a
-    camera `<camera>/object_<id>`."""
-    name = re.sub(r"[^\w.-]+", "_", item.id)
+    camera `<camera>/object_<id>`. In the id, all but ASCII letters, digits and _.-~ is percent-encoded as in
+    a URL ("a b" is object_a%20b), so that two ids never share a frame."""
+    name = urllib.parse.quote(item.id, safe="")
     message = TransformStamped(
         header=header, child_frame_id=f"{camera}/object_{name}" if camera else f"object_{name}"
     )
