@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -13,13 +14,13 @@ from rclpy.node import Node
 from rclpy.time import Time
 from sensor_msgs.msg import CompressedImage, Image
 
-from uniref_model.errors import ImageError
+from uniref_model.errors import ImageError, UniRefError
 from uniref_model.tracking import TrackedFrame, Tracker
 from uniref_model.tracking.frame_pass import STAGES as TRACK_STAGES
 from uniref_ros.conversion import TornImageError, compressed_to_rgb, to_rgb
 from uniref_ros.detections import VisionPublishers
-from uniref_ros.publishers import Latency, Publishers, objects_message
-from uniref_ros.qos import CURE, explain_silence, listen, quality, resolved
+from uniref_ros.publishers import Latency, Overlays, Picture, Publishers, objects_message
+from uniref_ros.qos import CURE, explain_silence, listen, quality, resolved, similar_topics
 from uniref_ros.rolling import Rate, Rolling
 from uniref_ros.space.depth_input import DepthInput, Located
 from uniref_ros.space.publishers import SpatialPublishers
@@ -30,6 +31,19 @@ STAGES = ("wait", "convert", "track", "total")
 
 Complain = Callable[[str, str], None]
 """Called with a kind and a text: counts the error, logs it, shows it in diagnostics."""
+
+
+class AnswerError(UniRefError):
+    """The runtime's answer is none: it holds what is no number."""
+
+
+@dataclass(frozen=True)
+class Bells:
+    """What mailboxes ring. images: for the thread that works on images. pictures: for the one that publishes
+    overlays."""
+
+    images: threading.Condition
+    pictures: threading.Condition
 
 
 @dataclass(frozen=True)
@@ -69,12 +83,14 @@ class Camera:
         name: str,
         tracker: Tracker,
         options: CameraOptions,
-        bell: threading.Condition,
+        bells: Bells,
         complain: Complain,
+        settings: Callable[[], Mapping[str, Any]],
     ) -> None:
+        """settings: gives the node's parameters in force."""
         self.name = name
         self.tracker = tracker
-        self.mailbox: Mailbox[Arrival] = Mailbox(bell)
+        self.mailbox: Mailbox[Arrival] = Mailbox(bells.images)
         self.enabled = True
         self.received = Rate()
         self.processed = Rate()
@@ -91,17 +107,26 @@ class Camera:
         """The last processed image."""
         self.shown: Shown | None = None
         """The last image that went out as an overlay: what people see and click at."""
+        self.failure = ""
+        """What the last image failed by, "" when it did not."""
+        self.broken = False
+        """Whether it failed by something that nobody foresaw, which more images may not mend."""
         self._node = node
         self._options = options
         self._complain = complain
+        self._settings = settings
+        self._waiting_since: float | None = None  # when the first image came since the last result left
+        self._listening_since = 0.0
         self._held = HeldImages(options.held)
         self._incompatible = 0
-        self._silence_told = False
+        self._silence_told: tuple[bool, bool] | None = None
         self._started = 0.0
         self.depth = DepthInput(node, name, complain, self._source)
         self._spatial = SpatialPublishers(node, name, options.output_reliability)
         self._vision = VisionPublishers(node, name, options.output_reliability)
         self._publishers = Publishers(node, name, options.output_reliability)
+        self.overlays = Overlays(self._publishers, self.topic, bells.pictures, self._on_shown)
+        """The station of the thread that publishes overlays."""
         self._subscription: Any = None
 
     @property
@@ -141,7 +166,9 @@ class Camera:
         self.depth.subscribe()
         self.mailbox.replaced = 0
         self.received, self.processed = Rate(), Rate()
-        self._incompatible, self._silence_told = 0, False
+        self._incompatible, self._silence_told = 0, None
+        self._listening_since, self._waiting_since = time.monotonic(), None
+        self.failure, self.broken = "", False
         kind = Image if self._options.transport == "raw" else CompressedImage
         self._subscription = listen(
             self._node,
@@ -160,7 +187,13 @@ class Camera:
             self._subscription = None
         self.depth.unsubscribe()
         self.mailbox.take()
+        self.overlays.mailbox.take()
         self._held.clear()
+        self._waiting_since = None
+        self.forget_images()
+
+    def forget_images(self) -> None:
+        """Forget the processed ones: a click is not to be taken for one of before."""
         self.last = self.shown = None
 
     def pause(self, enabled: bool) -> None:
@@ -168,6 +201,7 @@ class Camera:
         self.enabled = enabled
         if not enabled:
             self.mailbox.take()
+            self._waiting_since = None
 
     def destroy(self) -> None:
         """Take all topics away, and forget the objects."""
@@ -189,23 +223,42 @@ class Camera:
     def silence(self, stale_after: float) -> str:
         """Why nothing comes, when nothing came for `stale_after` seconds; else "". Logged when it begins."""
         seconds = self.received.since_last()
-        if self._subscription is None or not self.enabled or (seconds is not None and seconds <= stale_after):
-            self._silence_told = False
+        quiet = time.monotonic() - self._listening_since if seconds is None else seconds
+        if self._subscription is None or not self.enabled or quiet <= stale_after:
+            self._silence_told = None
             return ""
-        publishers = self._node.count_publishers(self._subscription.topic_name)
+        topic = self.resolved_topic
+        publishers = self._node.count_publishers(topic)
+        others = () if publishers else similar_topics(self._node, topic)
         text = explain_silence(
-            self.topic, seconds=seconds, publishers=publishers, incompatible=self._incompatible
+            topic, seconds=seconds, publishers=publishers, incompatible=self._incompatible, others=others
         )
-        if publishers and not self._silence_told:
-            self._silence_told = True
+        told = bool(publishers), bool(others)
+        if told != self._silence_told:  # at first not every topic may have been discovered
+            self._silence_told = told
             self._node.get_logger().warning(text)
         return text
+
+    def without_result(self, limit: float) -> float | None:
+        """Seconds for which images have come and no result left, when more than `limit`; else None.
+
+        An image that waits for its turn by the parameter max_rate is not waited for.
+        """
+        since, last = self._waiting_since, self.received.since_last()
+        rate = self._settings()["max_rate"]
+        limit += 1.0 / rate if rate > 0 else 0.0
+        if since is None or last is None or last > limit:  # images that do not come are another matter
+            return None
+        seconds = time.monotonic() - since
+        return seconds if seconds > limit else None
 
     def _on_image(self, message: Any) -> None:
         if not self.enabled:
             return
         now = time.monotonic()
         self.received.tick(now)
+        if self._waiting_since is None:
+            self._waiting_since = now
         jump = self._held.add(message)
         if jump:
             self._complain("clock", f"{self.topic}: the image stamps jumped by {jump:+.1f} s")
@@ -218,9 +271,13 @@ class Camera:
     def _on_lost(self, event: Any) -> None:
         self.lost = event.total_count
 
+    def _on_shown(self, shown: Shown) -> None:
+        if self._subscription is not None:
+            self.shown = shown
+
     def ready_in(self, now: float) -> float:
         """See `Station`: the parameter max_rate sets the least time between two images."""
-        rate = self._node.get_parameter("max_rate").value
+        rate = self._settings()["max_rate"]
         return self._started + 1.0 / rate - now if rate > 0 else 0.0
 
     def process(self, arrival: Arrival) -> None:
@@ -233,8 +290,10 @@ class Camera:
             rgb = self._decode(arrival.message)
             converted = time.monotonic()
             frame = self.tracker.step(rgb)
-        except Exception as error:
+            _check_answer(frame)
+        except BaseException as error:
             self.failed += 1
+            self.failure, self.broken = f"{type(error).__name__}: {error}", not isinstance(error, UniRefError)
             if isinstance(error, TornImageError):
                 self.torn += 1
                 raise ImageError(f"{error}; {CURE}") from error
@@ -242,17 +301,17 @@ class Camera:
         stepped = time.monotonic()
         if self._subscription is None:
             return  # deactivated meanwhile: what is late is not shown
-        self.last = Shown(frame, header, rgb)
+        self.last = shown = Shown(frame, header, rgb)
         self._note(frame)
         located = self.depth.locate(frame, header)
+        self._spatial.publish_transforms(frame, located, header)  # first: who gets the objects looks them up
         self._publish(frame, header, located, arrival.received, converted, stepped)
-        jpeg = self._node.get_parameter("overlay_quality").value
-        status = f"{self.processed.hertz():.1f} FPS  {1e3 * (stepped - self._started):.0f} ms"
-        if self._publishers.publish_pictures(frame, rgb, header, jpeg, status):
-            self.shown = self.last
+        self._publishers.publish_labels(frame, header)
         self._spatial.publish(frame, located, rgb, header)
         self._vision.publish(frame, located, header, self.tracker.config.language_threshold)
-        self.processed.tick()
+        if self._publishers.overlay_heard:
+            status = f"{self.processed.hertz():.1f} FPS  {1e3 * (stepped - self._started):.0f} ms"
+            self.overlays.mailbox.put(Picture(shown, self._settings()["overlay_quality"], status))
 
     def _publish(
         self,
@@ -280,6 +339,8 @@ class Camera:
             surfaces=located.surfaces if located is not None else {},
         )
         self._publishers.publish_objects(message)
+        self.processed.tick()
+        self._waiting_since, self.failure, self.broken = None, "", False
         for stage in STAGES:
             self.times[stage].add(getattr(latency, f"{stage}_ms"))
         for stage in TRACK_STAGES:
@@ -309,3 +370,12 @@ class Camera:
                 self._complain("reference", text)
             else:
                 self._node.get_logger().warning(text)
+
+
+def _check_answer(frame: TrackedFrame) -> None:
+    for item in frame.objects:
+        if not math.isfinite(item.score):
+            raise AnswerError(
+                f"the network answered with the score {item.score} for object {item.id!r}: its weights or "
+                "its numbers are damaged (another runtime or precision?)"
+            )

@@ -4,57 +4,73 @@ from __future__ import annotations
 
 import math
 import threading
+import time
 import traceback
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any
 
-from diagnostic_msgs.msg import DiagnosticStatus, KeyValue
+from diagnostic_msgs.msg import DiagnosticStatus
 
 from uniref_model.errors import UniRefError
 from uniref_model.limits import clipped
 from uniref_model.runtime.memory import resident_mb
 from uniref_ros.camera import STAGES, TRACK_STAGES, Camera
+from uniref_ros.status import make_status, plain
 
-_REPEATED = 100  # of errors of one kind, the first is logged and then every so many-th
+_BURST = 5  # errors of one kind that are logged at once
+_QUIET = 30.0  # s, after which one more of them is
 _AHEAD = 10  # images in a row from the future until it is warned of: clocks differ by a little
+_MAX_KINDS = 200  # of errors that are told apart
+
+
+@dataclass
+class _Kind:
+    """How one kind of error has been told of. allowance: lines that may be logged now; it grows by one in
+    `_QUIET` seconds. silent: errors since the last line."""
+
+    allowance: float = float(_BURST)
+    since: float = 0.0
+    silent: int = 0
+
+    def may_log(self, now: float) -> bool:
+        if self.since:
+            self.allowance = min(_BURST, self.allowance + (now - self.since) / _QUIET)
+        self.since = now
+        if self.allowance < 1.0:
+            self.silent += 1
+            return False
+        self.allowance -= 1.0
+        return True
 
 
 class ErrorBook:
-    """Counts errors by kind, keeps the last text, and logs the first and then every 100th of a kind. Safe
-    between threads."""
+    """Counts errors by kind and keeps the last text. Of each kind the first few are logged, then one in half
+    a minute, with how many there were. Safe between threads."""
 
-    def __init__(self, logger: Any = None) -> None:
-        """logger: rclpy's; None logs nothing."""
+    def __init__(self, logger: Any = None, clock: Callable[[], float] = time.monotonic) -> None:
+        """logger: rclpy's; None logs nothing. clock: in seconds."""
         self._logger = logger
+        self._clock = clock
         self._lock = threading.Lock()
         self._counts: Counter[str] = Counter()
         self._reported: Counter[str] = Counter()
+        self._kinds: dict[str, _Kind] = {}
+        self._traced: set[tuple[str, str]] = set()
         self._last = ""
-
-    def note(self, kind: str, text: str) -> int:
-        """Count an error. Returns how many of this kind there were."""
-        with self._lock:
-            self._counts[kind] += 1
-            self._last = text
-            return self._counts[kind]
 
     def complain(self, kind: str, text: str) -> None:
         """Count an error, and log it unless it is one of many."""
-        count = self.note(kind, f"{kind}: {text}")
-        if self._logger is not None and count % _REPEATED == 1:
-            more = f" (number {count}; the next {_REPEATED - 1} are only counted)" if count > 1 else ""
-            self._logger.error(f"{kind}: {text}{more}")
+        self._complain(kind, text)
 
-    def complain_of(self, kind: str, error: Exception) -> str:
-        """As `complain`. An error that nobody foresaw is logged with its traceback. Returns the text for who
-        asked."""
-        if isinstance(error, UniRefError):
-            self.complain(kind, str(error))
-            return str(error)
-        text = f"internal error: {type(error).__name__}: {error}"
-        self.complain(kind, text)
-        if self._logger is not None:
+    def complain_of(self, kind: str, error: BaseException) -> str:
+        """As `complain`. An error that nobody foresaw is logged with its traceback, once for each kind.
+        Returns the text for who asked."""
+        foreseen = isinstance(error, UniRefError)
+        text = _words_of(error) if foreseen else f"internal error: {type(error).__name__}: {_words_of(error)}"
+        self._complain(kind, text)
+        if not foreseen and self._logger is not None and self._is_new(kind, error):
             self._logger.error("".join(traceback.format_exception(error)))
         return text
 
@@ -65,18 +81,54 @@ class ErrorBook:
             self._reported = Counter(self._counts)
             return dict(self._counts), self._last, fresh
 
+    def _complain(self, kind: str, text: str) -> None:
+        line = plain(f"{kind}: {text}")
+        with self._lock:
+            kind = kind if kind in self._kinds or len(self._kinds) < _MAX_KINDS else "other"
+            self._counts[kind] += 1
+            self._last = line
+            told = self._kinds.setdefault(kind, _Kind())
+            may_log, missed = told.may_log(self._clock()), told.silent
+            told.silent = 0 if may_log else missed
+        if may_log and self._logger is not None:
+            self._logger.error(f"{line} ({missed} more since the last such line)" if missed else line)
+
+    def _is_new(self, kind: str, error: BaseException) -> bool:
+        key = kind, type(error).__name__
+        with self._lock:
+            if key in self._traced or len(self._traced) >= _MAX_KINDS:
+                return False
+            self._traced.add(key)
+            return True
+
+
+def _words_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:  # some cannot even say what they are
+        return "(an error without words)"
+
 
 def node_status(
-    name: str, *, state: str, enabled: bool, progress: str, facts: Mapping[str, str], errors: ErrorBook
+    name: str,
+    *,
+    state: str,
+    enabled: bool,
+    progress: str,
+    facts: Mapping[str, str],
+    errors: ErrorBook,
+    fault: str = "",
 ) -> DiagnosticStatus:
     """The node's own status. state: its lifecycle state. progress: what configuring is at, "" when it is not.
-    facts: from `Runtime.describe`."""
+    facts: from `Runtime.describe`. fault: what keeps results away, an ERROR; "" for nothing."""
     counts, last, fresh = errors.report()
     level, message = DiagnosticStatus.OK, state if enabled else f"{state}, paused"
     if progress:
         message = f"{message}: {progress}"
     if fresh:
         level, message = DiagnosticStatus.WARN, last
+    if fault:
+        level, message = DiagnosticStatus.ERROR, fault
     values = {
         "state": state,
         "enabled": enabled,
@@ -86,18 +138,23 @@ def node_status(
         **{f"errors: {kind}": count for kind, count in sorted(counts.items())},
         "last error": last,
     }
-    return _status(name, level, message, values)
+    return make_status(name, level, message, values)
 
 
-def camera_status(name: str, camera: Camera, *, stale_after: float, max_delay: float) -> DiagnosticStatus:
+def camera_status(
+    name: str, camera: Camera, *, stale_after: float, max_delay: float, fault: str = ""
+) -> DiagnosticStatus:
     """A camera's status: rates, latencies, and how its objects stand. stale_after: s without an image to warn
-    at. max_delay: s from stamp to result to warn at, 0 never."""
+    at. max_delay: s from stamp to result to warn at, 0 never. fault: what keeps results away although images
+    come, an ERROR."""
     rate_in, rate_out = camera.received.hertz(), camera.processed.hertz()
     age_50, age_95 = camera.ages.percentiles(50, 95)
     warning = camera.silence(stale_after) or _lateness(camera, age_50, max_delay) or camera.depth.warning
     level = DiagnosticStatus.WARN if warning else DiagnosticStatus.OK
+    if fault:
+        level, warning = DiagnosticStatus.ERROR, fault
     values = {
-        "topic": camera.topic,
+        "topic": camera.resolved_topic,
         "received (1/s)": f"{rate_in:.2f}",
         "processed (1/s)": f"{rate_out:.2f}",
         "dropped": camera.dropped,
@@ -117,7 +174,7 @@ def camera_status(name: str, camera: Camera, *, stale_after: float, max_delay: f
         values[f"object {item.id}"] = (
             f"{clipped(item.label or item.prompt)}: {item.state.value}, score {item.score:.2f}"
         )
-    return _status(f"{name}: {camera.topic}", level, warning or f"{rate_out:.1f} images/s", values)
+    return make_status(f"{name}: {camera.topic}", level, warning or f"{rate_out:.1f} images/s", values)
 
 
 def _lateness(camera: Camera, age_ms: float, max_delay: float) -> str:
@@ -133,10 +190,3 @@ def _lateness(camera: Camera, age_ms: float, max_delay: float) -> str:
 
 def _number(value: float) -> str:
     return "-" if math.isnan(value) else f"{value:.1f}"
-
-
-def _status(name: str, level: bytes, message: str, values: Mapping[str, object]) -> DiagnosticStatus:
-    pairs: Iterable[KeyValue] = [KeyValue(key=key, value=str(value)) for key, value in values.items()]
-    return DiagnosticStatus(
-        level=level, name=name, message=message, hardware_id="uniref_ros", values=list(pairs)
-    )

@@ -7,7 +7,7 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Container
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 import rclpy
@@ -60,6 +60,11 @@ class NodeExecutor(Executor):
             task, entity, _ = self.wait_for_ready_callbacks(timeout_sec, None, self._until)
         except _NOTHING_TO_DO:
             return
+        except Exception:
+            # A signal takes the context away at any moment, also from under the making of a wait set.
+            if self.context.ok():
+                raise
+            return
         if entity is not None and entity.callback_group in self._slow:
             threading.Thread(target=self._run, args=(task,), name="uniref transition", daemon=True).start()
         else:
@@ -82,6 +87,17 @@ def prepare_signals() -> None:
     something. For `main`, before `rclpy.init`."""
     if threading.current_thread() is threading.main_thread():
         signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
+def start_ros(name: str, args: Sequence[str] | None) -> bool:
+    """rclpy.init for the process of a node. False when the arguments are refused, which is logged."""
+    try:
+        rclpy.init(args=args)
+    except Exception as error:  # of several kinds, by the distribution
+        first = str(error).split(", at ")[0]
+        rclpy.logging.get_logger(name).error(f"cannot start: {first}")
+        return False
+    return True
 
 
 def make_node(kind: Callable[[], Node], name: str, *refusals: type[Exception]) -> Node | None:

@@ -2,43 +2,43 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import re
+from collections.abc import Iterable, Mapping
 from typing import Any
 
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor, SetParametersResult
-from rclpy.exceptions import InvalidParameterValueException
-from rclpy.node import Node
+from rcl_interfaces.msg import SetParametersResult
 from rclpy.parameter import Parameter
 
-from uniref_model.limits import MAX_PIXELS
+from uniref_model.limits import MAX_NAME, MAX_PIXELS, MAX_THREADS
 from uniref_model.tracking import TrackerConfig
 from uniref_model.tracking.config import PROTOCOLS
+from uniref_ros.parameter_rules import Option, fault_of
 
 _DEFAULTS = TrackerConfig()
 MODELS_OWN = -1.0
 """Value of a threshold parameter that means: what the model's own model.json says."""
 
-
-@dataclass(frozen=True)
-class Option:
-    """One parameter. limits: (lowest, highest). choices: accepted strings. when: "running" (a change takes
-    effect at once), "configure" (read when the node is configured, refused while it is) or "start"
-    (read-only)."""
-
-    name: str
-    default: Any
-    description: str
-    limits: tuple[float, float] | None = None
-    choices: tuple[str, ...] = ()
-    when: str = "running"
+_LEAST_RATE = 0.001  # images/s; less is meant as none
+_MOST_CAMERAS = 64
+_CAMERA = re.compile(r"[A-Za-z]\w*(/[A-Za-z]\w*)*", re.ASCII)
 
 
-_WHEN = {
-    "running": "Can be changed at any time.",
-    "configure": "Read when the node is configured.",
-    "start": "Read at start.",
-}
+def _rate_fault(rate: float) -> str:
+    return f"0 or at least {_LEAST_RATE}" if 0 < rate < _LEAST_RATE else ""
+
+
+def _cameras_fault(names: list[str]) -> str:
+    if len(names) > _MOST_CAMERAS:
+        return f"at most {_MOST_CAMERAS} names"
+    if len(set(names)) < len(names):
+        return "each name once"
+    if any(name and (len(name) > MAX_NAME // 2 or not _CAMERA.fullmatch(name)) for name in names):
+        return (
+            f"names of at most {MAX_NAME // 2} letters, digits and _ that begin with a letter, such as front "
+            "or arm/left; or one empty name"
+        )
+    return ""
+
 
 OPTIONS: tuple[Option, ...] = (
     Option("autostart", True, "Configure and activate the node by itself.", when="start"),
@@ -48,6 +48,7 @@ OPTIONS: tuple[Option, ...] = (
         "Names of the cameras. A name is put before the topics image, camera_info and depth; the empty name "
         "leaves them as they are.",
         when="configure",
+        fault=_cameras_fault,
     ),
     Option(
         "image_transport",
@@ -93,7 +94,9 @@ OPTIONS: tuple[Option, ...] = (
         choices=("auto", "cpu", "cuda"),
         when="configure",
     ),
-    Option("threads", 0, "CPU threads of the runtime; 0: its own choice.", (0, 256), when="configure"),
+    Option(
+        "threads", 0, "CPU threads of the runtime; 0: its own choice.", (0, MAX_THREADS), when="configure"
+    ),
     Option(
         "warm_up",
         1,
@@ -181,8 +184,9 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "max_rate",
         0.0,
-        "Images processed a second and camera at most; 0: as many as possible.",
+        f"Images processed a second and camera at most, {_LEAST_RATE} or more; 0: as many as possible.",
         (0.0, 1000.0),
+        fault=_rate_fault,
     ),
     Option(
         "held_images",
@@ -234,7 +238,21 @@ OPTIONS: tuple[Option, ...] = (
     ),
     Option("overlay_quality", 80, "JPEG quality of overlay/compressed.", (1, 100)),
     Option("diagnostics_period", 1.0, "Seconds between diagnostics.", (0.1, 60.0)),
-    Option("stale_after", 2.0, "Seconds without an image until diagnostics warn.", (0.1, 3600.0)),
+    Option(
+        "stale_after",
+        2.0,
+        "Seconds without an image until diagnostics warn; and, while images come, without a result until "
+        "they say ERROR.",
+        (0.1, 3600.0),
+    ),
+    Option(
+        "on_hang",
+        "report",
+        "When the network, or anything else, hangs: report says so, with the stage, in diagnostics and in "
+        "the log; exit also ends the process, with status 75, after five times stale_after, so that a "
+        "respawning launch brings it back.",
+        choices=("report", "exit"),
+    ),
     Option(
         "max_delay",
         5.0,
@@ -247,36 +265,13 @@ _BY_NAME = {option.name: option for option in OPTIONS}
 _TRACKER_OPTIONS = tuple(name for name in TrackerConfig.__dataclass_fields__ if name in _BY_NAME)
 
 
-def declare(node: Node, options: Iterable[Option] = OPTIONS) -> None:
-    """Declare a node's parameters; values given at start are checked against the ranges.
-
-    Raises ParameterException: InvalidParameterValueException for one that is none of the choices.
-    """
-    for option in options:
-        value = node.declare_parameter(option.name, option.default, _descriptor(option)).value
-        if option.choices and value not in option.choices:
-            raise InvalidParameterValueException(
-                option.name, value, f"expected one of {', '.join(option.choices)}"
-            )
-
-
-def _descriptor(option: Option) -> ParameterDescriptor:
-    descriptor = ParameterDescriptor(
-        description=f"{option.description} {_WHEN[option.when]}",
-        read_only=option.when == "start",
-        additional_constraints=f"One of: {', '.join(option.choices)}." if option.choices else "",
-    )
-    if option.limits:
-        low, high = option.limits
-        if isinstance(option.default, int):
-            descriptor.integer_range = [IntegerRange(from_value=int(low), to_value=int(high), step=0)]
-        else:
-            descriptor.floating_point_range = [FloatingPointRange(from_value=low, to_value=high, step=0.0)]
-    return descriptor
+def differing(before: Mapping[str, Any], after: Mapping[str, Any], when: str) -> list[str]:
+    """Names of the options of this kind (`Option.when`) whose values differ."""
+    return [o.name for o in OPTIONS if o.when == when and before[o.name] != after[o.name]]
 
 
 def refusal(changes: Iterable[Parameter], *, configured: bool) -> str:
-    """Why these changes cannot be made, or "". Ranges and types are rclpy's to check.
+    """Why these changes cannot be made, or "".
 
     configured: the node is, so what is read on configuring cannot change.
     """
@@ -284,8 +279,8 @@ def refusal(changes: Iterable[Parameter], *, configured: bool) -> str:
         option = _BY_NAME.get(parameter.name)
         if option is None:
             continue  # use_sim_time and quality-of-service overrides
-        if option.choices and parameter.value not in option.choices:
-            return f"{option.name} is {parameter.value!r}, expected one of {', '.join(option.choices)}"
+        if reason := fault_of(option, parameter.value):
+            return reason
         if option.when == "configure" and configured:
             return (
                 f"{option.name} is read when the node is configured: deactivate, clean up, set it, configure"
@@ -298,15 +293,10 @@ def result(reason: str) -> SetParametersResult:
     return SetParametersResult(successful=not reason, reason=reason)
 
 
-def tracker_changes(values: Iterable[Parameter]) -> dict[str, Any]:
+def tracker_options(settings: Mapping[str, Any]) -> dict[str, Any]:
     """The fields of TrackerConfig among these parameters, as `Tracker.configure` takes them."""
-    return {p.name: _tracker_value(p.name, p.value) for p in values if p.name in _TRACKER_OPTIONS}
-
-
-def tracker_config(node: Node) -> TrackerConfig:
-    """The TrackerConfig that the node's parameters describe. Raises ValueError."""
-    return TrackerConfig(**tracker_changes(node.get_parameters(list(_TRACKER_OPTIONS))))
-
-
-def _tracker_value(name: str, value: Any) -> Any:
-    return None if name.endswith("_threshold") and value < 0 else value
+    return {
+        name: None if name.endswith("_threshold") and value < 0 else value
+        for name, value in settings.items()
+        if name in _TRACKER_OPTIONS
+    }

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import threading
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
@@ -18,6 +19,7 @@ from uniref_ros.msg import TrackedObject as TrackedObjectMsg
 from uniref_ros.msg import TrackedObjectArray
 from uniref_ros.qos import overridable, quality
 from uniref_ros.space.surface import Surface
+from uniref_ros.worker import Mailbox
 
 _RESULTS, _IMAGES = 5, 1
 """Depths: a picture that waits is replaced by a newer one."""
@@ -41,6 +43,16 @@ class Latency:
     wait_ms: float
     convert_ms: float
     track_ms: float
+
+
+@dataclass(frozen=True, eq=False)
+class Picture:
+    """An overlay to be made. shown: the processed image (`camera.Shown`). jpeg: quality, 1 to 100. status:
+    written in the corner."""
+
+    shown: Any
+    jpeg: int
+    status: str = ""
 
 
 def object_message(item: TrackedObject, header: Any, surface: Surface | None = None) -> TrackedObjectMsg:
@@ -120,23 +132,27 @@ class Publishers:
         """Publish the objects, listeners or not: that the node is alive should be visible."""
         self._objects.publish(message)
 
-    def publish_pictures(
-        self, frame: TrackedFrame, rgb: np.ndarray, header: Any, jpeg: int, status: str = ""
-    ) -> bool:
-        """Publish label image and overlays to those who listen; returns whether an overlay went out.
-
-        rgb: the frame, uint8 [h,w,3]. jpeg: quality, 1 to 100. status: written in the overlay's corner.
-        """
+    def publish_labels(self, frame: TrackedFrame, header: Any) -> None:
+        """Publish the label image to those who listen."""
         if _heard(self._label_image):
             labels = frame.label_image.astype(np.uint16, copy=False)
             self._label_image.publish(fill_image(Image(), labels, "mono16", header))
+
+    @property
+    def overlay_heard(self) -> bool:
+        """Whether someone listens to an overlay."""
+        return _heard(self._overlay) or _heard(self._overlay_jpeg)
+
+    def publish_overlays(self, picture: Picture) -> bool:
+        """Publish overlays to those who listen; returns whether one went out."""
         plain, compressed = _heard(self._overlay), _heard(self._overlay_jpeg)
         if plain or compressed:
-            picture = draw_overlay(rgb, frame, status=status)
+            header = picture.shown.header
+            pixels = draw_overlay(picture.shown.rgb, picture.shown.frame, status=picture.status)
             if plain:
-                self._overlay.publish(fill_image(Image(), picture, "rgb8", header))
+                self._overlay.publish(fill_image(Image(), pixels, "rgb8", header))
             if compressed:
-                self._overlay_jpeg.publish(fill_jpeg(CompressedImage(), picture, jpeg, header))
+                self._overlay_jpeg.publish(fill_jpeg(CompressedImage(), pixels, picture.jpeg, header))
         return plain or compressed
 
     def destroy(self) -> None:
@@ -147,3 +163,30 @@ class Publishers:
 
 def _heard(publisher: Any) -> bool:
     return publisher.get_subscription_count() > 0
+
+
+class Overlays:
+    """A worker's station: the overlays of one camera, published by a thread of their own, so that whoever
+    looks at them keeps no mask waiting. A newer one replaces one that waits."""
+
+    def __init__(
+        self,
+        publishers: Publishers,
+        topic: str,
+        bell: threading.Condition,
+        on_shown: Callable[[Any], None],
+    ) -> None:
+        """topic: the camera's, for messages. on_shown: told of what went out (`Picture.shown`)."""
+        self.topic = f"overlay of {topic}"
+        self.mailbox: Mailbox[Picture] = Mailbox(bell)
+        self._publishers = publishers
+        self._on_shown = on_shown
+
+    def ready_in(self, now: float) -> float:
+        """See `Station`: at once."""
+        return 0.0
+
+    def process(self, picture: Picture) -> None:
+        """See `Station`."""
+        if self._publishers.publish_overlays(picture):
+            self._on_shown(picture.shown)

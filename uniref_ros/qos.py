@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import difflib
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rclpy.node import Node
@@ -90,12 +91,50 @@ def with_info(callback: Callable[[Any, Mapping[str, Any]], None]) -> Callable[..
     return lambda message: callback(message, {})
 
 
-def explain_silence(topic: str, *, seconds: float | None, publishers: int, incompatible: int) -> str:
+_IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
+_MENTIONED = 4  # topics at most
+
+
+def similar_topics(node: Node, topic: str) -> list[str]:
+    """Image topics of other nodes that somebody publishes, those with the most similar names first."""
+    own = f"{node.get_fully_qualified_name()}/"
+    found = [
+        name
+        for name, types in node.get_topic_names_and_types()
+        if any(kind in _IMAGE_TYPES for kind in types)
+        and name != topic
+        and not name.startswith(own)
+        and node.count_publishers(name)
+    ]
+    alike = difflib.SequenceMatcher(b=topic, autojunk=False)
+
+    def likeness(name: str) -> float:
+        alike.set_seq1(name)
+        return -alike.ratio()
+
+    return sorted(found, key=likeness)[:_MENTIONED]
+
+
+def explain_silence(
+    topic: str,
+    *,
+    seconds: float | None,
+    publishers: int,
+    incompatible: int,
+    others: Sequence[str] = (),
+) -> str:
     """Why no image may have come. seconds: since the last one, None for never. publishers: that the node sees
-    on the topic. incompatible: of them, whose quality of service does not match the subscription's."""
+    on the topic. incompatible: of them, whose quality of service does not match the subscription's. others:
+    image topics that somebody does publish."""
     text = f"no image on {topic} " + ("yet" if seconds is None else f"for {seconds:.1f} s")
     if not publishers:
-        return f"{text}: nobody publishes it"
+        text += ": nobody publishes it"
+        if not others:
+            return text
+        text += f"; image topics that are published: {', '.join(others)}"
+        if f"{topic}/compressed" in others:
+            text += f" (image_transport: compressed takes {topic}/compressed)"
+        return text
     text += f", though it has {publishers} publisher{'s' * (publishers > 1)}"
     if incompatible:
         return (

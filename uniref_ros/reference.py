@@ -9,7 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from uniref_ros import parameters, voice_command
-from uniref_ros.parameters import Option
+from uniref_ros.parameter_rules import Option
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "reference.md"

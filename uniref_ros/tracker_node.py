@@ -5,7 +5,8 @@ from __future__ import annotations
 import contextlib
 import gc
 import threading
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import rclpy
@@ -18,17 +19,24 @@ from rclpy.parameter import Parameter
 
 from uniref_model.errors import UniRefError
 from uniref_model.runtime import Runtime, load_runtime
-from uniref_model.tracking import Tracker
+from uniref_model.tracking import Tracker, TrackerConfig
 from uniref_model.tracking.ids import ObjectIds
+from uniref_ros import parameter_rules as rules
 from uniref_ros import parameters
-from uniref_ros.camera import Camera, CameraOptions
+from uniref_ros.camera import Bells, Camera, CameraOptions
 from uniref_ros.diagnostics import ErrorBook, camera_status, node_status
-from uniref_ros.executor import NodeExecutor, end_process, make_node, prepare_signals
+from uniref_ros.executor import NodeExecutor, end_process, make_node, prepare_signals, start_ros
+from uniref_ros.parameters import OPTIONS
 from uniref_ros.requests import Commands
+from uniref_ros.status import plain
+from uniref_ros.supervision import Supervisor
 from uniref_ros.topics import Inputs
+from uniref_ros.watchdog import HUNG, Watchdog
 from uniref_ros.worker import Worker
 
 _STOP_TIMEOUT = 1.0  # s to wait for what is in hand when the process ends; ^C is to be answered within two
+_BEAT = 0.25  # s between signs that callbacks are served
+_LOGGED = 160  # characters of a line about the start; the whole is in diagnostics
 
 
 class TrackerNode(LifecycleNodeMixin, Node):
@@ -51,10 +59,11 @@ class TrackerNode(LifecycleNodeMixin, Node):
         self.errors = ErrorBook(self.get_logger())
         self._cameras: dict[str, Camera] = {}
         self._runtime: Runtime | None = None
-        self._worker: Worker | None = None
+        self._workers: list[Worker] = []
         self._inputs: Inputs | None = None
-        self._bell = threading.Condition()
+        self._bells = Bells(threading.Condition(), threading.Condition())
         self._changing = threading.Lock()  # held while a transition is carried out
+        self._applying = threading.RLock()  # held while parameters are handed to the cameras
         self._closed = False
         self._enabled = True
         self._ids = ObjectIds()  # for the node's life: no id comes back after a new configuration
@@ -63,20 +72,26 @@ class TrackerNode(LifecycleNodeMixin, Node):
         )
         self._state, self._progress = "unconfigured", ""
         self._facts: dict[str, str] = {}
-        parameters.declare(self)
-        self.add_on_set_parameters_callback(self._change_parameters)
+        self._watchdog = Watchdog(self._look)
+        rules.declare(self, OPTIONS)
+        self._settings = rules.snapshot(self, OPTIONS)
+        for line in rules.unknown(self, OPTIONS):
+            self.get_logger().warning(line)
+        rules.follow(self, OPTIONS, self._check_parameters, self._apply_parameters)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self._reports = self.create_timer(
-            self._value("diagnostics_period"),
-            self._diagnose,
-            callback_group=MutuallyExclusiveCallbackGroup(),
-            clock=_steady(),
-        )
+        self._reports = self._timer(self._value("diagnostics_period"), self._diagnose)
+        self._supervisor = Supervisor(self.errors, self.get_logger())
+        self._beats = self._timer(_BEAT, self._supervisor.heart.beat)
         self._autostart = None
         if self._value("autostart"):
             self._autostart = self.create_timer(
                 0.0, self._start_by_itself, callback_group=self.transitions, clock=_steady()
             )
+        self._watchdog.start()
+
+    def _timer(self, period: float, callback: Callable[[], None]) -> Any:
+        group = MutuallyExclusiveCallbackGroup()
+        return self.create_timer(period, callback, callback_group=group, clock=_steady())
 
     # ---- life cycle
 
@@ -94,7 +109,7 @@ class TrackerNode(LifecycleNodeMixin, Node):
 
     def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Release the model and all topics."""
-        return self._change("clean up", self._release, "cleaning up", "unconfigured")
+        return self._change("clean up", self._clean_up, "cleaning up", "unconfigured")
 
     def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
         """Release everything, from whatever state."""
@@ -142,42 +157,57 @@ class TrackerNode(LifecycleNodeMixin, Node):
             self.executor.wake()  # whoever spins is to see it
 
     def _configure(self) -> None:
-        names = list(dict.fromkeys(self._value("cameras"))) or [""]
-        runtime = self._runtime = self._load()
+        settings = self._settings
+        runtime = self._runtime = self._load(settings)
         self._facts = dict(runtime.describe())
-        self.get_logger().info(", ".join(f"{key} {value}" for key, value in self._facts.items()))
-        count = self._value("warm_up")
+        shown = (f"{key} {value}" for key, value in self._facts.items() if key != "chosen")
+        self.get_logger().info(plain(", ".join(shown), _LOGGED))
+        count = settings["warm_up"]
         if count:
             self._on_progress("running the network once")
             runtime.warm_up([bucket for bucket in runtime.buckets if bucket < 2 * count])
-        config = parameters.tracker_config(self)
+        self._make_cameras(runtime, settings)
+        self._set_enabled(self._enabled)
+        for prompt in filter(None, settings["prompts"]):
+            self._commands.say(prompt)
+        self._inputs = Inputs(self, self._commands, self.errors, list(self._cameras))
+        if late := parameters.differing(settings, self._settings, "configure"):
+            raise UniRefError(f"{', '.join(late)} changed while the node was configured: configure again")
+
+    def _make_cameras(self, runtime: Runtime, settings: Mapping[str, Any]) -> None:
+        config = TrackerConfig(**parameters.tracker_options(settings))
         options = CameraOptions(
-            transport=self._value("image_transport"),
-            reliability=self._value("image_reliability"),
-            output_reliability=self._value("output_reliability"),
-            held=self._value("held_images"),
+            transport=settings["image_transport"],
+            reliability=settings["image_reliability"],
+            output_reliability=settings["output_reliability"],
+            held=settings["held_images"],
         )
         cameras: dict[str, Camera] = {}
         try:
-            for name in names:
-                tracker = Tracker(runtime, config, ids=self._ids)
-                cameras[name] = Camera(self, name, tracker, options, self._bell, self.errors.complain)
+            for name in settings["cameras"]:
+                cameras[name] = Camera(
+                    self,
+                    name,
+                    Tracker(runtime, config, ids=self._ids),
+                    options,
+                    self._bells,
+                    self.errors.complain,
+                    lambda: self._settings,
+                )
         finally:
-            self._cameras = cameras  # those that could be made, for whoever has to take them away again
-        self._set_enabled(self._enabled)
-        for prompt in filter(None, self._value("prompts")):
-            self._commands.say(prompt)
-        self._inputs = Inputs(self, self._commands, self.errors, names)
+            with self._applying:
+                self._cameras = cameras  # those that could be made, for whoever has to take them away again
+                self._apply_parameters()  # what changed since the settings were read
 
-    def _load(self) -> Runtime:
-        model = self._value("model")
+    def _load(self, settings: Mapping[str, Any]) -> Runtime:
+        model = settings["model"]
         self._on_progress(f"loading model {model!r}")
         return load_runtime(
             model,
-            size=self._value("size") or None,
-            runtime=self._value("runtime"),
-            threads=self._value("threads") or None,
-            device=self._value("device"),
+            size=settings["size"] or None,
+            runtime=settings["runtime"],
+            threads=settings["threads"] or None,
+            device=settings["device"],
             progress=self._on_progress,
         )
 
@@ -185,29 +215,54 @@ class TrackerNode(LifecycleNodeMixin, Node):
         """Say what configuring is at: in the log, and at once in diagnostics."""
         self._progress = text
         if self.context.ok():
-            self.get_logger().info(text)
+            self.get_logger().info(plain(text, _LOGGED))
+            self.get_logger().debug(plain(text, 10 * _LOGGED))
             self._diagnose()
 
     def _activate(self) -> None:
-        for camera in self._cameras.values():
+        cameras = list(self._cameras.values())
+        for camera in cameras:
             camera.subscribe()
-        self._worker = Worker(list(self._cameras.values()), self._bell, self._on_camera_error)
-        self._worker.start()
-        topics = ", ".join(camera.resolved_topic for camera in self._cameras.values())
+        overlays = [camera.overlays for camera in cameras]
+        self._workers = [
+            Worker(cameras, self._bells.images, self._on_station_error),
+            Worker(overlays, self._bells.pictures, self._on_station_error, "uniref overlays"),
+        ]
+        for worker in self._workers:
+            worker.start()
+        topics = ", ".join(camera.resolved_topic for camera in cameras)
         self.get_logger().info(f"active, listening to {topics}")
+        for line in rules.unused_quality(self):
+            self.get_logger().warning(line)
 
     def _deactivate(self) -> None:
         self._halt()
         self._runtime.trim()
+        self.get_logger().info("inactive: no images are received; the model and the objects stay")
+
+    def _clean_up(self) -> None:
+        self._release()
+        self.get_logger().info("unconfigured: the model, the objects and their topics are gone")
 
     def _halt(self) -> None:
-        """Stop receiving, and wait for the image in hand."""
+        """Stop receiving, and wait for what is in hand."""
         for camera in self._cameras.values():
             camera.unsubscribe()
-        worker, self._worker = self._worker, None
-        if worker is not None and not worker.stop(_STOP_TIMEOUT):
+        if not self._stop_workers(_STOP_TIMEOUT):
             self.get_logger().warning("waiting for the image in hand, which takes long")
-            worker.stop(None)
+            self._stop_workers(None)
+        self._workers = []
+        for camera in self._cameras.values():
+            camera.forget_images()
+
+    def _stop_workers(self, timeout: float | None) -> bool:
+        """Whether they have ended after `timeout` s together; None waits on."""
+        deadline = None if timeout is None else time.monotonic() + timeout
+        ended = [
+            worker.stop(None if deadline is None else max(0.0, deadline - time.monotonic()))
+            for worker in self._workers
+        ]
+        return all(ended)
 
     def _release(self) -> None:
         self._halt()
@@ -232,10 +287,10 @@ class TrackerNode(LifecycleNodeMixin, Node):
         model that loads, an image. Nothing is waited for then, and the process has to end without it.
         """
         self._closed = True
+        self._watchdog.stop()
         for camera in self._cameras.values():
             camera.unsubscribe()
-        worker = self._worker
-        if (worker is not None and not worker.stop(timeout)) or not self._changing.acquire(timeout=timeout):
+        if not self._stop_workers(timeout) or not self._changing.acquire(timeout=timeout):
             return False
         try:
             self._release()
@@ -252,31 +307,37 @@ class TrackerNode(LifecycleNodeMixin, Node):
     # ---- parameters
 
     def _value(self, name: str) -> Any:
-        return self.get_parameter(name).value
+        return self._settings[name]
 
-    def _change_parameters(self, changes: Sequence[Parameter]) -> Any:
+    def _check_parameters(self, changes: Sequence[Parameter]) -> Any:
         fixed = self._state not in ("unconfigured", "finalized")
-        reason = parameters.refusal(changes, configured=fixed) or self._change_trackers(changes)
-        if not reason:
-            for change in changes:
-                if change.name == "diagnostics_period":
-                    self._reports.timer_period_ns = int(1e9 * change.value)
-        return parameters.result(reason)
+        return parameters.result(
+            parameters.refusal(changes, configured=fixed) or self._why_not_tracked(changes)
+        )
 
-    def _change_trackers(self, changes: Sequence[Parameter]) -> str:
-        """Hand the changes to every camera's tracker, or to none; returns why not."""
-        values = parameters.tracker_changes(changes)
-        done: list[tuple[Tracker, dict[str, Any]]] = []
-        for camera in self._cameras.values() if values else ():
-            before = {name: getattr(camera.tracker.config, name) for name in values}
-            try:
-                camera.tracker.configure(**values)
-            except ValueError as error:
-                for tracker, old in done:
-                    tracker.configure(**old)
-                return str(error)
-            done.append((camera.tracker, before))
+    def _why_not_tracked(self, changes: Sequence[Parameter]) -> str:
+        """Why the cameras' trackers cannot work with these changes, or ""."""
+        changed = self._settings | {change.name: change.value for change in changes}
+        slots = [item.slot for camera in self._cameras.values() for item in camera.tracker.objects]
+        if changed["max_objects"] < max(slots, default=0):
+            return f"max_objects is {changed['max_objects']}, but slot {max(slots)} is in use"
         return ""
+
+    def _apply_parameters(self) -> None:
+        """Take the parameters as they are now, whole, and hand them to whom they concern."""
+        with self._applying:
+            self._settings = rules.snapshot(self, OPTIONS)
+            period = int(1e9 * self._value("diagnostics_period"))
+            if self._reports.timer_period_ns != period:
+                self._reports.timer_period_ns = period
+            options = parameters.tracker_options(self._settings)
+            for camera in self._cameras.values():
+                try:
+                    camera.tracker.configure(**options)
+                except ValueError as error:  # an object was added between the check and now
+                    self.errors.complain("parameters", str(error))
+        with self._bells.images:
+            self._bells.images.notify_all()  # max_rate may let an image go that waits
 
     def _set_enabled(self, enabled: bool) -> str:
         self._enabled = enabled
@@ -286,15 +347,34 @@ class TrackerNode(LifecycleNodeMixin, Node):
 
     # ---- reports
 
-    def _on_camera_error(self, camera: Any, error: Exception) -> None:
+    def _on_station_error(self, station: Any, error: BaseException) -> None:
         if self.context.ok() and not self._closed:  # else there is nowhere to publish it, and no need
-            self.errors.complain_of(camera.topic, error)
+            self.errors.complain_of(station.topic, error)
+
+    def _look(self) -> None:
+        """What the watchdog does: say at once what has begun to hang, and end the process if told to."""
+        if self._closed or not self.context.ok():
+            return
+        if self.executor is not None:
+            self._supervisor.heart.expect()
+        faults = self._supervisor.look(
+            self._workers,
+            list(self._cameras.values()),
+            stale_after=self._value("stale_after"),
+            in_transition=self._changing.locked(),
+        )
+        if faults.changed or (faults.node and faults.callbacks):  # else the executor's timer reports
+            self._diagnose()
+        if faults.hopeless and self._value("on_hang") == "exit":
+            self.get_logger().fatal(f"ending, because on_hang is exit: {faults.node}")
+            end_process(HUNG)
 
     def _diagnose(self) -> None:
         message = DiagnosticArray()
         message.header.stamp = self.get_clock().now().to_msg()
         name = self.get_fully_qualified_name().lstrip("/")
         stale_after, max_delay = self._value("stale_after"), self._value("max_delay")
+        faults = self._supervisor.faults
         message.status = [
             node_status(
                 name,
@@ -303,9 +383,16 @@ class TrackerNode(LifecycleNodeMixin, Node):
                 progress=self._progress,
                 facts=self._facts,
                 errors=self.errors,
+                fault=faults.node,
             ),
             *(
-                camera_status(name, camera, stale_after=stale_after, max_delay=max_delay)
+                camera_status(
+                    name,
+                    camera,
+                    stale_after=stale_after,
+                    max_delay=max_delay,
+                    fault=faults.cameras.get(camera.name, ""),
+                )
                 for camera in self._cameras.values()
             ),
         ]
@@ -320,7 +407,8 @@ def _steady() -> Clock:
 def main(args: list[str] | None = None) -> int:
     """Run the node until a signal. Returns the exit status: 1 when it could not start by itself."""
     prepare_signals()
-    rclpy.init(args=args)
+    if not start_ros("tracker", args):
+        return 1
     node = make_node(TrackerNode, "tracker")
     if node is None:
         status = int(rclpy.ok())

@@ -19,7 +19,7 @@ from uniref_model.errors import SourceError
 from uniref_model.limits import quoted
 from uniref_model.video import open_capture, read_rate
 from uniref_ros.conversion import fill_image
-from uniref_ros.executor import NodeExecutor, end_process, make_node, prepare_signals
+from uniref_ros.executor import NodeExecutor, end_process, make_node, prepare_signals, start_ros
 from uniref_ros.qos import overridable
 
 _FALLBACK_RATE = 30.0  # frames/s, for a file that does not say
@@ -185,7 +185,8 @@ class VideoPlayer(Node):
 def main(args: list[str] | None = None) -> int:
     """Play; returns the exit status, 1 when the source cannot be read."""
     prepare_signals()
-    rclpy.init(args=args)
+    if not start_ros("video_player", args):
+        return 1
     player = make_node(VideoPlayer, "video_player", SourceError)
     if player is None:
         status = int(rclpy.ok())

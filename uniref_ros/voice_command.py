@@ -10,10 +10,8 @@ from functools import partial
 from typing import Any
 
 import rclpy
-from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus, KeyValue
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.duration import Duration
-from rclpy.exceptions import ParameterException
-from rclpy.executors import ExternalShutdownException
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from std_msgs.msg import Bool, String
@@ -23,8 +21,10 @@ from uniref_model.voice import Listener, Remark, Resampler, Vocabulary, load_rec
 from uniref_model.voice.audio import HIGHEST_RATE, LOWEST_RATE
 from uniref_model.voice.listening import TRIGGERS
 from uniref_ros.audio_sources import MESSAGE_TYPES, AudioFile, AudioTopic, Chunks, Microphone
+from uniref_ros.executor import NodeExecutor, make_node, prepare_signals, start_ros
 from uniref_ros.msg import Heard
-from uniref_ros.parameters import Option, declare
+from uniref_ros.parameter_rules import Option, declare
+from uniref_ros.status import make_status, plain
 
 _POLL = 0.2  # s between looks for the end
 _DELIVERY = Duration(seconds=2)  # for what was said last to arrive before the node ends
@@ -169,7 +169,7 @@ class VoiceCommand(Node):
         if understood:
             self._prompts.publish(String(data=remark.prompt))
         self._heard.publish(heard)
-        self.get_logger().info(f"heard {self._last} (confidence {remark.confidence:.2f})")
+        self.get_logger().info(f"heard {plain(self._last)} (confidence {remark.confidence:.2f})")
 
     # ---- reports
 
@@ -196,13 +196,7 @@ class VoiceCommand(Node):
             "last heard": self._last,
             "last error": self._last_error,
         }
-        status = DiagnosticStatus(
-            level=level,
-            name=self.get_fully_qualified_name().lstrip("/"),
-            message=message,
-            hardware_id="uniref_ros",
-            values=[KeyValue(key=key, value=str(value)) for key, value in values.items()],
-        )
+        status = make_status(self.get_fully_qualified_name().lstrip("/"), level, message, values)
         message = DiagnosticArray(status=[status])
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
@@ -217,22 +211,21 @@ class VoiceCommand(Node):
 def main(args: list[str] | None = None) -> int:
     """Listen until a signal or the end of the file; returns the exit status, 1 when there is nothing to hear,
     or nothing to hear it with."""
-    rclpy.init(args=args)
-    node = None
-    try:
-        node = VoiceCommand()
-        while not node.done.is_set():
-            rclpy.spin_once(node, timeout_sec=_POLL)
-    except (ParameterException, UniRefError, ValueError) as error:
-        rclpy.logging.get_logger("voice_command").error(str(error))
+    prepare_signals()
+    if not start_ros("voice_command", args):
         return 1
-    except (KeyboardInterrupt, ExternalShutdownException):
-        pass
-    finally:
-        with contextlib.suppress(KeyboardInterrupt):
-            if node is not None:
-                node.close()
-            rclpy.try_shutdown()
+    node = make_node(VoiceCommand, "voice_command", UniRefError, ValueError)
+    if node is None:
+        status = int(rclpy.ok())
+        rclpy.try_shutdown()
+        return status
+    executor = NodeExecutor(lambda error: node.get_logger().error(str(error)), until=node.done.is_set)
+    executor.add_node(node)
+    with contextlib.suppress(KeyboardInterrupt):
+        while rclpy.ok() and not node.done.is_set():
+            executor.spin_once(_POLL)
+    node.close()
+    rclpy.try_shutdown()
     return int(node.failed)
 
 

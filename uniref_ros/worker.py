@@ -6,12 +6,16 @@ network makes the rate drop, never the images grow old in a queue.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Generic, Protocol, TypeVar
 
 T = TypeVar("T")
+
+_LONGEST_WAIT = 1.0  # s until stations are asked again: an answer may be longer than can be waited
 
 
 class Mailbox(Generic[T]):
@@ -54,22 +58,37 @@ class Station(Protocol):
         """Do the work on one item."""
 
 
+@dataclass(frozen=True)
+class InHand:
+    """What a thread is at: whose item, and since when (time.monotonic())."""
+
+    station: Station
+    since: float
+
+
 class Worker:
-    """One thread that serves stations in turn, so that a busy camera does not starve the others."""
+    """One thread that serves stations in turn, so that a busy camera does not starve the others.
+
+    It ends when it is stopped, and by nothing else: whatever a station or `on_error` raises, the next item is
+    served.
+    """
 
     def __init__(
         self,
         stations: Sequence[Station],
         bell: threading.Condition,
-        on_error: Callable[[Station, Exception], None],
+        on_error: Callable[[Station, BaseException], None],
+        name: str = "uniref worker",
     ) -> None:
-        """bell: the condition the stations' mailboxes ring. on_error: told of what `process` raised; work
-        goes on."""
+        """bell: the condition the stations' mailboxes ring. on_error: told of what a station raised. name: of
+        the thread."""
         self._stations = list(stations)
         self._bell = bell
         self._on_error = on_error
         self._stopping = False
-        self._thread = threading.Thread(target=self._run, name="uniref worker", daemon=True)
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self.in_hand: InHand | None = None
+        """The item that is being processed, None between items."""
 
     def start(self) -> None:
         """Begin; once only."""
@@ -80,32 +99,57 @@ class Worker:
         waits on."""
         with self._bell:
             self._stopping = True
-            self._bell.notify()
+            self._bell.notify_all()
+        if self._thread.ident is None:
+            return True  # it never began
         self._thread.join(timeout)
         return not self._thread.is_alive()
+
+    @property
+    def dead(self) -> bool:
+        """Whether the thread ended (or was ended) without being asked to."""
+        return self._thread.ident is not None and not self._thread.is_alive() and not self._stopping
+
+    @property
+    def thread(self) -> int | None:
+        """The thread's identifier, None before it starts."""
+        return self._thread.ident
 
     def _run(self) -> None:
         while (station := self._next()) is not None:
             item = station.mailbox.take()
             if item is None:
                 continue
+            self.in_hand = InHand(station, time.monotonic())
             try:
                 station.process(item)
-            except (
-                Exception
-            ) as error:  # one bad image must not end the work on all others; on_error makes it known
-                self._on_error(station, error)
+            except BaseException as error:  # SystemExit too: nothing may end the work on all other items
+                self._tell(station, error)
+            finally:
+                self.in_hand = None
+                item = None  # an image is not kept while the next one is waited for
+
+    def _tell(self, station: Station, error: BaseException) -> None:
+        with contextlib.suppress(BaseException):  # who is to be told may be what is broken
+            self._on_error(station, error)
 
     def _next(self) -> Station | None:
         """Wait for the next station with something to do; None when stopping."""
         with self._bell:
             while not self._stopping:
                 waiting = [station for station in self._stations if station.mailbox.full]
-                delays = {id(station): station.ready_in(time.monotonic()) for station in waiting}
-                due = [station for station in waiting if delays[id(station)] <= 0]
+                delays = {id(station): self._delay(station) for station in waiting}
+                due = [station for station in waiting if not delays[id(station)] > 0]  # not-a-number is due
                 if due:
                     self._stations.remove(due[0])
                     self._stations.append(due[0])  # served last next time
                     return due[0]
-                self._bell.wait(min(delays.values()) if delays else None)
+                self._bell.wait(min([_LONGEST_WAIT, *delays.values()]) if delays else None)
         return None
+
+    def _delay(self, station: Station) -> float:
+        try:
+            return station.ready_in(time.monotonic())
+        except Exception as error:
+            self._tell(station, error)
+            return 0.0

@@ -5,6 +5,7 @@ A type ends in "*" when its topic is latched. For messages that the test's own p
 
 from __future__ import annotations
 
+import array
 import contextlib
 import importlib
 import json
@@ -21,7 +22,7 @@ def plain(value: Any) -> Any:
     """A message as JSON's types."""
     if hasattr(value, "get_fields_and_field_types"):
         return {name: plain(getattr(value, name)) for name in value.get_fields_and_field_types()}
-    if isinstance(value, (list, tuple, np.ndarray)):
+    if isinstance(value, (list, tuple, np.ndarray, array.array)):
         return [plain(item) for item in value]
     return value
 

@@ -228,7 +228,11 @@ class Peer(Node):
             return [one for one in (self.diagnostics or DiagnosticArray()).status if one.name.endswith(name)]
 
         status = self.until(found, f"diagnostics of {name}")[0]
-        return {pair.key: pair.value for pair in status.values} | {"message": status.message}
+        level = int.from_bytes(status.level, "little")
+        return {pair.key: pair.value for pair in status.values} | {
+            "message": status.message,
+            "level": ("OK", "WARN", "ERROR", "STALE")[level],
+        }
 
     def _be_found(self, node: str) -> None:
         """Wait until the node has found our readers: an answer that it sends before that is lost.

@@ -73,7 +73,7 @@ def test_a_camera_that_stops_and_returns_is_taken_up_again(tmp_path, peer):
         peer.prompts.publish(String(data="red"))
         peer.tracked(RED)
         peer.until(lambda: "though it has 1 publisher" in peer.status(": image")["message"], "the silence")
-        assert "no image on image for" in process.text(), "it is logged too"
+        assert "no image on /image for" in process.text(), "it is logged too"
         peer.stop_camera()
         peer.until(
             lambda: "nobody publishes it" in peer.status(": image")["message"], "the end of the camera"
@@ -87,7 +87,7 @@ def test_torn_images_and_silence_name_the_cure(tmp_path, peer):
     with NodeProcess(tmp_path / "node.log", "diagnostics_period:=0.1", "stale_after:=0.3") as process:
         peer.meet(warm_up=False)
         peer.until(lambda: "fastdds_shm.xml" in peer.status(": image")["message"], "the cure")
-        assert "no image on image yet, though it has 1 publisher" in process.text()
+        assert "no image on /image yet, though it has 1 publisher" in process.text()
         peer.meet()
         image = peer.image(RED)
         image.data = image.data[: len(image.data) // 2]

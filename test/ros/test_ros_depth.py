@@ -223,7 +223,7 @@ def test_nothing_is_made_while_nobody_listens(ros, monkeypatch):
             break
     located = type("Located", (), {"surfaces": {}})()
     publishers.publish(None, located, None, Header())
-    assert made == ["markers", "cloud"] and ears
+    assert made == ["cloud", "markers"] and ears
     publishers.destroy()
     node.destroy_node()
 

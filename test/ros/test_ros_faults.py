@@ -199,7 +199,7 @@ def test_silence_of_the_camera_is_warned_of(tmp_path, peer):
 
     with NodeProcess(tmp_path / "node.log", "diagnostics_period:=0.1", "stale_after:=0.3"):
         peer.meet(warm_up=False)
-        peer.until(lambda: "no image on image yet" in peer.status(": image")["message"], "a warning")
+        peer.until(lambda: "no image on /image yet" in peer.status(": image")["message"], "a warning")
         peer.meet()
-        peer.until(lambda: "no image on image for" in peer.status(": image")["message"], "a warning")
+        peer.until(lambda: "no image on /image for" in peer.status(": image")["message"], "a warning")
         assert peer.show(RED).objects == []

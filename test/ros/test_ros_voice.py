@@ -196,7 +196,7 @@ def double(folder: Path, script: str) -> None:
         ("source:=CUT", "promises"),
         ("source:=TEXT", "WAV"),
         ("source:=microphone", "no such device"),
-        ("trigger:=shout", "(shout)"),
+        ("trigger:=shout", "'shout'"),
         ("engine:=whisper", "whisper"),
         ("nouns:=[zzyzxq]", "zzyzxq"),
         ("rate:=100", "rate"),

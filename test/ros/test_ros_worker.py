@@ -121,6 +121,77 @@ def test_stopping_says_whether_the_thread_has_ended(bell, run):
     assert worker.stop(10) is True
 
 
+class Angry(Station):
+    """Cannot even say when it is ready."""
+
+    def ready_in(self, now: float) -> float:
+        raise OverflowError("no such time")
+
+
+@pytest.mark.parametrize("delay", [1e11, float("inf"), 1e300])
+def test_a_wait_that_is_longer_than_can_be_waited_ends_nothing(bell, run, delay):
+    station, other = Station(bell, delay=delay), Station(bell)
+    worker, errors = run(station, other)
+    station.mailbox.put("late")
+    other.mailbox.put("item")
+    wait_for(lambda: other.done)
+    assert not worker.dead and not errors
+
+
+def test_a_station_that_raises_when_asked_is_told_of_and_served(bell, run):
+    station = Angry(bell)
+    worker, errors = run(station)
+    station.mailbox.put("item")
+    wait_for(lambda: station.done)
+    assert errors == [(station, "no such time")] and not worker.dead
+
+
+@pytest.mark.parametrize("error", [ValueError, SystemExit, KeyboardInterrupt, GeneratorExit, MemoryError])
+@pytest.mark.parametrize("told", [True, False], ids=["told", "on_error raises"])
+def test_nothing_that_is_raised_ends_the_worker(bell, error, told):
+    def on_error(station: Station, raised: BaseException) -> None:
+        heard.append(type(raised))
+        if not told:
+            raise raised
+
+    def fail(item: str) -> None:
+        raise error(item)
+
+    station, heard = Station(bell), []
+    work, station.process = station.process, fail
+    worker = Worker([station], bell, on_error)
+    worker.start()
+    station.mailbox.put("item")
+    wait_for(lambda: heard == [error])
+    station.process = work
+    station.mailbox.put("next")
+    wait_for(lambda: station.done == ["next"])
+    assert not worker.dead
+    assert worker.stop(5) and not worker.dead, "one that was stopped is not dead"
+
+
+def test_a_worker_whose_thread_ended_is_dead(bell):
+    worker = Worker([Station(bell)], bell, lambda *_: None)
+    assert not worker.dead and worker.stop(0), "it never began"
+    worker = Worker([Station(bell)], bell, lambda *_: None)
+    worker._next = lambda: None
+    worker.start()
+    wait_for(lambda: worker.dead)
+
+
+def test_what_is_in_hand_and_since_when(bell, run):
+    station = Station(bell)
+    station.gate.clear()
+    worker, _ = run(station)
+    assert worker.in_hand is None
+    station.mailbox.put("item")
+    assert station.busy.wait(10)
+    wait_for(lambda: worker.in_hand is not None)
+    assert worker.in_hand.station is station
+    station.gate.set()
+    wait_for(lambda: worker.in_hand is None)
+
+
 def test_percentiles_of_the_last_values():
     rolling = Rolling(size=4)
     assert all(value != value for value in rolling.percentiles(50, 95)), "nothing yet: not a number"

@@ -179,13 +179,23 @@ class SpatialPublishers:
         self._tf_kind = TFMessage
         return self._node.create_publisher(TFMessage, "/tf", QoSProfile(depth=100))
 
+    def publish_transforms(self, frame: TrackedFrame, located: Located | None, header: Any) -> None:
+        """Publish the objects' frames, when asked for. located: None when there is no depth for this
+        frame."""
+        if self._tf is not None and located is not None and located.surfaces:
+            self._tf.publish(
+                self._tf_kind(
+                    transforms=[
+                        transform_of(item, located.surfaces[item.id], header, self._camera)
+                        for item in frame.objects
+                        if item.id in located.surfaces
+                    ]
+                )
+            )
+
     def publish(self, frame: TrackedFrame, located: Located | None, rgb: np.ndarray, header: Any) -> None:
-        """Publish to those who listen. located: None when there is no depth for this frame."""
-        if self._markers.get_subscription_count():
-            self._publish_markers(frame, located, header)
-        if located is None:
-            return
-        if self._points.get_subscription_count():
+        """Publish points and markers to those who listen. located: as in `publish_transforms`."""
+        if located is not None and self._points.get_subscription_count():
             value = self._node.get_parameter
             self._points.publish(
                 cloud_message(
@@ -197,16 +207,8 @@ class SpatialPublishers:
                     organised=value("points_organised").value,
                 )
             )
-        if self._tf is not None and located.surfaces:
-            self._tf.publish(
-                self._tf_kind(
-                    transforms=[
-                        transform_of(item, located.surfaces[item.id], header, self._camera)
-                        for item in frame.objects
-                        if item.id in located.surfaces
-                    ]
-                )
-            )
+        if self._markers.get_subscription_count():
+            self._publish_markers(frame, located, header)
 
     def _publish_markers(self, frame: TrackedFrame, located: Located | None, header: Any) -> None:
         lifetime = self._node.get_parameter("marker_lifetime").value
