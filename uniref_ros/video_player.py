@@ -8,6 +8,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+import cv2
 import numpy as np
 import rclpy
 from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
@@ -55,6 +56,16 @@ class Video:
     def _read(self) -> np.ndarray | None:
         good, frame = self._capture.read()
         return frame if good else None
+
+    @property
+    def frames(self) -> int:
+        """How many frames a file announces, 0 when it does not."""
+        count = 0.0 if self.is_device else self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
+        return int(count) if 0 < count < 1e9 else 0
+
+    def close(self) -> None:
+        """Let go of the file or the camera."""
+        self._capture.release()
 
     def read(self) -> np.ndarray | None:
         """The next frame, uint8 [h,w,3] BGR; None at the end."""

@@ -27,7 +27,7 @@ from uniref_model.errors import SourceError
 from uniref_ros.conversion import to_rgb
 from uniref_ros.demo.report import Figures, OverlayVideo, Summary
 from uniref_ros.msg import TrackedObject, TrackedObjectArray
-from uniref_ros.video_player import open_video
+from uniref_ros.video_player import Video
 
 _STATES = {TrackedObject.SEARCHING: "searching", TrackedObject.TRACKED: "tracked", TrackedObject.LOST: "lost"}
 _START_TIMEOUT = 120.0  # s for the node to load its model
@@ -138,9 +138,9 @@ class Witness(Node):
 
 def run(arguments: argparse.Namespace, console: Console) -> Summary:
     """Run the demo. Raises DemoError or SourceError."""
-    source = open_video(arguments.video)  # a bad source should be said before anything is started
-    frames = 0 if source.is_device else int(source.capture.get(cv2.CAP_PROP_FRAME_COUNT))
-    source.capture.release()
+    source = Video(arguments.video)  # a bad source should be said before anything is started
+    frames = source.frames
+    source.close()
     out: Path = arguments.out
     out.mkdir(parents=True, exist_ok=True)
     video = OverlayVideo(out / "overlay.mp4", source.rate or _VIDEO_RATE)
@@ -156,7 +156,7 @@ def run(arguments: argparse.Namespace, console: Console) -> Summary:
         _wait_for_tracker(witness, tracker)
         witness.say(arguments.prompt)
         console.print(f'[5/5] playing {arguments.video}, looking for "{arguments.prompt}"', markup=False)
-        playing = ["-p", f"source:='{arguments.video}'", "-p", "wait_for_subscribers:=1"]
+        playing = ["-p", f"source:={_quoted(arguments.video)}", "-p", "wait_for_subscribers:=1"]
         player = Process("video_player", "uniref_ros.video_player", playing, out)
         stack.callback(player.stop)
         _watch(witness, tracker, player, frames, console)
@@ -168,6 +168,11 @@ def run(arguments: argparse.Namespace, console: Console) -> Summary:
     summary = witness.figures.summary()
     summary.write(out / "summary.json")
     return summary
+
+
+def _quoted(text: str) -> str:
+    """As YAML reads it back, whatever is in it."""
+    return "'" + text.replace("'", "''") + "'"
 
 
 def _wait_for_tracker(witness: Witness, tracker: Process) -> None:
