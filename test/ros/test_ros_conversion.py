@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import cv2
 import numpy as np
 import pytest
-from test_picture_size import HUGE
+from hostile_pictures import HUGE
 
 from uniref_model.errors import ImageError, MaskError
 from uniref_model.limits import LimitError
