@@ -14,32 +14,43 @@ from launch.launch_description_sources import PythonLaunchDescriptionSource
 from launch.substitutions import LaunchConfiguration
 from launch_ros.actions import Node
 
+from uniref_ros import launching
+
 SHARE = get_package_share_directory("uniref_ros")
-SWITCH = ["true", "false"]
+PASSED = (
+    "namespace",
+    "params_file",
+    "model",
+    "size",
+    "runtime",
+    "voice",
+    "voice_source",
+    "voice_trigger",
+    "wake_word",
+    "rviz",
+    "frame",
+    "respawn",
+    "shared_memory",
+    "log_level",
+)
+"""Arguments of tracker.launch.py that are passed on, where they are given."""
 
 ARGUMENTS = {
     "video": (os.path.join(SHARE, "media", "box.mp4"), "A video file, or the number of a camera device."),
     "prompt": ("the yellow box", "What to look for, in words; empty: nothing from the start."),
-    "loop": ("true", "Begin the video again at its end.", SWITCH),
+    "loop": ("true", "Begin the video again at its end."),
     "rate": ("0.0", "Frames a second; 0.0: the video's own."),
-    "namespace": ("", "Namespace of the nodes and of their topics."),
-    "model": ("", "As for tracker.launch.py."),
-    "size": ("", "As for tracker.launch.py."),
-    "runtime": ("", "As for tracker.launch.py."),
-    "voice": ("false", "As for tracker.launch.py.", SWITCH),
-    "voice_source": ("", "As for tracker.launch.py."),
-    "voice_trigger": ("", "As for tracker.launch.py."),
-    "rviz": ("false", "Also start RViz.", SWITCH),
+    **dict.fromkeys(PASSED, ("", "As for tracker.launch.py.")),
 }
-PASSED = ("namespace", "model", "size", "runtime", "voice", "voice_source", "voice_trigger", "rviz")
 
 
 def _setup(context):
     given = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
-    passed = {name: given[name] for name in PASSED}
+    video = given["video"] if given["video"].isdigit() else launching.require_file("video", given["video"])
+    shared = launching.switch("shared_memory", given["shared_memory"] or "true")
+    passed = {name: given[name] for name in PASSED if given[name]}
     tracker = PythonLaunchDescriptionSource(os.path.join(SHARE, "launch", "tracker.launch.py"))
     return [
-        # First, because it also sets the environment that publishers of images need.
         IncludeLaunchDescription(tracker, launch_arguments={**passed, "prompts": given["prompt"]}.items()),
         Node(
             package="uniref_ros",
@@ -48,13 +59,14 @@ def _setup(context):
             namespace=given["namespace"],
             parameters=[
                 {
-                    "source": given["video"],
-                    "loop": given["loop"] == "true",
+                    "source": video,
+                    "loop": launching.switch("loop", given["loop"]),
                     "rate": float(given["rate"]),
                     "wait_for_subscribers": 1,
                 }
             ],
             output="screen",
+            additional_env=launching.large_images(SHARE, os.environ) if shared else {},
         ),
     ]
 

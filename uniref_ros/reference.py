@@ -37,7 +37,7 @@ def launch_arguments(name: str) -> dict[str, tuple]:
     wanted = [
         node
         for node in tree.body
-        if isinstance(node, ast.Assign) and node.targets[0].id in ("SWITCH", "ARGUMENTS")
+        if isinstance(node, ast.Assign) and node.targets[0].id in ("PASSED", "ARGUMENTS")
     ]
     values: dict = {"os": os, "SHARE": "share/uniref_ros"}
     exec(compile(ast.Module(wanted, []), name, "exec"), values)

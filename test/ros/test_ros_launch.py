@@ -1,17 +1,20 @@
 """The launch files, executed for what they describe.
 
-The real `launch` and `launch_ros` are used where they are installed (a robot); else stand-ins, defined here,
-that record what they are given. Nothing is started.
+The stand-ins for launch and launch_ros, defined here, record what they are given and refuse what the real
+ones refuse: unknown keywords, wrong types, choices that are none. `test_ros_launch_real.py` starts the same files
+under the real launch where it is installed.
 """
 
 from __future__ import annotations
 
 import importlib.util
+import os
 import sys
 from pathlib import Path
-from types import ModuleType, SimpleNamespace
+from types import ModuleType
 
 import pytest
+import yaml
 
 pytest.importorskip("ament_index_python", reason="ROS 2 is not installed here (make test installs it)")
 packages = pytest.importorskip("ament_index_python.packages")
@@ -19,55 +22,99 @@ try:
     packages.get_package_share_directory("uniref_ros")
 except packages.PackageNotFoundError:
     pytest.skip("the ROS package is not built here (make test builds it)", allow_module_level=True)
-if importlib.util.find_spec("launch_ros"):
-    pytest.skip(
-        "the stand-ins would hide the installed launch; try `ros2 launch` itself", allow_module_level=True
-    )
 
-from uniref_ros import voice_command  # noqa: E402
+from uniref_ros import launching, voice_command  # noqa: E402
 from uniref_ros.parameters import OPTIONS  # noqa: E402
 
 ROOT = Path(__file__).resolve().parents[2]
 PROFILE = "FASTDDS_DEFAULT_PROFILES_FILE"
 
 
-class Recorded(SimpleNamespace):
-    """A stand-in for any action: keeps its arguments."""
+class LaunchDescription:
+    def __init__(self, entries: list) -> None:
+        assert all(isinstance(entry, Action) for entry in entries)
+        self.entries = entries
 
-    def __init__(self, *args, **kwargs) -> None:
-        super().__init__(args=args, kwargs=kwargs)
+
+class Action:
+    """Base of the stand-ins for actions."""
 
 
-class LaunchConfiguration(Recorded):
-    """Stand-in: looks its value up in the context, a dict here."""
+class DeclareLaunchArgument(Action):
+    def __init__(self, name: str, *, default_value=None, description=None, choices=None) -> None:
+        if choices is not None and not choices:
+            raise ValueError("choices are empty")
+        if choices is not None and default_value not in choices:
+            raise RuntimeError(f"{default_value} is not one of {choices}")
+        self.name, self.default, self.description, self.choices = name, default_value, description, choices
+
+
+class OpaqueFunction(Action):
+    def __init__(self, *, function, args=None, kwargs=None) -> None:
+        self.function = function
+
+
+class PythonLaunchDescriptionSource:
+    def __init__(self, path: str) -> None:
+        self.path = path
+
+
+class IncludeLaunchDescription(Action):
+    def __init__(self, source, *, launch_arguments=None) -> None:
+        assert isinstance(source, PythonLaunchDescriptionSource)
+        self.source, self.arguments = source, dict(launch_arguments or {})
+        assert all(isinstance(value, str) for value in self.arguments.values())
+
+
+class LaunchConfiguration:
+    def __init__(self, name: str) -> None:
+        self.name = name
 
     def perform(self, context: dict[str, str]) -> str:
-        return context[self.args[0]]
+        return context[self.name]
+
+
+class Node(Action):
+    """As launch_ros 0.26: its own keywords, and those of ExecuteProcess that we could want."""
+
+    def __init__(
+        self, *, executable, package=None, name=None, namespace=None, exec_name=None, parameters=None,
+        remappings=None, ros_arguments=None, arguments=None, condition=None, output="log", cwd=None, env=None,
+        additional_env=None, respawn=False, respawn_delay=0.0, prefix=None, shell=False, emulate_tty=False,
+        sigterm_timeout=None, sigkill_timeout=None, on_exit=None,
+    ) -> None:  # fmt: skip
+        for text in (executable, package, name, namespace):
+            assert text is None or isinstance(text, str)
+        for item in parameters or []:
+            assert isinstance(item, str | dict)
+            if isinstance(item, str):
+                assert Path(item).is_file(), item
+            for value in item.values() if isinstance(item, dict) else ():
+                assert isinstance(value, str | bool | int | float | list) and value != [], value
+        assert all(isinstance(a, str) and isinstance(b, str) for a, b in remappings or [])
+        assert all(isinstance(item, str) for item in arguments or [])
+        assert all(isinstance(v, str) for pair in (additional_env or {}).items() for v in pair)
+        assert isinstance(respawn, bool) and isinstance(respawn_delay, float | None)
+        assert output in ("log", "screen", "both", "own_log", "full")
+        self.__dict__.update({key: value for key, value in locals().items() if key != "self"})
 
 
 @pytest.fixture
 def launch(monkeypatch):
     """Loads a launch file with stand-ins in place of launch and launch_ros."""
-    kinds = {
-        "launch": ("LaunchDescription",),
-        "launch.actions": (
-            "DeclareLaunchArgument",
-            "IncludeLaunchDescription",
-            "OpaqueFunction",
-            "SetEnvironmentVariable",
-        ),
-        "launch.conditions": ("IfCondition",),
-        "launch.launch_description_sources": ("PythonLaunchDescriptionSource",),
-        "launch.substitutions": (),
+    members = {
+        "launch": (LaunchDescription,),
+        "launch.actions": (DeclareLaunchArgument, IncludeLaunchDescription, OpaqueFunction),
+        "launch.launch_description_sources": (PythonLaunchDescriptionSource,),
+        "launch.substitutions": (LaunchConfiguration,),
         "launch_ros": (),
-        "launch_ros.actions": ("Node",),
+        "launch_ros.actions": (Node,),
     }
-    for name, members in kinds.items():
+    for name, kinds in members.items():
         module = ModuleType(name)
-        for member in members:
-            setattr(module, member, type(member, (Recorded,), {}))
+        for kind in kinds:
+            setattr(module, kind.__name__, kind)
         monkeypatch.setitem(sys.modules, name, module)
-    sys.modules["launch.substitutions"].LaunchConfiguration = LaunchConfiguration
 
     def load(name: str):
         spec = importlib.util.spec_from_file_location(f"{name}_launch", ROOT / "launch" / f"{name}.launch.py")
@@ -78,37 +125,47 @@ def launch(monkeypatch):
     return load
 
 
+@pytest.fixture
+def with_rviz(monkeypatch):
+    """As where rviz2 is installed."""
+    monkeypatch.setattr(launching, "get_package_prefix", lambda name: "/opt/ros")
+
+
 def describe(module, **given: str):
     """Declared arguments by name, and the actions that follow for these arguments."""
-    entries = module.generate_launch_description().args[0]
-    declared = {
-        entry.args[0]: entry.kwargs for entry in entries if type(entry).__name__ == "DeclareLaunchArgument"
-    }
-    setup = next(entry for entry in entries if type(entry).__name__ == "OpaqueFunction").kwargs["function"]
-    values = {name: options["default_value"] for name, options in declared.items()} | given
-    return declared, setup(values)
+    entries = module.generate_launch_description().entries
+    declared = {entry.name: entry for entry in entries if isinstance(entry, DeclareLaunchArgument)}
+    assert set(given) <= set(declared)
+    for name, value in given.items():
+        assert declared[name].choices is None or value in declared[name].choices
+    setup = next(entry for entry in entries if isinstance(entry, OpaqueFunction)).function
+    return declared, setup({name: entry.default for name, entry in declared.items()} | given)
 
 
-def of_kind(actions, kind: str) -> list:
-    return [action for action in actions if type(action).__name__ == kind]
+def nodes(actions) -> dict[str, Node]:
+    return {action.executable: action for action in actions if isinstance(action, Node)}
 
 
-def tracker(actions) -> dict:
-    return next(n.kwargs for n in of_kind(actions, "Node") if n.kwargs["executable"] == "tracker_node")
+def tracker(actions) -> Node:
+    return nodes(actions)["tracker_node"]
 
 
 @pytest.mark.parametrize("name", ["tracker", "demo"])
 def test_every_argument_is_described(launch, name):
     declared, _ = describe(launch(name))
-    assert declared and all(len(options["description"]) > 10 for options in declared.values())
+    assert declared and all(len(entry.description) > 10 for entry in declared.values())
+
+
+def test_nothing_given_leaves_everything_to_the_node_and_to_a_groups_setparameter(launch):
+    node = tracker(describe(launch("tracker"))[1])
+    assert node.parameters == [{}], "not even a file: SetParameter in a group would lose against it"
+    assert node.remappings == [] and node.respawn is False
 
 
 def test_the_tracker_takes_its_parameters_from_the_file_and_what_is_given(launch):
-    _, actions = describe(launch("tracker"))
-    parameters, overrides = tracker(actions)["parameters"]
-    assert Path(parameters).is_file() and overrides == {"use_sim_time": False}, "what is not given stays"
     _, actions = describe(
         launch("tracker"),
+        params_file=str(ROOT / "config" / "tracker.yaml"),
         cameras="front, left",
         model="/some/model",
         size="192x320",
@@ -117,12 +174,14 @@ def test_the_tracker_takes_its_parameters_from_the_file_and_what_is_given(launch
         depth_transport="compressedDepth",
         reliability="reliable",
         autostart="false",
+        publish_tf="true",
         prompts="the red mug; the yellow box",
         namespace="robot",
-        use_sim_time="true",
+        use_sim_time="True",
     )
     node = tracker(actions)
-    assert node["namespace"] == "robot" and node["parameters"][1] == {
+    assert node.namespace == "robot" and Path(node.parameters[0]).name == "tracker.yaml"
+    assert node.parameters[1] == {
         "cameras": ["front", "left"],
         "model": "/some/model",
         "size": "192x320",
@@ -131,9 +190,37 @@ def test_the_tracker_takes_its_parameters_from_the_file_and_what_is_given(launch
         "depth_transport": "compressedDepth",
         "image_reliability": "reliable",
         "autostart": False,
+        "publish_tf": True,
         "prompts": ["the red mug", "the yellow box"],
         "use_sim_time": True,
     }
+
+
+@pytest.mark.parametrize(
+    ("spelling", "value"), [("True", True), ("FALSE", False), ("yes", True), ("0", False)]
+)
+def test_switches_take_any_spelling(spelling, value, launch):
+    assert tracker(describe(launch("tracker"), use_sim_time=spelling)[1]).parameters == [
+        {"use_sim_time": value}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("given", "reason"),
+    [
+        ({"rviz": "true"}, "package rviz2 is not installed"),
+        ({"rviz": "maybe"}, "rviz is 'maybe', expected true or false"),
+        ({"params_file": "/nowhere.yaml"}, "no file '/nowhere.yaml'"),
+        ({"use_sim_time": "2"}, "use_sim_time is '2'"),
+    ],
+)
+def test_whatever_is_missing_is_said_before_any_node_is_described(given, reason, launch, monkeypatch):
+    def absent(name):
+        raise launching.PackageNotFoundError(name)
+
+    monkeypatch.setattr(launching, "get_package_prefix", absent)
+    with pytest.raises((RuntimeError, ValueError), match=reason):
+        describe(launch("tracker"), **given)
 
 
 def test_other_topics_are_remapped_images_with_their_compressed_forms(launch):
@@ -142,26 +229,43 @@ def test_other_topics_are_remapped_images_with_their_compressed_forms(launch):
         "camera_info": "/camera/color/camera_info",
         "depth": "/camera/depth",
     }
-    _, actions = describe(launch("tracker"))
-    assert tracker(actions)["remappings"] == []
-    _, actions = describe(launch("tracker"), **given)
-    assert tracker(actions)["remappings"] == [
+    assert tracker(describe(launch("tracker"), **given)[1]).remappings == [
         *given.items(),
         ("image/compressed", "/camera/color/image_raw/compressed"),
         ("depth/compressedDepth", "/camera/depth/compressedDepth"),
     ]
 
 
-def test_voice_and_rviz_start_when_they_are_asked_for(launch):
-    _, actions = describe(launch("tracker"), voice="true", voice_trigger="push_to_talk", namespace="robot")
-    nodes = {n.kwargs["executable"]: n.kwargs for n in of_kind(actions, "Node")}
-    assert {name: n["condition"].args for name, n in nodes.items() if "condition" in n} == {
-        "voice_command": ("true",),
-        "rviz2": ("false",),
-    }
-    voice = nodes["voice_command"]
-    assert voice["namespace"] == "robot"
-    assert voice["parameters"][1] == {"trigger": "push_to_talk", "use_sim_time": False}
+def test_voice_and_rviz_start_when_they_are_asked_for(launch, with_rviz):
+    assert set(nodes(describe(launch("tracker"))[1])) == {"tracker_node"}
+    _, actions = describe(
+        launch("tracker"), voice="true", rviz="true", voice_trigger="push_to_talk", namespace="robot"
+    )
+    found = nodes(actions)
+    assert set(found) == {"tracker_node", "voice_command", "rviz2"}
+    assert found["voice_command"].parameters == [{"trigger": "push_to_talk"}]
+    assert {node.namespace for node in found.values()} == {"robot"}
+
+
+def test_the_rviz_view_follows_namespace_cameras_and_frame(launch, with_rviz):
+    def topics(**given: str) -> tuple[list[str], str]:
+        node = nodes(describe(launch("tracker"), rviz="true", **given)[1])["rviz2"]
+        path = Path(node.arguments[1])
+        manager = yaml.safe_load(path.read_text())["Visualization Manager"]
+        path.unlink()
+        shown = [display["Topic"]["Value"] for display in manager["Displays"] if "Topic" in display]
+        return shown, manager["Global Options"]["Fixed Frame"]
+
+    ends = ["overlay", "label_image", "markers", "points"]
+    assert topics() == ([f"/tracker/{end}" for end in ends], "camera")
+    shown, frame = topics(namespace="/robot/", cameras="left,right", frame="base_link")
+    wanted = [f"/robot/tracker/{camera}/{end}" for end in ends for camera in ("left", "right")]
+    assert shown == wanted and frame == "base_link"
+
+
+def test_respawn_brings_back_a_node_that_hangs(launch):
+    node = tracker(describe(launch("tracker"), respawn="true", respawn_delay="2.5")[1])
+    assert node.respawn is True and node.respawn_delay == 2.5 and node.parameters == [{"on_hang": "exit"}]
 
 
 def test_the_arguments_choices_are_those_of_the_parameters(launch):
@@ -169,40 +273,44 @@ def test_the_arguments_choices_are_those_of_the_parameters(launch):
     options = {option.name: option for option in (*OPTIONS, *voice_command.OPTIONS)}
     names = {"reliability": "image_reliability", "voice_trigger": "trigger"}
     checked = 0
-    for argument, declaration in declared.items():
+    for argument, entry in declared.items():
         option = options.get(names.get(argument, argument))
         if option is not None and option.choices:
-            assert set(declaration["choices"]) == {"", *option.choices}, argument
+            assert set(entry.choices) == {"", *option.choices}, argument
             checked += 1
     assert checked == 4
 
 
-def test_large_images_are_provided_for_unless_the_user_did(launch, monkeypatch):
+def test_large_images_are_provided_for_in_our_nodes_alone(launch, monkeypatch, with_rviz):
     monkeypatch.delenv(PROFILE, raising=False)
     monkeypatch.delenv("ROS_DISTRO", raising=False)
-    _, actions = describe(launch("tracker"))
-    values = dict(action.args for action in of_kind(actions, "SetEnvironmentVariable"))
+    before = dict(os.environ)
+    found = nodes(describe(launch("tracker"), voice="true", rviz="true")[1])
+    values = found["tracker_node"].additional_env
     assert Path(values[PROFILE]).is_file() and values["MALLOC_MMAP_THRESHOLD_"] == "268435456"
-    assert type(actions[0]).__name__ == "SetEnvironmentVariable", "before the nodes that need it"
+    assert found["voice_command"].additional_env == values and found["rviz2"].additional_env is None
+    assert nodes(describe(launch("demo"))[1])["video_player"].additional_env == values
+    assert dict(os.environ) == before
+    assert tracker(describe(launch("tracker"), shared_memory="false")[1]).additional_env == {}
     monkeypatch.setenv(PROFILE, "/mine.xml")
-    _, actions = describe(launch("tracker"))
-    assert not of_kind(actions, "SetEnvironmentVariable")
+    assert tracker(describe(launch("tracker"))[1]).additional_env == {}
 
 
 def test_the_demo_passes_only_arguments_the_tracker_has(launch):
     declared, _ = describe(launch("tracker"))
-    _, actions = describe(launch("demo"), prompt="the black bottle")
-    include = of_kind(actions, "IncludeLaunchDescription")[0]
-    passed = dict(include.kwargs["launch_arguments"])
-    assert passed["prompts"] == "the black bottle" and set(passed) <= set(declared)
-    assert Path(include.args[0].args[0]).is_file()
-    player = of_kind(actions, "Node")[0].kwargs
-    assert player["executable"] == "video_player" and Path(player["parameters"][0]["source"]).is_file()
+    _, actions = describe(launch("demo"), prompt="the black bottle", rviz="false", log_level="debug")
+    (include,) = (action for action in actions if isinstance(action, IncludeLaunchDescription))
+    assert include.arguments == {"prompts": "the black bottle", "rviz": "false", "log_level": "debug"}
+    assert set(launch("demo").PASSED) <= set(declared) and Path(include.source.path).is_file()
+    player = nodes(actions)["video_player"]
+    assert Path(player.parameters[0]["source"]).is_file()
+    with pytest.raises(RuntimeError, match="no file"):
+        describe(launch("demo"), video="/nowhere.mp4")
 
 
 def test_the_executables_the_launch_files_name_are_installed(launch):
     prefix = Path(packages.get_package_prefix("uniref_ros"))
     for name in ("tracker", "demo"):
-        for node in of_kind(describe(launch(name))[1], "Node"):
-            if node.kwargs["package"] == "uniref_ros":
-                assert (prefix / "lib" / "uniref_ros" / node.kwargs["executable"]).is_file()
+        for node in nodes(describe(launch(name))[1]).values():
+            assert (prefix / "lib" / "uniref_ros" / node.executable).is_file()
+    assert (prefix / "lib" / "uniref_ros" / "pick_centroid.py").is_file()

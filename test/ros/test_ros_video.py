@@ -80,7 +80,11 @@ def test_a_loop_begins_again(tmp_path, clip, peer, seen):
 
 @pytest.mark.parametrize(
     ("source", "reason"),
-    [("", "source is empty"), ("no/such.mp4", "no/such.mp4"), (__file__, "it is no video that OpenCV can decode")],
+    [
+        ("", "source is empty"),
+        ("no/such.mp4", "no/such.mp4"),
+        (__file__, "it is no video that OpenCV can decode"),
+    ],
     ids=["none", "absent", "no video"],
 )
 def test_an_unreadable_video_ends_the_player_with_the_reason(tmp_path, ros, source, reason):

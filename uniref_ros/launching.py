@@ -1,0 +1,117 @@
+"""What the launch files share: switches, our nodes' environment, RViz's configuration, what must be there.
+
+No rclpy, and no launch: plain values in and out.
+"""
+
+from __future__ import annotations
+
+import copy
+import os
+import tempfile
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+from ament_index_python.packages import PackageNotFoundError, get_package_prefix
+
+_TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
+_BEFORE_KILTED = ("humble", "iron", "jazzy")
+_PER_CAMERA = ("Image", "MarkerArray", "PointCloud2")
+"""RViz displays of which every camera has its own."""
+
+
+def switch(name: str, text: str) -> bool:
+    """A launch argument that is a switch, in any of the ways people and YAML write it. Raises ValueError."""
+    if text.lower() in _TRUE:
+        return True
+    if text.lower() in _FALSE:
+        return False
+    raise ValueError(f"{name} is {text!r}, expected true or false")
+
+
+def choice(name: str, text: str, choices: Sequence[str]) -> str:
+    """A launch argument with a few possible values. Raises ValueError naming them."""
+    if text not in choices:
+        raise ValueError(f"{name} is {text!r}, expected one of {', '.join(filter(None, choices))}")
+    return text
+
+
+def split(text: str, separator: str) -> list[str]:
+    """The parts of a list in one argument, without empty ones."""
+    return [part.strip() for part in text.split(separator) if part.strip()]
+
+
+def require_packages(*names: str) -> None:
+    """Raise RuntimeError unless these ROS packages are installed. Asked before any node is started: a launch
+    that fails later leaves the nodes it has started behind."""
+    for name in names:
+        try:
+            get_package_prefix(name)
+        except PackageNotFoundError as error:
+            cure = f"sudo apt install ros-$ROS_DISTRO-{name.replace('_', '-')}"
+            raise RuntimeError(f"package {name} is not installed ({cure}); nothing was started") from error
+
+
+def require_file(name: str, path: str) -> str:
+    """`path`, when it is a file. Raises RuntimeError."""
+    if path and not Path(path).is_file():
+        raise RuntimeError(f"{name}: there is no file {path!r}; nothing was started")
+    return path
+
+
+def large_images(share: str, environment: Mapping[str, str]) -> dict[str, str]:
+    """Variables for processes that send or hear whole images: Fast DDS's default segment holds none, and
+    malloc maps each one anew (ros_env/README.md). None where the user has a Fast DDS profile already."""
+    old = environment.get("ROS_DISTRO", "") in _BEFORE_KILTED
+    variable = "FASTRTPS_DEFAULT_PROFILES_FILE" if old else "FASTDDS_DEFAULT_PROFILES_FILE"
+    if variable in environment:
+        return {}
+    return {
+        variable: os.path.join(share, "config", "fastdds_shm.xml"),
+        "MALLOC_MMAP_THRESHOLD_": "268435456",
+        "MALLOC_TRIM_THRESHOLD_": "1073741824",
+        "MALLOC_TOP_PAD_": "67108864",
+        "MALLOC_ARENA_MAX": "2",
+    }
+
+
+def rviz_view(
+    config: Mapping[str, Any], namespace: str, cameras: Sequence[str], frame: str
+) -> dict[str, Any]:
+    """An RViz configuration for these cameras (none: the one without a name), in this namespace and frame.
+
+    config: as config/tracker.rviz is, for one camera without namespace; it stays as it is.
+    """
+    view = copy.deepcopy(dict(config))
+    manager = view["Visualization Manager"]
+    root = f"/{namespace.strip('/')}" if namespace.strip("/") else ""
+    displays = []
+    for display in manager["Displays"]:
+        if display["Class"].rsplit("/", 1)[-1] not in _PER_CAMERA:
+            displays.append(display)
+            continue
+        displays += [_for_camera(display, root, camera) for camera in cameras or [""]]
+    manager["Displays"] = displays
+    if frame:
+        manager["Global Options"]["Fixed Frame"] = frame
+    return view
+
+
+def _for_camera(display: Mapping[str, Any], root: str, camera: str) -> dict[str, Any]:
+    shown = copy.deepcopy(dict(display))
+    tracker, _, topic = shown["Topic"]["Value"].rpartition("/")
+    shown["Topic"]["Value"] = root + "/".join(part for part in (tracker, camera, topic) if part)
+    if camera:
+        shown["Name"] = f"{shown['Name']}, {camera}"
+    return shown
+
+
+def write_rviz_view(template: str, namespace: str, cameras: Sequence[str], frame: str) -> str:
+    """Write `rviz_view` of a template to a file that outlives this process; its path."""
+    config = yaml.safe_load(Path(template).read_text(encoding="utf-8"))
+    with tempfile.NamedTemporaryFile(
+        "w", prefix="uniref_ros_", suffix=".rviz", delete=False, encoding="utf-8"
+    ) as file:
+        yaml.safe_dump(rviz_view(config, namespace, cameras, frame), file, sort_keys=False)
+    return file.name
