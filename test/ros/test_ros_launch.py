@@ -1,8 +1,8 @@
 """The launch files, executed for what they describe.
 
 The stand-ins for launch and launch_ros, defined here, record what they are given and refuse what the real
-ones refuse: unknown keywords, wrong types, choices that are none. `test_ros_launch_real.py` starts the same files
-under the real launch where it is installed.
+ones refuse: unknown keywords, wrong types, choices that are none. `test_ros_launch_real.py` starts the same
+files under the real launch where it is installed.
 """
 
 from __future__ import annotations
