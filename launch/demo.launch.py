@@ -17,38 +17,38 @@ from launch_ros.actions import Node
 from uniref_ros import launching
 
 SHARE = get_package_share_directory("uniref_ros")
-PASSED = (
-    "namespace",
-    "params_file",
-    "model",
-    "size",
-    "runtime",
-    "voice",
-    "voice_source",
-    "voice_trigger",
-    "wake_word",
-    "rviz",
-    "frame",
-    "respawn",
-    "shared_memory",
-    "log_level",
-)
-"""Arguments of tracker.launch.py that are passed on, where they are given."""
+# Passed on to tracker.launch.py, with its defaults: an included file finds the includer's arguments set.
+PASSED = {
+    "namespace": "",
+    "params_file": "",
+    "model": "",
+    "size": "",
+    "runtime": "",
+    "voice": "false",
+    "voice_source": "",
+    "voice_trigger": "",
+    "wake_word": "",
+    "rviz": "false",
+    "frame": "",
+    "respawn": "false",
+    "shared_memory": "true",
+    "log_level": "info",
+}
 
 ARGUMENTS = {
     "video": (os.path.join(SHARE, "media", "box.mp4"), "A video file, or the number of a camera device."),
     "prompt": ("the yellow box", "What to look for, in words; empty: nothing from the start."),
     "loop": ("true", "Begin the video again at its end."),
     "rate": ("0.0", "Frames a second; 0.0: the video's own."),
-    **dict.fromkeys(PASSED, ("", "As for tracker.launch.py.")),
+    **{name: (default, "As for tracker.launch.py.") for name, default in PASSED.items()},
 }
 
 
 def _setup(context):
     given = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
     video = given["video"] if given["video"].isdigit() else launching.require_file("video", given["video"])
-    shared = launching.switch("shared_memory", given["shared_memory"] or "true")
-    passed = {name: given[name] for name in PASSED if given[name]}
+    shared = launching.switch("shared_memory", given["shared_memory"])
+    passed = {name: given[name] for name in PASSED}
     tracker = PythonLaunchDescriptionSource(os.path.join(SHARE, "launch", "tracker.launch.py"))
     return [
         IncludeLaunchDescription(tracker, launch_arguments={**passed, "prompts": given["prompt"]}.items()),

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
+import select
 import shutil
+import struct
 import subprocess
 import threading
 import time
-from collections.abc import Callable
+from collections import deque
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -17,9 +21,14 @@ from rclpy.qos import QoSProfile
 from std_msgs.msg import Int16MultiArray
 
 from uniref_model.errors import AudioError
-from uniref_model.voice import RATE, read_wav, to_mono
+from uniref_model.limits import clipped
+from uniref_model.voice import RATE, Resampler, read_wav, to_mono
 
 _CHUNK = 0.1  # s
+_RETRY = 2.0  # s before a microphone that has gone is asked for again
+_PATIENCE = 5.0  # s until the first sound
+_SAID = 8  # lines of arecord's that are kept
+_WAV_HEADER = 44  # bytes, as arecord writes it
 _LONGEST_WAIT = 300  # chunks that may wait while an utterance is recognised
 _DEPTH = 200  # messages that may wait: the embedded recogniser keeps Python's lock while it works
 MESSAGE_TYPES = ("Int16MultiArray", "AudioData")
@@ -55,43 +64,132 @@ class Chunks:
 
 
 class Microphone:
-    """ALSA's `arecord`, which any Linux has in alsa-utils and which converts to our rate; through ALSA's
-    default device it also reaches PulseAudio and PipeWire."""
+    """ALSA's `arecord`, which any Linux has in alsa-utils; through ALSA's default device it also reaches
+    PulseAudio and PipeWire.
+
+    A recording has a WAV header, by which the device's real rate is known: one that cannot do ours records at
+    its own, without a word. A microphone that is pulled out is asked for again until it is back.
+    """
 
     rate = RATE
 
-    def __init__(self, device: str, chunks: Chunks) -> None:
-        """device: as `arecord -L` lists them, empty for the default. Raises AudioError without arecord."""
-        program = shutil.which("arecord")
-        if program is None:
-            raise AudioError("there is no arecord to hear a microphone with; apt install alsa-utils")
-        command = [program, "--quiet", "--type=raw", "--format=S16_LE", "--channels=1", f"--rate={RATE}"]
+    def __init__(self, device: str, chunks: Chunks, complain: Callable[[str], None]) -> None:
+        """device: as `arecord -L` lists them, empty for the default. complain: told when the recording ends.
+
+        Raises AudioError without arecord, and for a device that cannot be recorded from.
+        """
         self._device = device or "default"
-        self._process = subprocess.Popen(
-            [*command, f"--device={self._device}"], stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-        self._closed = False
-        self._thread = threading.Thread(target=self._read, args=(chunks,), daemon=True)
+        self._chunks, self._complain = chunks, complain
+        self._stop = threading.Event()
+        self._recording = _Recording.start(self._device)
+        self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
-    def _read(self, chunks: Chunks) -> None:
-        size = 2 * int(_CHUNK * RATE)
-        while data := self._process.stdout.read(size):
-            chunks.put(np.frombuffer(data[: len(data) // 2 * 2], "<i2"))
-        if not self._closed:
-            said = self._process.stderr.read().decode(errors="replace").strip().splitlines()
-            reason = said[-1] if said else f"arecord ended with status {self._process.wait()}"
-            chunks.put(AudioError(f"microphone {self._device!r}: {reason}"))
+    def _read(self) -> None:
+        while not self._stop.is_set():
+            if self._recording is not None:
+                for samples in self._recording.samples():
+                    self._chunks.put(samples)
+                if self._stop.is_set():
+                    return
+                self._complain(f"{self._recording.reason()}; trying again")
+                self._recording.close()
+            self._recording = self._again()
+
+    def _again(self) -> _Recording | None:
+        self._stop.wait(_RETRY)
+        if self._stop.is_set():
+            return None
+        try:
+            return _Recording.start(self._device)
+        except AudioError as error:
+            self._complain(str(error))
+            return None
 
     def close(self) -> None:
         """End the recording."""
-        self._closed = True
+        self._stop.set()
+        if self._recording is not None:
+            self._recording.close()
+        self._thread.join(1.0)
+
+
+class _Recording:
+    """One run of arecord."""
+
+    def __init__(self, device: str, channels: int) -> None:
+        program = shutil.which("arecord")
+        if program is None:
+            raise AudioError("there is no arecord to hear a microphone with; apt install alsa-utils")
+        self._device = device
+        self._said: deque[str] = deque(maxlen=_SAID)
+        command = [program, "--quiet", "--file-type=wav", "--format=S16_LE", f"--rate={RATE}"]
+        self._process = subprocess.Popen(
+            [*command, f"--channels={channels}", f"--device={device}"],
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            env={**os.environ, "LC_ALL": "C"},
+        )
+        self._listener = threading.Thread(target=self._hear_errors, daemon=True)
+        self._listener.start()
+
+    @classmethod
+    def start(cls, device: str) -> _Recording:
+        """A recording that has begun. Raises AudioError with all that arecord said."""
+        for channels in (1, 2):  # a hw: device may have no mono
+            recording = cls(device, channels)
+            if recording._begin():
+                return recording
+            reason = recording.reason()
+            recording.close()
+            if "Channels count" not in reason:
+                break
+        raise AudioError(reason)
+
+    def _begin(self) -> bool:
+        """Read the header; whether there is one."""
+        if not select.select([self._process.stdout], [], [], _PATIENCE)[0]:
+            self._said.append(f"no sound came within {_PATIENCE:.0f} s")
+            return False
+        header = self._process.stdout.read(_WAV_HEADER)
+        if len(header) < _WAV_HEADER:
+            return False
+        self._channels, rate = struct.unpack_from("<HI", header, 22)
+        self._resampler = Resampler(rate)
+        return True
+
+    def samples(self) -> Iterator[np.ndarray]:
+        """int16 [n] at RATE, a chunk at a time, until it ends."""
+        frame = 2 * self._channels
+        size = frame * int(_CHUNK * RATE * self._resampler.step)
+        while data := self._process.stdout.read(size):
+            whole = np.frombuffer(data[: len(data) // frame * frame], "<i2")
+            yield self._resampler.process(to_mono(whole, self._channels))
+
+    def _hear_errors(self) -> None:
+        # Read as it comes: a full pipe would stop the recording.
+        for line in self._process.stderr:
+            if text := line.decode(errors="replace").strip():
+                self._said.append(text)
+
+    def reason(self) -> str:
+        """Why it has ended, in arecord's words, all of them."""
+        if self._process.poll() is None:
+            self._process.terminate()
+        self._process.wait()
+        self._listener.join(1.0)
+        said = "; ".join(self._said) or f"arecord ended with status {self._process.returncode}"
+        return f"microphone {self._device!r}: {clipped(said, 600)}"
+
+    def close(self) -> None:
+        """End it."""
         self._process.terminate()
         try:
             self._process.wait(1.0)
         except subprocess.TimeoutExpired:
             self._process.kill()
-        self._thread.join(1.0)
+            self._process.wait()
+        self._listener.join(1.0)
 
 
 class AudioFile:

@@ -110,7 +110,7 @@ class VoiceCommand(Node):
     def _open_source(self) -> Microphone | AudioFile | AudioTopic:
         source = self._value("source")
         if source == "microphone":
-            return Microphone(self._value("device"), self._chunks)
+            return Microphone(self._value("device"), self._chunks, self._complain_of_microphone)
         if source == "topic":
             kind, rate, channels = (self._value(name) for name in ("audio_type", "rate", "channels"))
             return AudioTopic(self, kind, rate, channels, self._chunks, self._complain)
@@ -178,6 +178,10 @@ class VoiceCommand(Node):
         self._last_error = text
         if self._counts["bad audio messages"] % _REPEATED == 1:
             self.get_logger().error(text)
+
+    def _complain_of_microphone(self, text: str) -> None:
+        self._last_error = text
+        self.get_logger().error(plain(text))
 
     def _diagnose(self) -> None:
         listeners = self._prompts.get_subscription_count()

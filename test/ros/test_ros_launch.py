@@ -300,8 +300,10 @@ def test_the_demo_passes_only_arguments_the_tracker_has(launch):
     declared, _ = describe(launch("tracker"))
     _, actions = describe(launch("demo"), prompt="the black bottle", rviz="false", log_level="debug")
     (include,) = (action for action in actions if isinstance(action, IncludeLaunchDescription))
-    assert include.arguments == {"prompts": "the black bottle", "rviz": "false", "log_level": "debug"}
-    assert set(launch("demo").PASSED) <= set(declared) and Path(include.source.path).is_file()
+    passed = launch("demo").PASSED
+    assert include.arguments == {**passed, "prompts": "the black bottle", "log_level": "debug"}
+    assert all(declared[name].default == default for name, default in passed.items())
+    assert Path(include.source.path).is_file()
     player = nodes(actions)["video_player"]
     assert Path(player.parameters[0]["source"]).is_file()
     with pytest.raises(RuntimeError, match="no file"):

@@ -59,5 +59,5 @@ def test_nothing_is_started_where_rviz_is_missing():
 
 
 def test_the_demo_plays_and_tracks():
-    status, text = launched("demo", "loop:=false")
+    status, text = launched("demo", "loop:=false", "rate:=100.0")
     assert status == 0 and "active, listening to /image" in text and "played" in text, text[-3000:]

@@ -159,29 +159,6 @@ def test_audio_of_no_use_is_reported_and_never_becomes_a_prompt(tmp_path, talker
         assert all(not heard.understood and heard.reason for heard in talker.heard)
 
 
-def test_a_microphone_is_heard_through_arecord(tmp_path, talker, monkeypatch):
-    """With a double of arecord, which checks what it is asked for and writes a recording."""
-    samples, _ = say("resume", SPEAKER)
-    from uniref_model.voice import Resampler
-
-    pcm = tmp_path / "speech.pcm"
-    at_16k = Resampler(22050).process(samples)
-    pcm.write_bytes(np.concatenate([at_16k, np.zeros(16000, np.int16)]).tobytes())
-    double(
-        tmp_path,
-        f'case "$*" in *"--rate=16000"*"--device=hw:3"*) ;; *) exit 9;; esac\n'
-        f"until [ -e {tmp_path}/speak ]; do sleep 0.1; done; cat {pcm}; sleep 60",
-    )
-    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
-    parameters = ("source:=microphone", "device:='hw:3'", "trigger:=always")
-    with NodeProcess(tmp_path / "voice.log", *parameters, program=VOICE) as node:
-        talker.be_heard()
-        (tmp_path / "speak").touch()
-        heard = talker.next()
-        assert heard.prompt == "resume"
-        assert node.stop() == 0
-
-
 def double(folder: Path, script: str) -> None:
     """An executable `arecord` in the folder."""
     program = folder / "arecord"

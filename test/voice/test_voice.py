@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 import sys
 import wave
 from types import ModuleType
@@ -315,3 +316,53 @@ def test_a_recording_travels_through_a_file(tmp_path):
     samples, rate = say("pause", "en-us")
     back, its_rate = read_wav(write_wav(tmp_path / "pause.wav", samples, rate))
     assert its_rate == rate and np.array_equal(back, samples)
+
+
+def extensible(data: bytes, kind: int, width: int, channels: int, rate: int) -> bytes:
+    """A WAV file as ffmpeg writes it for more than 16 bits or two channels."""
+    guid = struct.pack("<H", kind) + bytes.fromhex("000000001000800000aa00389b71")
+    block = channels * width
+    head = struct.pack("<HHIIHHHHI", 0xFFFE, channels, rate, block * rate, block, 8 * width, 22, 8 * width, 3)
+    chunks = b"fmt " + struct.pack("<I", 40) + head + guid
+    chunks += b"LIST" + struct.pack("<I", 5) + b"Lavf\0" + b"\0"  # of odd length, padded
+    chunks += b"data" + struct.pack("<I", len(data)) + data
+    return b"RIFF" + struct.pack("<I", 4 + len(chunks)) + b"WAVE" + chunks
+
+
+@pytest.mark.parametrize(
+    ("kind", "width", "channels", "rate"),
+    [
+        (1, 3, 1, 48000),
+        (1, 4, 2, 44100),
+        (1, 2, 6, 48000),
+        (3, 4, 1, 96000),
+        (3, 8, 2, 16000),
+        (1, 3, 6, 96000),
+    ],
+)
+def test_wav_files_as_ffmpeg_writes_them(tmp_path, kind, width, channels, rate):
+    wanted = np.arange(-300, 300, 3).astype(np.int16) * 100
+    if kind == 3:
+        one = (wanted / 32767).astype(f"<f{width}")[:, None]
+    else:
+        one = (wanted.astype("<i4") << 8 * (width - 2))[:, None]
+    many = np.ascontiguousarray(np.repeat(one, channels, 1))
+    data = many.tobytes() if width != 3 else many.view(np.uint8).reshape(-1, 4)[:, :3].tobytes()
+    if width == 2:
+        data = many.astype("<i2").tobytes()
+    (tmp_path / "a.wav").write_bytes(extensible(data, kind, width, channels, rate))
+    samples, found = read_wav(tmp_path / "a.wav")
+    assert found == rate and np.abs(samples.astype(int) - wanted).max() <= 1
+
+
+@pytest.mark.parametrize(("kind", "width"), [(2, 2), (6, 1), (85, 1), (1, 5), (3, 2)])
+def test_other_sample_formats_are_refused_by_name(tmp_path, kind, width):
+    (tmp_path / "a.wav").write_bytes(extensible(bytes(120), kind, width, 1, 16000))
+    with pytest.raises(AudioError, match=f"samples of format {kind} with {8 * width} bits"):
+        read_wav(tmp_path / "a.wav")
+
+
+def test_a_stream_without_a_size_is_read_to_its_end(tmp_path):
+    whole = extensible(bytes(2000), 1, 2, 1, 16000)
+    (tmp_path / "a.wav").write_bytes(whole.replace(struct.pack("<I", 2000), b"\xff" * 4))
+    assert len(read_wav(tmp_path / "a.wav")[0]) == 1000
