@@ -119,8 +119,8 @@ def test_label_images_keep_their_indices(tmp_path):
 
 
 def test_colour_image_is_no_label_image(tmp_path):
-    Image.new("RGB", (4, 4)).save(tmp_path / "a.png")
-    with pytest.raises(DatasetError, match="RGB image, expected a palette or grey"):
+    Image.new("RGB", (4, 4), (9, 0, 0)).save(tmp_path / "a.png")
+    with pytest.raises(DatasetError, match="colour image, expected one channel"):
         read_labels(tmp_path / "a.png")
     with pytest.raises(DatasetError, match=r"missing file .*b\.png"):
         read_labels(tmp_path / "b.png")

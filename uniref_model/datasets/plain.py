@@ -20,7 +20,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any
 
 import cv2
@@ -28,6 +28,7 @@ import numpy as np
 
 from ..limits import check_pixels, quoted
 from .errors import DatasetError
+from .names import inside
 
 INDEX = "index.jsonl"
 MASKS_BY = ("people", "isnet", "threshold")
@@ -120,7 +121,7 @@ def _read_set(folder: Path, complain: Callable[[str], None] | None) -> Iterator[
     for number, line in enumerate(_lines(folder / INDEX), 1):
         try:
             _add_row(pictures, json.loads(line))
-        except (ValueError, KeyError, TypeError) as error:
+        except (DatasetError, ValueError, KeyError, TypeError) as error:
             reason = f"no {error}" if isinstance(error, KeyError) else str(error)
             message = f"{folder / INDEX}, line {number}: {quoted(reason, 200)}"
             if complain is None:
@@ -173,10 +174,7 @@ def _word(name: Any) -> str:
 
 def _inside(name: Any) -> str:
     """A relative path that stays below the set's folder."""
-    path = PurePosixPath(str(name))
-    if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in str(name):
-        raise ValueError(f"the path {quoted(name)} leaves the set's folder")
-    return str(path)
+    return str(inside(Path(), name, "a file of the set"))
 
 
 def _decode(path: Path, flags: int) -> np.ndarray:

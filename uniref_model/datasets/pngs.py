@@ -11,7 +11,9 @@ from pathlib import Path
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from .. import pictures
 from .errors import DatasetError
+from .names import as_dataset_error
 
 
 def davis_palette() -> list[int]:
@@ -26,9 +28,11 @@ def davis_palette() -> list[int]:
 
 
 def read_labels(path: Path) -> np.ndarray:
-    """Label image uint8 [h,w] of a palette or grey PNG. Raises DatasetError when it is missing or something
-    else."""
-    return _open(path, ("P", "L"))[0]
+    """Label image uint8 [h,w] of a palette or grey PNG, as the commands read them. Raises DatasetError."""
+    if not path.exists():
+        raise DatasetError(f"missing file {path}")
+    with as_dataset_error():
+        return pictures.read_labels(path)
 
 
 def read_palette(path: Path) -> list[int]:

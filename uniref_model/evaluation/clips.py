@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import median
@@ -21,9 +20,10 @@ import cv2
 import numpy as np
 
 from ..datasets.errors import DatasetError
+from ..datasets.names import as_dataset_error
+from ..datasets.pngs import read_labels
 from ..errors import SourceError
-from ..limits import LimitError
-from ..pictures import IMAGE_SUFFIXES, list_images, natural, read_image, read_labels
+from ..pictures import IMAGE_SUFFIXES, list_images, natural, read_image
 from ..runtime.base import Runtime
 from ..tracking import TrackedFrame, Tracker, TrackerConfig
 from ..video import open_source
@@ -61,7 +61,7 @@ class Clip:
 
     def labels(self, stem: str) -> np.ndarray:
         """The label image of an annotated frame, uint8 [h,w]."""
-        return _read_labels(self.masks[stem])
+        return read_labels(self.masks[stem])
 
 
 @dataclass(frozen=True)
@@ -342,18 +342,5 @@ def video_frames(path: Path) -> Iterator[tuple[str, np.ndarray]]:
 
 
 def _read_image(path: Path) -> np.ndarray:
-    with _as_dataset_error():
+    with as_dataset_error():
         return read_image(path)
-
-
-def _read_labels(path: Path) -> np.ndarray:
-    with _as_dataset_error():
-        return read_labels(path)
-
-
-@contextmanager
-def _as_dataset_error() -> Iterator[None]:
-    try:
-        yield
-    except (SourceError, LimitError) as error:
-        raise DatasetError(str(error)) from error

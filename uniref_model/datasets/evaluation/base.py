@@ -11,6 +11,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..errors import DatasetError
+from ..names import plain_name
 from ..pngs import image_size, read_image, read_labels
 
 
@@ -34,18 +35,24 @@ class VideoObject:
 class Expression:
     """A phrase for one object. id: its key in the data set. object_id: its object, 0 where that is not
     published.
-    annotator: which of several independent sets of phrases it belongs to."""
+    annotator: which of several independent sets of phrases it belongs to.
+
+    Answers are written to files of these names, so an id is one plain name, else DatasetError."""
 
     id: str
     text: str
     object_id: int = 0
     annotator: int = 0
 
+    def __post_init__(self) -> None:
+        plain_name(self.id, "an expression's id")
+
 
 @dataclass(frozen=True)
 class Video:
     """One video. frames: stems in order of time. annotations: label PNGs by stem (ground truth where
-    published, else only the given masks)."""
+    published, else only the given masks). Answers are written to files of these names, so id and stems are
+    plain names, else DatasetError."""
 
     id: str
     frames: tuple[str, ...]
@@ -53,6 +60,11 @@ class Video:
     annotations: dict[str, Path] = field(default_factory=dict, repr=False)
     objects: tuple[VideoObject, ...] = ()
     expressions: tuple[Expression, ...] = ()
+
+    def __post_init__(self) -> None:
+        plain_name(self.id, "a video's id")
+        for stem in self.frames:
+            plain_name(stem, f"a frame of video {self.id}")
 
     def size(self) -> tuple[int, int]:
         """(height, width) of the original frames."""
@@ -110,6 +122,8 @@ def read_videos(path: Path, expected: str) -> dict[str, Any]:
     videos = videos.get("videos") if isinstance(videos, dict) else None
     if not isinstance(videos, dict) or not videos:
         raise DatasetError(f'{path} has no "videos": expected {expected}')
+    for video_id in videos:
+        plain_name(video_id, f"a video of {path}")
     return videos
 
 

@@ -13,6 +13,7 @@ import numpy as np
 
 from ...errors import RuntimeUnavailable
 from ..errors import DatasetError
+from ..names import inside
 from .base import ReferringImage, read_json
 
 IMAGE_FOLDERS = ("images/mscoco/images/train2014", "images/train2014", "train2014")
@@ -70,7 +71,7 @@ class RefCoco:
             raise DatasetError(
                 f"{self._instances_path} lacks id {error}, to which {self._refs_path} refers"
             ) from error
-        path = self._image_folder / image["file_name"]
+        path = inside(self._image_folder, image["file_name"], f"an image of {self._instances_path}")
         if not path.is_file():
             raise DatasetError(f"missing image {path}")
         return ReferringImage(

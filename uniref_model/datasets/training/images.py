@@ -10,6 +10,7 @@ import numpy as np
 from uniref_model.datasets.errors import DatasetError
 from uniref_model.datasets.evaluation.base import read_json
 from uniref_model.datasets.evaluation.refcoco import RefCoco, decode_segmentation, read_refs
+from uniref_model.datasets.names import inside
 from uniref_model.datasets.pngs import read_image
 from uniref_model.datasets.training.base import Drawn, Frame, PackedList, frame_of, pick
 
@@ -52,7 +53,7 @@ class Coco:
 
     def draw(self, index: int, rng: np.random.Generator) -> Drawn | None:
         name, size, objects = self._items[index]
-        image = _read(self._folder / name, size)
+        image = _read(inside(self._folder, name, "an image"), size)
         frame = frame_of(image, decode_segmentation(pick(objects, rng), size))
         return None if frame is None else Drawn((frame,))
 
@@ -114,7 +115,7 @@ class VisualGenome:
         start = self._ends[index - 1] if index else 0
         phrase = self._text[start : self._ends[index]].tobytes().decode()
         box = tuple(float(v) for v in self._boxes[index])
-        return Drawn((Frame(_read(self._root / name, size), None, box),), phrase)
+        return Drawn((Frame(_read(inside(self._root, name, "an image"), size), None, box),), phrase)
 
     def _read_images(self, path: Path, excluded: frozenset[int]) -> dict[int, int]:
         """Fill the table of images; returns the row of every image id."""

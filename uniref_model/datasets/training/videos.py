@@ -10,6 +10,7 @@ from uniref_model.datasets.errors import DatasetError
 from uniref_model.datasets.evaluation import RefYoutubeVos
 from uniref_model.datasets.evaluation.base import list_annotations, list_frames, read_json, read_videos
 from uniref_model.datasets.evaluation.refcoco import decode_segmentation
+from uniref_model.datasets.names import inside
 from uniref_model.datasets.pngs import image_size, read_image, read_labels
 from uniref_model.datasets.training.base import Drawn, PackedList, frame_of, frame_pair, pick
 
@@ -110,7 +111,7 @@ class Ovis:
             return None
         chosen = pick(seen, rng)
         return _clip(
-            [read_image(self._folder / names[i]) for i in pair],
+            [read_image(inside(self._folder, names[i], "a frame")) for i in pair],
             [decode_segmentation(chosen[i], size) for i in pair],
             [names[i] for i in pair],
         )
