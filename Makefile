@@ -5,13 +5,14 @@ VIDEO ?= media/box.mp4
 PROMPT ?= the yellow box
 export PYTHON
 
-.PHONY: help demo test test-full bench lint clean
+.PHONY: help demo test test-full test-floor bench lint clean
 .DEFAULT_GOAL := help
 
 help:
 	@echo 'make demo [VIDEO=file] [PROMPT="the yellow box"] [MODEL=folder]   the real node on a video over ROS topics; results in demo_output/'
 	@echo 'make test [TESTS=test/...]                         style check and all tests'
 	@echo 'make test-full                                       also what takes a minute or more a test'
+	@echo 'make test-floor                                      the robot side on the lowest versions allowed, Ubuntu 22.04 and 24.04'
 	@echo 'make bench [BENCH="soak --full"]                     every figure of the documentation anew (a quarter of an hour)'
 	@echo 'make lint                                          style check only'
 	@echo 'make clean                                         remove environments, builds and demo_output/'
@@ -28,6 +29,9 @@ test:
 test-full:
 	@scripts/test --slow $(TESTS)
 
+test-floor:
+	@scripts/test-floor $(ROWS)
+
 bench:
 	@scripts/bench $(BENCH)
 
@@ -36,5 +40,5 @@ lint:
 	@.venv-test/bin/ruff check .
 
 clean:
-	rm -rf .venv-demo .venv-test .ros demo_output .pytest_cache .ruff_cache build *.egg-info
+	rm -rf .venv-demo .venv-test .venv-floor .ros demo_output .pytest_cache .ruff_cache build *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

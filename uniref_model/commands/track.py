@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections import deque
 from collections.abc import Callable, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -121,7 +121,8 @@ def _run(session: _Session, frames: FrameSource, max_frames: int | None, quiet: 
     total = frames.length if max_frames is None else min(max_frames, frames.length or max_frames)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     hidden = quiet or not console.status.is_terminal
-    with Progress(*columns, console=console.status, disable=hidden, transient=True) as progress:
+    progress = Progress(*columns, console=console.status, transient=True)
+    with nullcontext() if hidden else progress:  # disabled, rich 13.0 would still end a line
         task = progress.add_task("tracking", total=total)
         try:
             for frame in frames:
