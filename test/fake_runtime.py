@@ -1,5 +1,5 @@
-"""An honest double of a runtime: it looks for colours instead of objects, and keeps a record of what it was
-asked."""
+"""An honest double of a runtime: it looks for colours instead of objects, keeps a record of what it was
+asked, and refuses what the real ones refuse."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from uniref_model.errors import RuntimeUnavailable
 from uniref_model.runtime.base import (
     FrameFeatures,
     LanguageReference,
@@ -54,12 +55,14 @@ class FakeColourRuntime(Runtime):
         self.size = size
         self.score: Callable[[ObjectReferences, bool], float] = lambda _, found: 0.9 if found else 0.05
         self.asked: list[list[ObjectReferences]] = []
+        self.closed = False
         self.images_encoded = 0
         self.references_encoded = 0
         self.before_segment: Callable[[], None] = lambda: None
         self.before_reference: Callable[[np.ndarray], None] = lambda masks: None
 
     def encode_text(self, text: str) -> LanguageReference:
+        self._check_open()
         words = normalise_prompt(text).split()
         colour = next((COLOURS[word] for word in words if word in COLOURS), (0, 0, 0))
         return LanguageReference(
@@ -68,20 +71,34 @@ class FakeColourRuntime(Runtime):
         )  # fmt: skip
 
     def encode_image(self, image: np.ndarray) -> FrameFeatures:
-        assert image.shape == (*self.size, 3) and image.dtype == np.uint8
+        self._check_open()
+        if image.shape != (*self.size, 3) or image.dtype != np.uint8:
+            raise ValueError(f"image is {image.dtype} {image.shape}, expected uint8 {(*self.size, 3)}")
         self.images_encoded += 1
-        return FrameFeatures(image, None, ())
+        return FrameFeatures(image, self.images_encoded)
 
     def encode_reference(self, frame: FrameFeatures, masks: np.ndarray) -> list[MaskReference]:
-        assert masks.shape[1:] == self.size and masks.dtype == np.float32
+        self._check_open()
+        if not isinstance(frame, FrameFeatures):
+            raise TypeError(f"expected what encode_image gives, found {type(frame).__name__}")
+        if masks.ndim != 3 or masks.shape[1:] != self.size or masks.dtype != np.float32:
+            raise ValueError(
+                f"masks are {masks.dtype} {masks.shape}, expected float32 (objects, *{self.size})"
+            )
+        if not (np.isfinite(masks).all() and masks.min() >= 0 and masks.max() <= 1):
+            raise ValueError("masks are not within 0 to 1")
         self.before_reference(masks)
         self.references_encoded += len(masks)
         flat = frame.image.reshape(-1, 3).astype(np.float32)
         weights = [mask.reshape(-1, 1) for mask in masks]
         colours = [(flat * weight).sum(0) / max(weight.sum(), 1e-6) for weight in weights]
-        return [MaskReference((), (colour,), ()) for colour in colours]
+        return [MaskReference((), (colour,), (), frame=frame.number) for colour in colours]
 
     def segment(self, frame: FrameFeatures, objects: Sequence[ObjectReferences]) -> list[Prediction]:
+        self._check_open()
+        for item in objects:
+            if not isinstance(item, ObjectReferences):
+                raise TypeError(f"expected ObjectReferences, found {type(item).__name__}")
         self.before_segment()
         self.asked.append(list(objects))
         return [self._find(frame.image.astype(np.float32), item) for item in objects]
@@ -96,7 +113,16 @@ class FakeColourRuntime(Runtime):
         return Prediction(self.score(item, found), np.zeros(4, np.float32), quarter)
 
     def close(self) -> None:
-        pass
+        self.closed = True
+
+    def opened(self) -> FakeColourRuntime:
+        """Itself, as if loaded anew."""
+        self.closed = False
+        return self
+
+    def _check_open(self) -> None:
+        if self.closed:
+            raise RuntimeUnavailable("the runtime of model 'fake' is closed")
 
 
 def scene(*patches: tuple[str, tuple[int, int, int, int]], size: tuple[int, int] = (128, 224)) -> np.ndarray:

@@ -38,6 +38,10 @@ class RuntimeUnavailable(UniRefError):
     it."""
 
 
+class NetworkError(UniRefError):
+    """The network ran, and its answer cannot be used: it holds numbers that are not finite."""
+
+
 class SourceError(UniRefError):
     """A video, image, folder or camera that cannot be read, or an output that cannot be written."""
 

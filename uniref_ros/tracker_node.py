@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gc
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -165,7 +164,7 @@ class TrackerNode(LifecycleNodeMixin, Node):
         count = settings["warm_up"]
         if count:
             self._on_progress("running the network once")
-            runtime.warm_up([bucket for bucket in runtime.buckets if bucket < 2 * count])
+            runtime.prepare([bucket for bucket in runtime.buckets if bucket < 2 * count])
         self._make_cameras(runtime, settings)
         self._set_enabled(self._enabled)
         for prompt in filter(None, settings["prompts"]):
@@ -277,7 +276,6 @@ class TrackerNode(LifecycleNodeMixin, Node):
         runtime, self._runtime = self._runtime, None
         self._facts = {}
         if runtime is not None:
-            gc.collect()  # references of objects live in the runtime's memory, which close() gives back
             runtime.close()
 
     def close(self, timeout: float = _STOP_TIMEOUT) -> bool:

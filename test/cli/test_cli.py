@@ -24,7 +24,7 @@ BOXES = [(40 + 8 * step, 32, 48, 40) for step in range(6)]
 @pytest.fixture(autouse=True)
 def fake(monkeypatch) -> FakeColourRuntime:
     runtime = FakeColourRuntime()
-    monkeypatch.setattr(track_command, "load_runtime", lambda *_, **__: runtime)
+    monkeypatch.setattr(track_command, "load_runtime", lambda *_, **__: runtime.opened())
     return runtime
 
 

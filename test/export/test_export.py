@@ -16,8 +16,9 @@ pytest.importorskip("onnxscript", reason="torch's exporter needs onnxscript")
 
 from uniref_model.cli import main  # noqa: E402
 from uniref_model.commands.export import TOLERANCES  # noqa: E402
-from uniref_model.export.graphs import OBJECTS, build_graphs  # noqa: E402
-from uniref_model.export.onnx import check  # noqa: E402
+from uniref_model.errors import ModelFileError  # noqa: E402
+from uniref_model.export.graphs import OBJECTS, Graph, build_graphs  # noqa: E402
+from uniref_model.export.onnx import ExportOptions, check, export_model  # noqa: E402
 from uniref_model.export.operators import unsupported  # noqa: E402
 from uniref_model.export.precision import with_precision  # noqa: E402
 from uniref_model.export.prepare import fold_batch_norms, prepare, round_to_half  # noqa: E402
@@ -25,8 +26,9 @@ from uniref_model.export.weights import SharedWeights, store_int8  # noqa: E402
 from uniref_model.network.config import ModelConfig  # noqa: E402
 from uniref_model.network.loading import load_model  # noqa: E402
 from uniref_model.network.model import UniRef  # noqa: E402
-from uniref_model.runtime import ModelSpec, load_runtime  # noqa: E402
-from uniref_model.runtime.files import ENGINE_GRAPHS, WEIGHTS, graph_file  # noqa: E402
+from uniref_model.runtime import ModelSpec, contract, load_runtime  # noqa: E402
+from uniref_model.runtime.contract import ENGINE_GRAPHS  # noqa: E402
+from uniref_model.runtime.files import WEIGHTS, graph_file  # noqa: E402
 
 SIZE = (64, 128)
 
@@ -74,6 +76,33 @@ def test_a_weight_too_large_for_float16_is_refused_by_name() -> None:
     layer.weight.data[0, 0] = 1e5
     with pytest.raises(ValueError, match="weight"):
         round_to_half(layer)
+
+
+class Fixed(torch.nn.Module):
+    """Answers with one number in all places."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.tensor(value))
+
+    def forward(self, image: torch.Tensor) -> torch.Tensor:
+        return image * self.weight
+
+
+@pytest.mark.parametrize("half", [True, False])
+def test_weights_that_are_not_finite_are_not_exported(half: bool, tmp_path: Path) -> None:
+    with pytest.raises(ModelFileError, match="the weights weight hold numbers that are not finite"):
+        export_model(Fixed(float("nan")), tmp_path, ExportOptions(sizes=((64, 64),), half_weights=half))
+
+
+def test_a_graph_that_answers_nan_does_not_pass_its_check(tmp_path: Path) -> None:
+    """No maximum of differences shows it: the largest of 0 and NaN is 0."""
+    ports = contract.Graph("tiny", (contract.Port("x", "image"),), (contract.Port("y", "lateral"),))
+    weights = np.full((2, 2), np.nan, np.float32)
+    onnx.save(tiny_model(weights), tmp_path / "tiny.onnx")
+    graph = Graph(Fixed(float("nan")), {"x": torch.ones(1, 2)}, ports)
+    with pytest.raises(ModelFileError, match=r"tiny\.onnx: y holds numbers that are not finite"):
+        check(graph, tmp_path / "tiny.onnx")
 
 
 def tiny_model(weights: np.ndarray) -> onnx.ModelProto:
@@ -160,7 +189,10 @@ class TestExportedModel:
     def test_the_spec_says_what_was_exported(self, exported: Path) -> None:
         spec = ModelSpec.from_file(exported / "model.json")
         assert spec.buckets == (1, 4) and spec.sizes == (SIZE,) and spec.has_text
-        assert spec.extra["engines"] == {"precision": "fp16", "attention": ["grid_sample", "gather"]}
+        assert (spec.precision, spec.attention) == ("fp16", ("grid_sample", "gather"))
+        names = {node.name: path for path in exported.glob("*.onnx") for node in load_graph(path).input}
+        ports = {port.name for graph in spec.graphs.values() for port in graph.inputs}
+        assert names.keys() == ports
         with load_runtime(exported, runtime="onnxruntime", threads=1) as runtime:
             assert runtime.buckets == (1, 4)
 

@@ -17,7 +17,8 @@ from uniref_model.cli import main  # noqa: E402
 from uniref_model.errors import RuntimeUnavailable  # noqa: E402
 from uniref_model.export.operators import unsupported  # noqa: E402
 from uniref_model.network.loading import save_weights  # noqa: E402
-from uniref_model.runtime.files import ENGINE_GRAPHS, graph_file  # noqa: E402
+from uniref_model.runtime.contract import ENGINE_GRAPHS  # noqa: E402
+from uniref_model.runtime.files import graph_file  # noqa: E402
 from uniref_model.runtime.trt.build import build_engine, fused_attentions  # noqa: E402
 from uniref_model.runtime.trt.library import Library, load_library  # noqa: E402
 

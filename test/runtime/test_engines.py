@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
+import os
 import threading
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -92,6 +95,87 @@ def test_a_long_build_says_please_wait(tmp_path, monkeypatch, caplog):
     finally:
         logging.getLogger(engines.__name__).removeHandler(listener)
     assert said.is_set() and "please wait" in caplog.text and "built in" in caplog.text
+
+
+# --- a folder that others can write to ---------------------------------------------------------------------
+
+
+def planted(folder: Path, content: bytes = b"planted") -> tuple[Path, Path]:
+    """An engine and a note that vouches for it, whole in every respect but who wrote them."""
+    engine, note = folder / f"{KEY.stem}.engine", folder / f"{KEY.stem}.json"
+    engine.write_bytes(content)
+    note.write_text(json.dumps({"facts": KEY.facts, "sha256": hashlib.sha256(content).hexdigest()}))
+    return engine, note
+
+
+def test_what_this_user_wrote_is_taken(tmp_path):
+    planted(tmp_path, b"own")
+    assert EngineCache(tmp_path).get(KEY, pytest.fail) == (b"own", False)
+
+
+@pytest.mark.parametrize("which", [0, 1], ids=["engine", "note"])
+@pytest.mark.parametrize(
+    "how",
+    [
+        pytest.param(
+            lambda path: os.chown(path, 12345, 12345),
+            marks=pytest.mark.skipif(os.geteuid() != 0, reason="only root can make another user's file"),
+            id="of another user",
+        ),
+        pytest.param(lambda path: path.chmod(0o666), id="writable by all"),
+        pytest.param(lambda path: path.chmod(0o660), id="writable by a group"),
+        pytest.param(lambda path: path.symlink_to(path.rename(path.with_suffix(".elsewhere"))), id="a link"),
+        pytest.param(lambda path: (path.unlink(), os.mkfifo(path)), id="a pipe"),
+        pytest.param(lambda path: (path.unlink(), path.symlink_to("/dev/zero")), id="a device"),
+    ],
+)
+def test_an_engine_that_another_user_could_have_written_is_not_taken(tmp_path, which, how):
+    how(planted(tmp_path)[which])
+    cache = EngineCache(tmp_path)
+    assert cache.get(KEY, lambda: b"built") == (b"built", True)
+    assert cache.get(KEY, pytest.fail) == (b"built", False), "and is replaced by what was built"
+
+
+@pytest.mark.parametrize("kind", ["link", "dangling link", "pipe", "folder"])
+def test_a_lock_that_is_no_file_neither_destroys_nor_hangs(tmp_path, kind):
+    precious = tmp_path / "precious"
+    precious.write_text("keep me")
+    lock = tmp_path / f"{KEY.stem}.lock"
+    if kind == "pipe":
+        os.mkfifo(lock)
+    elif kind == "folder":
+        lock.mkdir()
+    else:
+        lock.symlink_to(precious if kind == "link" else tmp_path / "nowhere")
+    assert EngineCache(tmp_path).get(KEY, lambda: b"engine") == (b"engine", True)
+    assert precious.read_text() == "keep me" and not (tmp_path / "nowhere").exists()
+
+
+def test_a_lock_as_earlier_versions_left_it_is_taken(tmp_path):
+    """Made with whatever the umask allowed; nothing is read from it."""
+    lock = tmp_path / f"{KEY.stem}.lock"
+    lock.touch()
+    lock.chmod(0o664)
+    assert EngineCache(tmp_path).get(KEY, lambda: b"engine") == (b"engine", True)
+    assert EngineCache(tmp_path).get(KEY, pytest.fail) == (b"engine", False)
+
+
+def test_what_killed_builders_left_is_swept(tmp_path):
+    own, old, young = (tmp_path / name for name in (f"{KEY.stem}.engineab.part", "x.part", "y.part"))
+    for path in (own, old, young):
+        path.write_bytes(b"half")
+    os.utime(old, (0, 0))
+    EngineCache(tmp_path).get(KEY, lambda: b"engine")
+    assert not own.exists() and not old.exists()
+    assert young.exists(), "another key's builder may be at work on it"
+
+
+def test_an_engine_of_no_bytes_is_neither_taken_nor_kept(tmp_path):
+    planted(tmp_path, b"")
+    with pytest.raises(RuntimeUnavailable, match="0 bytes"):
+        EngineCache(tmp_path).get(KEY, lambda: b"")
+    assert EngineCache(tmp_path).get(KEY, lambda: b"engine") == (b"engine", True)
+    assert {path.stat().st_mode & 0o77 for path in tmp_path.iterdir()} == {0}
 
 
 # --- the gate ----------------------------------------------------------------------------------------------

@@ -11,10 +11,18 @@ import numpy as np
 import pytest
 
 from uniref_model.errors import ModelFileError, PromptError, RuntimeUnavailable
-from uniref_model.runtime import ModelSpec, ObjectReferences, available_runtimes, load_runtime
+from uniref_model.limits import MAX_THREADS, LimitError
+from uniref_model.runtime import (
+    RUNTIMES,
+    ModelSpec,
+    ObjectReferences,
+    available_runtimes,
+    contract,
+    load_runtime,
+)
 from uniref_model.runtime.base import LanguageReference
 from uniref_model.runtime.files import WEIGHTS, choose_size, find_model, sha256_of, verify_files
-from uniref_model.runtime.onnx_runtime import OnnxRuntime
+from uniref_model.runtime.onnx import load_onnx
 from uniref_model.runtime.text import PromptCache, normalise_prompt
 
 MODEL = Path(os.environ.get("UNIREF_TEST_MODEL", WEIGHTS / "uniref_nano"))
@@ -22,7 +30,14 @@ needs_model = pytest.mark.skipif(
     not (MODEL / "model.json").is_file(), reason=f"no exported model in {MODEL} (set UNIREF_TEST_MODEL)"
 )
 
-SPEC = {"name": "tiny", "hidden": 64, "max_words": 24, "sizes": [[256, 448], [192, 320]]}
+SPEC = {
+    "version": contract.VERSION,
+    "name": "tiny",
+    "hidden": 64,
+    "max_words": 24,
+    "sizes": [[256, 448], [192, 320]],
+    "graphs": contract.to_json(contract.describe(projected=True, nouns=True, shared=True, text=True)),
+}
 
 
 # --- prompts -----------------------------------------------------------------------------------------------
@@ -71,19 +86,96 @@ def test_a_spec_has_defaults_and_keeps_what_it_does_not_know():
     assert spec.extra == {"tokens": {"x": 1}}
 
 
+HEX = "0" * 64
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"hidden": None}, "malformed"),
-        ({"sizes": []}, "no sizes"),
-        ({"sizes": [5]}, "malformed"),
-        ({"resize": "crop"}, "'crop'"),
-        ({"mask_upsample": "cubic"}, "'cubic'"),
+        ({"name": 5}, "name is '5', expected a text"),
+        ({"name": "a\nb"}, "name is .*, expected .* printable"),
+        ({"hidden": None}, "hidden is 'null', expected a whole number"),
+        ({"hidden": True}, "hidden is 'true'"),
+        ({"hidden": -64}, "hidden is '-64'"),
+        ({"max_words": 1.5}, "max_words is '1.5'"),
+        ({"sizes": []}, "sizes is .*, expected a list that is not empty"),
+        ({"sizes": [5]}, "sizes is .*, expected 2 values"),
+        ({"sizes": "256x448"}, "sizes is"),
+        ({"sizes": [[0, 320]]}, "sizes is .*, expected a whole number from 32"),
+        ({"sizes": [[30000, 30000]]}, "sizes is .* pixels"),
+        ({"mean": [float("nan"), 1, 1]}, "mean is .*NaN.*, expected a number"),
+        ({"mean": 5}, "mean is '5', expected 3 values"),
+        ({"std": [0, 1, 1]}, "std is"),
+        ({"std": [1, 1, float("inf")]}, "std is .*Infinity"),
+        ({"std": [1, 1]}, "std is .*, expected 3 values"),
+        ({"resize": "crop"}, "resize is .*crop.*, expected one of stretch, shortest_edge"),
+        ({"resize": ["stretch"]}, "resize is"),
+        ({"mask_upsample": "cubic"}, "mask_upsample is .*cubic"),
+        ({"contours": None}, "contours is 'null'"),
+        ({"interactive": "no"}, "interactive is .*, expected true or false"),
+        ({"score_thresholds": 0.4}, "score_thresholds is '0.4', expected an object"),
+        ({"score_thresholds": {"mask": "high"}}, "score_thresholds.mask is"),
+        ({"score_thresholds": {"language": float("nan")}}, "score_thresholds.language is 'NaN'"),
+        ({"buckets": [0]}, "buckets is"),
+        ({"buckets": []}, "buckets is"),
+        ({"buckets": [1e9]}, "buckets is"),
+        ({"text": "minilm"}, "text is .*, expected an object"),
+        ({"text": {"encoder": 5}}, "text.encoder is '5'"),
+        ({"graphs": []}, "graphs is .*, expected an object"),
+        ({"engines": []}, "engines is"),
+        ({"engines": {"precision": "int8"}}, "engines.precision is .*, expected one of fp32, fp16, bf16"),
+        ({"engines": {"attention": "gather"}}, "engines.attention is"),
+        ({"exporter": {}}, "exporter is"),
+        ({"sha256": []}, "sha256 is .*, expected an object"),
+        ({"sha256": {"a.onnx": "abc"}}, "sha256 is .*, expected 64 hex digits for a.onnx"),
+        ({"sha256": {"../a.onnx": HEX}}, "sha256 is .*, expected plain file names, none such as '../a.onnx'"),
+        ({"sha256": {"/etc/passwd": HEX}}, "expected plain file names"),
+        ({"sha256": {"..": HEX}}, "expected plain file names"),
+        ({"sha256": {"a\\b": HEX}}, "expected plain file names"),
     ],
 )
-def test_a_bad_spec_is_refused(change, message):
+def test_a_bad_value_is_refused_with_file_key_value_and_what_was_expected(change, message, tmp_path):
+    path = tmp_path / "model.json"
+    path.write_text(json.dumps(SPEC | change))
+    with pytest.raises(ModelFileError, match=message) as caught:
+        ModelSpec.from_file(path)
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content", [b"{", b"[]", b"\xff", b"[" * 100_000, b'{"name": 1e999999}', b" " * (2 << 20)]
+)
+def test_what_is_no_spec_at_all_is_refused(content, tmp_path):
+    (tmp_path / "model.json").write_bytes(content)
+    with pytest.raises(ModelFileError, match=r"model\.json"):
+        ModelSpec.from_file(tmp_path / "model.json")
+    with pytest.raises(ModelFileError, match="cannot be read"):
+        ModelSpec.from_file(tmp_path)
+
+
+@needs_model
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"resize": "shortest_edge"}, "resize is 'shortest_edge', expected 'stretch'"),
+        ({"sha256": {}}, "sha256 does not list"),
+    ],
+)
+def test_what_graphs_cannot_do_is_refused(tmp_path, change, message):
+    folder = shutil.copytree(
+        MODEL, tmp_path / "model", ignore=shutil.ignore_patterns("*.safetensors", "*.png")
+    )
+    spec = json.loads((folder / "model.json").read_text())
+    (folder / "model.json").write_text(json.dumps(spec | change))
     with pytest.raises(ModelFileError, match=message):
-        ModelSpec.from_dict(SPEC | change)
+        load_runtime(folder, runtime="onnxruntime")
+
+
+@pytest.mark.parametrize("runtime", RUNTIMES)
+def test_a_number_of_threads_nobody_has_is_refused(runtime):
+    """Before anything is started: 5000 for each operator once became 20,000."""
+    with pytest.raises(LimitError, match=f"threads is 5000, expected at most {MAX_THREADS}"):
+        load_runtime(runtime=runtime, threads=5000)
 
 
 def test_a_spec_that_lacks_a_key_names_it(tmp_path):
@@ -233,13 +325,13 @@ def test_the_same_reference_twice_is_the_same_as_once(runtime, frame):
 @needs_model
 def test_shared_attention_answers_as_batched_attention_does(runtime, frame):
     """Objects of two groups of frames, one alone, words beside them; more of a group than fits a batch."""
-    assert runtime.attention == "shared"
+    assert runtime.shared
     other = runtime.encode_image(frame.image[::-1].copy())
     masks = np.zeros((9, *runtime.size), np.float32)
     for row in range(9):
         masks[row, 10 * row : 10 * row + 60, 20 * row : 20 * row + 90] = 1
     words = runtime.encode_text("the red mug")
-    with OnnxRuntime(MODEL, threads=1, attention="batched") as batched:
+    with load_onnx(MODEL, threads=1, attention="batched") as batched:
         answers = []
         for engine in (runtime, batched):
             first, previous = engine.encode_reference(frame, masks), engine.encode_reference(other, masks)
@@ -255,9 +347,9 @@ def test_shared_attention_answers_as_batched_attention_does(runtime, frame):
 def test_graphs_of_another_version_are_refused_with_what_to_do(tmp_path):
     folder = shutil.copytree(MODEL, tmp_path / "model")
     spec = json.loads((folder / "model.json").read_text())
-    del spec["graphs"]  # as the first release wrote it
+    del spec["graphs"], spec["version"]  # as the first release wrote it
     (folder / "model.json").write_text(json.dumps(spec))
-    with pytest.raises(ModelFileError, match=r"version 1.*version 2.*uniref export"):
+    with pytest.raises(ModelFileError, match=r"version 1.*version 3.*uniref export"):
         load_runtime(folder)
 
 
@@ -299,7 +391,7 @@ def test_every_size_of_the_model_loads_and_a_closed_runtime_says_so():
     spec = ModelSpec.from_file(MODEL / "model.json")
     for height, width in spec.sizes:
         with load_runtime(MODEL, f"{height}x{width}", threads=1) as loaded:
-            loaded.warm_up([1, 2])
+            loaded.prepare([1, 2])
             assert loaded.describe()["size"] == f"{height}x{width}"
         with pytest.raises(RuntimeUnavailable, match="closed"):
             loaded.encode_image(np.zeros((height, width, 3), np.uint8))

@@ -10,17 +10,18 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import weakref
 from pathlib import Path
 from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
-from uniref_model.errors import RuntimeUnavailable
-from uniref_model.runtime import ObjectReferences, load_runtime
+from uniref_model.errors import ModelFileError, RuntimeUnavailable
+from uniref_model.runtime import ObjectReferences, Runtime, available_runtimes, load_runtime
 from uniref_model.runtime.files import WEIGHTS
+from uniref_model.runtime.trt.backend import load_tensorrt
 from uniref_model.runtime.trt.library import Library
-from uniref_model.runtime.trt.runtime import TensorRtRuntime
 
 MODEL = Path(os.environ.get("UNIREF_TEST_MODEL", WEIGHTS / "uniref_nano"))
 needs_model = pytest.mark.skipif(
@@ -41,40 +42,67 @@ APART = 1 << 32  # between addresses of allocations
 
 
 class DoubleDevice:
-    """A GPU whose memory is a dict of byte arrays, each with an address of its own."""
+    """A GPU whose memory is a dict of byte arrays, each with an address of its own.
 
-    stream = 7
+    As on a stream, nothing queued happens before `wait`: what was let go until then is lost. It refuses what
+    CUDA refuses: memory that is not (or no longer) allocated, a stream that was destroyed, and, while a graph
+    is captured, everything that cannot be part of one.
+    """
 
     def __init__(self) -> None:
+        self.open()
         self.memory: dict[int, bytearray] = {}
+        self.pinned: dict[int, np.ndarray] = {}
         self.next = 0
-        self.allocations = self.launches = self.host_arrays = 0
+        self.allocations = self.launches = self.closed = 0
         self.moved: list[int] = []  # bytes of every copy between host and GPU
+        self.queued: list = []
         self.recording: list | None = None  # while a graph is captured: what to do when it is launched
         self.cannot_capture = False
+        self.read: list[np.ndarray] = []
+
+    def open(self) -> DoubleDevice:
+        """Another stream on it, as for another process."""
+        self.stream: int | None = 7
+        return self
+
+    @property
+    def host_arrays(self) -> int:
+        return len(self.pinned)
 
     def facts(self) -> dict[str, object]:
         return {"gpu": "double", "capability": "0.0"}
 
     def allocate(self, size: int) -> int:
+        assert self.recording is None, "cudaErrorStreamCaptureUnsupported"
+        assert size > 0, "cudaMalloc of no bytes gives no address"
         self.allocations += 1
         self.next += APART
         self.memory[self.next] = bytearray(size)
         return self.next
 
     def free(self, address: int) -> None:
+        assert self.recording is None and address in self.memory, "cudaErrorInvalidValue"
+        self.finish()  # cudaFree waits for the device
         del self.memory[address]
 
     def host_array(self, shape, dtype) -> np.ndarray:
-        self.host_arrays += 1
-        return np.zeros(shape, dtype)
+        array = np.zeros(shape, dtype)
+        self.pinned[array.ctypes.data] = array
+        return array
 
     def free_host(self, array) -> None:
-        self.host_arrays -= 1
+        assert array.ctypes.data in self.pinned, "cudaErrorInvalidValue"
+        del self.pinned[array.ctypes.data]
 
     def do(self, action) -> None:
-        """Now, or when the graph that is being captured is launched."""
-        action() if self.recording is None else self.recording.append(action)
+        """Queue it, or note it for the graph that is being captured."""
+        assert self.stream is not None, "cudaErrorInvalidResourceHandle"
+        (self.queued if self.recording is None else self.recording).append(action)
+
+    def finish(self) -> None:
+        while self.queued:
+            self.queued.pop(0)()
 
     def at(self, address: int, size: int) -> memoryview:
         """So many bytes from an address inside one allocation."""
@@ -86,15 +114,19 @@ class DoubleDevice:
     def upload(self, address: int, array: np.ndarray) -> None:
         assert array.flags.c_contiguous
         self.at(address, array.nbytes)
+        self.read.append(array)
+        source, size = weakref.ref(array), array.nbytes
 
         def copy() -> None:
-            self.moved.append(array.nbytes)
-            self.at(address, array.nbytes)[:] = array.tobytes()
+            kept = source()
+            assert kept is not None, "the memory was let go before the copy"
+            self.moved.append(size)
+            self.at(address, size)[:] = kept.tobytes()
 
         self.do(copy)
 
     def download(self, array: np.ndarray, address: int) -> None:
-        assert array.flags.c_contiguous
+        assert array.flags.c_contiguous and array.flags.writeable
         self.at(address, array.nbytes)
 
         def copy() -> None:
@@ -105,29 +137,43 @@ class DoubleDevice:
 
     def copy(self, target: int, source: int, size: int) -> None:
         assert self.recording is None, "addresses change from frame to frame, a graph's do not"
-        self.at(target, size)[:] = bytes(self.at(source, size))
+        self.at(target, size), self.at(source, size)
+
+        def copy() -> None:
+            self.at(target, size)[:] = bytes(self.at(source, size))
+
+        self.do(copy)
 
     def capture(self, queue):
+        assert not self.queued, "a capture begins on a stream at rest"
+        self.recording = actions = []
+        try:
+            queue()
+        finally:
+            self.recording = None
         if self.cannot_capture:
             raise RuntimeUnavailable("cudaStreamEndCapture failed: cudaErrorStreamCaptureUnsupported")
-        self.recording = actions = []
-        queue()
-        self.recording = None
+        self.graphs = getattr(self, "graphs", 0) + 1
         return actions
 
     def launch(self, graph) -> None:
         self.launches += 1
         for action in graph:
-            action()
+            self.do(action)
 
     def free_graph(self, graph) -> None:
+        self.graphs -= 1
         graph.clear()
 
     def close(self) -> None:
-        pass
+        self.stream = None
+        self.closed += 1
 
     def wait(self) -> None:
-        pass
+        assert self.stream is not None, "cudaErrorInvalidResourceHandle"
+        assert self.recording is None, "cudaErrorStreamCaptureUnsupported"
+        self.finish()
+        self.read.clear()
 
 
 TYPES = {"tensor(float)": "FLOAT", "tensor(float16)": "HALF", "tensor(uint8)": "UINT8"}
@@ -144,7 +190,7 @@ class DoubleEngine:
         options = onnxruntime.SessionOptions()
         options.add_free_dimension_override_by_name("objects", bucket)
         self.session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-        self.device, self.wrong = device, wrong
+        self.device, self.wrong, self.bucket = device, wrong, bucket
         self.inputs = {node.name: node for node in self.session.get_inputs()}
         self.outputs = {node.name: node for node in self.session.get_outputs()}
         self.names = [*self.inputs, *self.outputs]
@@ -160,20 +206,30 @@ class DoubleEngine:
     def get_tensor_shape(self, name):
         return (self.inputs | self.outputs)[name].shape
 
-    def get_tensor_dtype(self, name):
-        return TYPES[(self.inputs | self.outputs)[name].type]
-
     def create_execution_context(self):
+        self.shapes: set[str] = set()
         return self
 
     def set_input_shape(self, name, shape):
-        assert tuple(self.inputs[name].shape) == shape
+        """TensorRT answers False, in every case, and says more in its log only."""
+        known = name in self.inputs and tuple(self.inputs[name].shape) == shape
+        if known:
+            self.shapes.add(name)
+        return known
 
     def set_tensor_address(self, name, address):
+        if name not in self.names:
+            return False
         self.addresses[name] = address
+        return True
 
     def execute_async_v3(self, stream):
-        assert stream == self.device.stream
+        if (
+            stream != self.device.stream
+            or set(self.addresses) != set(self.names)
+            or self.shapes != {*self.inputs}
+        ):
+            return False
         self.device.do(self.execute)
         return True
 
@@ -192,7 +248,7 @@ class DoubleTrt:
     """The module, as far as the runtime uses it. Its builder is replaced by `build` below."""
 
     NetworkDefinitionCreationFlag = SimpleNamespace(STRONGLY_TYPED=1)
-    DataType = SimpleNamespace(FLOAT="FLOAT", HALF="HALF", UINT8="UINT8")
+    DataType = SimpleNamespace(FLOAT="FLOAT", HALF="HALF", UINT8="UINT8", INT32="INT32", BF16="BF16")
     TensorIOMode = SimpleNamespace(INPUT="INPUT", OUTPUT="OUTPUT")
 
     def __init__(self, device: DoubleDevice) -> None:
@@ -200,15 +256,21 @@ class DoubleTrt:
         self.built: list[str] = []
         self.wrong: dict[str, float] = {}
         self.refuses: set[str] = set()
+        self.raises: Exception | None = None
+        self.types = TYPES
 
     def Runtime(self, logger):
         return self
 
     def deserialize_cuda_engine(self, content: bytes):
+        if self.raises is not None:
+            raise self.raises
         path, bucket, factor = json.loads(content)
         if {Path(path).stem, Path(path).stem.rpartition("_")[0]} & self.refuses:
             return None
-        return DoubleEngine(self.device, path, bucket, factor)
+        engine = DoubleEngine(self.device, path, bucket, factor)
+        engine.get_tensor_dtype = lambda name: self.types[(engine.inputs | engine.outputs)[name].type]
+        return engine
 
     def build(self, library: Library, path: Path, bucket: int) -> bytes:
         graph = path.stem.rpartition("_")[0]
@@ -219,14 +281,15 @@ class DoubleTrt:
 @pytest.fixture
 def double(monkeypatch) -> DoubleTrt:
     trt = DoubleTrt(DoubleDevice())
-    monkeypatch.setattr("uniref_model.runtime.trt.runtime.build_engine", trt.build)
+    monkeypatch.setattr("uniref_model.runtime.trt.backend.build_engine", trt.build)
     return trt
 
 
-def load(double: DoubleTrt, cache: Path, model: Path = MODEL, **options) -> TensorRtRuntime:
+def load(double: DoubleTrt, cache: Path, model: Path = MODEL, **options) -> Runtime:
     library = Library(double, "double", "1.0", None)
+    double.device.open()
     options = {"buckets": (1, 2)} | options
-    return TensorRtRuntime(
+    return load_tensorrt(
         model, size="192x320", threads=1, cache=cache, library=library, device=double.device, **options
     )
 
@@ -250,12 +313,13 @@ def test_engines_answer_as_onnx_runtime_and_are_kept(double, tmp_path):
     with load_runtime(MODEL, "192x320", "onnxruntime", threads=1) as plain:
         expected = ask(plain)
     with load(double, tmp_path) as runtime:
-        runtime.warm_up()
+        runtime.prepare()
         for wanted, found in zip(expected, ask(runtime), strict=True):
             np.testing.assert_allclose(found, wanted, atol=HALF)
         assert runtime.describe()["replaced by onnxruntime"] == "nothing"
         assert double.device.memory
     assert not double.device.memory and not double.device.host_arrays  # all freed
+    assert double.device.stream is None and double.device.graphs == 0
     assert sorted(double.built) == [
         "encode_image x1", "encode_reference x1", "encode_reference x2", "segment x1", "segment x2",
     ]  # fmt: skip
@@ -268,7 +332,7 @@ def test_engines_answer_as_onnx_runtime_and_are_kept(double, tmp_path):
 @needs_model
 def test_frames_allocate_nothing_and_run_as_cuda_graphs(double, tmp_path):
     with load(double, tmp_path, buckets=(1,)) as runtime:
-        runtime.warm_up()
+        runtime.prepare()
         ask(runtime)
         before = double.device.allocations, double.device.host_arrays
         launched, state = double.device.launches, runtime.state
@@ -303,7 +367,7 @@ def test_a_frame_never_waits_for_an_engine(double, tmp_path):
     with load(double, tmp_path) as runtime:
         ask(runtime)
         assert sorted(double.built) == ["encode_image x1", "encode_reference x1", "segment x1"]
-        runtime.warm_up([2])
+        runtime.prepare([2])
         assert "segment x2" in double.built
     double.built.clear()
     with load(double, tmp_path) as runtime:  # kept ones are there from the start
@@ -345,6 +409,7 @@ def both_forms(tmp_path) -> Path:
     shutil.copyfile(folder / "segment_192x320.onnx", folder / "segment_192x320.gather.onnx")
     spec = json.loads((folder / "model.json").read_text())
     spec["engines"] = {"precision": "fp32", "attention": ["grid_sample", "gather"]}
+    spec["sha256"]["segment_192x320.gather.onnx"] = spec["sha256"]["segment_192x320.onnx"]
     (folder / "model.json").write_text(json.dumps(spec))
     return folder
 
@@ -356,7 +421,7 @@ def test_the_gather_form_is_tried_when_grid_sample_is_wrong(double, tmp_path, bo
     with load(double, tmp_path / "engines", both_forms, buckets=(1,), progress=heard.append) as runtime:
         ask(runtime)
         facts = runtime.describe()
-        assert facts["replaced by onnxruntime"] == "nothing" and runtime.engines == 3
+        assert facts["replaced by onnxruntime"] == "nothing" and runtime.backend.engines == 3
         assert "disagrees" in facts["by gather instead of grid_sample"]
     assert double.built.count("segment x1") == 2
     assert any("segment_192x320.gather" in text and "agrees" in text for text in heard)
@@ -380,9 +445,9 @@ def test_when_both_forms_are_wrong_onnx_runtime_takes_over(double, tmp_path, bot
 @pytest.mark.parametrize("engines_work", [True, False])
 def test_auto_takes_tensorrt_where_it_passes_and_says_why(double, tmp_path, monkeypatch, engines_work):
     monkeypatch.setenv("UNIREF_ENGINES", str(tmp_path))
-    module = "uniref_model.runtime.trt.runtime"
+    module = "uniref_model.runtime.trt.backend"
     monkeypatch.setattr(f"{module}.load_library", lambda: Library(double, "double", "1.0", None))
-    monkeypatch.setattr(f"{module}.CudaDevice", lambda: double.device)
+    monkeypatch.setattr(f"{module}.CudaDevice", double.device.open)
     if not engines_work:
         double.refuses = {"encode_image", "encode_reference", "segment"}
     heard: list[str] = []
@@ -431,3 +496,91 @@ def test_an_engine_that_is_refused_is_built_once_more_and_then_replaced(double, 
         runtime.encode_image(np.zeros((*runtime.size, 3), np.uint8))
     assert double.built == ["encode_image x1"]
     assert "built again" in caplog.text
+
+
+NO_ENGINES = [
+    pytest.param(
+        lambda double: setattr(double, "raises", AttributeError("no 'x' in this TensorRT")),
+        id="AttributeError",
+    ),
+    pytest.param(lambda double: setattr(double, "raises", KeyError("BF16")), id="KeyError"),
+    pytest.param(
+        lambda double: setattr(double, "types", dict.fromkeys(TYPES, "BF16")), id="no such number type"
+    ),
+    pytest.param(lambda double: setattr(double.device, "host_array", None), id="TypeError inside the device"),
+]
+
+
+@needs_model
+@pytest.mark.parametrize("breaks", NO_ENGINES)
+def test_whatever_an_engine_fails_with_onnx_runtime_takes_its_place(double, tmp_path, breaks, caplog):
+    with load_runtime(MODEL, "192x320", "onnxruntime", threads=1) as plain:
+        expected = ask(plain)
+    breaks(double)
+    with load(double, tmp_path, buckets=(1,)) as runtime:
+        for wanted, found in zip(expected, ask(runtime), strict=True):
+            np.testing.assert_allclose(found, wanted, atol=HALF)
+        assert (
+            runtime.backend.engines == 0
+            and "encode_image x1" in runtime.describe()["replaced by onnxruntime"]
+        )
+    assert not double.device.memory and not double.device.host_arrays and double.device.closed
+
+
+@needs_model
+@pytest.mark.parametrize("place", ["load_library", "CudaDevice", "EngineCache"])
+def test_whatever_a_gpu_candidate_fails_with_auto_goes_on(double, tmp_path, monkeypatch, place, caplog):
+    module = "uniref_model.runtime.trt.backend"
+    monkeypatch.setattr(f"{module}.load_library", lambda: Library(double, "double", "1.0", None))
+    monkeypatch.setattr(f"{module}.CudaDevice", double.device.open)
+    monkeypatch.setattr(f"{module}.{place}", lambda *_: [][0])
+    with load_runtime(MODEL, "192x320", threads=1) as runtime:
+        assert runtime.name == "onnxruntime"
+        assert "IndexError" in runtime.describe()["chosen"]
+    assert "Traceback" in caplog.text
+    with pytest.raises(RuntimeUnavailable, match=r"no runtime works on a GPU here.*IndexError"):
+        load_runtime(MODEL, "192x320", device="cuda")
+    assert "unavailable" in available_runtimes()["tensorrt"]
+
+
+@needs_model
+def test_a_start_that_fails_leaves_nothing_on_the_gpu(double, tmp_path):
+    with pytest.raises(ModelFileError):
+        load(double, tmp_path, tmp_path)
+    assert double.device.closed and not double.device.memory
+
+
+def test_an_upload_keeps_its_array_until_the_copy_is_done():
+    """Queued copies from pageable memory read it when their turn comes."""
+    from uniref_model.runtime.trt.device import CudaDevice
+
+    calls: list[str] = []
+
+    class Cuda:
+        """The runtime's functions, as far as uploads go."""
+
+        cudaMemcpyKind = SimpleNamespace(cudaMemcpyHostToDevice=1)
+
+        def cudaMemcpyAsync(self, *arguments):
+            calls.append("copy")
+            return (0,)
+
+        def cudaStreamSynchronize(self, stream):
+            return (0,)
+
+        def cudaStreamDestroy(self, stream):
+            calls.append("destroy")
+            return (0,)
+
+    device = CudaDevice.__new__(CudaDevice)
+    device._cuda, device._read, device.stream = Cuda(), [], 1
+    array = np.ones(3)
+    alive = weakref.ref(array)
+    device.upload(0, array)
+    del array
+    assert alive() is not None
+    device.wait()
+    assert alive() is None
+    device.close()
+    device.close()
+    assert calls == ["copy", "destroy"]

@@ -16,9 +16,11 @@ from pathlib import Path
 import pytest
 
 from uniref_model.errors import RuntimeUnavailable
-from uniref_model.runtime.files import ENGINE_GRAPHS, WEIGHTS
+from uniref_model.runtime.contract import ENGINE_GRAPHS
+from uniref_model.runtime.files import WEIGHTS
 from uniref_model.runtime.trt.build import build_engine, fused_attentions
 from uniref_model.runtime.trt.engines import EngineCache, EngineKey
+from uniref_model.runtime.trt.execution import _numpy_types
 from uniref_model.runtime.trt.library import Library, load_library, preload_rtx
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -210,6 +212,12 @@ def test_a_cache_that_cannot_be_written_costs_only_the_next_build(tmp_path, capl
     blocked.write_text("")
     assert EngineCache(blocked / "engines").get(EngineKey("x", {}), lambda: b"engine") == (b"engine", True)
     assert "engines are not kept" in caplog.text
+
+
+def test_every_number_type_of_engines_is_known():
+    """By the names of the real module: a double would know whatever it is asked for."""
+    types = _numpy_types(_library().module)
+    assert {str(kind).rpartition(".")[2] for kind in types} >= {"FLOAT", "HALF", "INT32", "INT64", "BOOL"}
 
 
 def test_no_gpu_is_said_in_words():

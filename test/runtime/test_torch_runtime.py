@@ -177,6 +177,15 @@ def test_what_cannot_be_run_is_refused(weights, network, tmp_path):
         runtime.encode_image(np.zeros((*SIZE, 3), np.uint8))
 
 
+def test_weights_that_are_not_finite_are_refused(network, tmp_path):
+    damaged = {name: value.clone() for name, value in network.state_dict().items()}
+    name = next(name for name, value in damaged.items() if value.is_floating_point())
+    damaged[name].view(-1)[0] = float("nan")
+    save_weights(damaged, network.config, tmp_path / "nan.safetensors")
+    with pytest.raises(ModelFileError, match=rf"nan\.safetensors.*{name}.*not finite"):
+        load_runtime(tmp_path / "nan.safetensors")
+
+
 def test_without_torch_it_says_how_to_get_it(monkeypatch, weights):
     monkeypatch.setitem(sys.modules, "torch", None)
     monkeypatch.delitem(sys.modules, "uniref_model.runtime.pytorch", raising=False)

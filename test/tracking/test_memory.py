@@ -19,7 +19,7 @@ from uniref_model.runtime import load_runtime
 from uniref_model.runtime.memory import resident_mb
 
 def use(runtime):
-    runtime.warm_up([1, 2])
+    runtime.prepare([1, 2])
     runtime.encode_text("the red box")
 
 first = load_runtime("uniref_nano", size="192x320")

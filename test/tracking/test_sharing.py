@@ -145,9 +145,9 @@ def test_the_half_of_the_value_encoder_that_sees_the_frame_runs_once():
 
 def test_objects_are_grouped_by_the_frames_they_refer_to():
     def references(*frames):
-        return [Reference(keys, (), ()) for keys in frames]
+        return [Reference((), (), (), frame=number) for number in frames]
 
-    a, b = (object(),), (object(),)
+    a, b = 1, 2
     one, two, three, four = references(a, a, b, b)
     words = object()
     objects = [

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 from fake_runtime import COLOURS, asked_of, overlap, rectangle, scene
 
-from uniref_model.errors import ObjectIdError
+from uniref_model.errors import NetworkError, ObjectIdError
+from uniref_model.runtime import Prediction
 from uniref_model.tracking import Tracker, TrackerConfig, TrackState
-from uniref_model.tracking.objects import plan_rows
+from uniref_model.tracking.objects import GIVEN_ANCHOR, plan_rows
 
 BOX = (40, 32, 48, 40)
 EMPTY = scene()
@@ -255,3 +256,89 @@ def test_an_anchor_is_renewed_where_words_are_much_surer_of_the_same_thing(runti
     assert renewed is not anchor
     tracker.step(scene(("red", BOX)))
     assert runtime.asked[-1][0].first is renewed  # nothing is much surer than that any more
+
+
+# --- a frame that fails ------------------------------------------------------------------------------------
+
+
+def state_of(target) -> tuple:
+    return tuple(getattr(target, name) for name in target.__dataclass_fields__)
+
+
+def failing(*_):
+    raise RuntimeError("out of memory")
+
+
+@pytest.mark.parametrize("verdict", ["renews the anchor", "moves the object"])
+@pytest.mark.parametrize("stage", ["before_segment", "before_reference"])
+def test_a_frame_that_fails_changes_nothing_of_an_object(runtime, verdict, stage):
+    """Whatever a check row would do to the anchor is done when nothing can fail any more, or not at all."""
+    tracker = Tracker(runtime, TrackerConfig(recheck_every=1, reanchor_after=1))
+    runtime.score = lambda item, found: 0.5
+    tracker.add_text("red")
+    picture = scene(("red", BOX))
+    tracker.step(picture)
+    (target,) = tracker._targets.values()
+    if verdict == "moves the object":
+        picture = scene(("red", (150, 80, 40, 30)), ("green", BOX))
+        target.first = target.previous = runtime.encode_reference(
+            runtime.encode_image(np.full((*runtime.size, 3), (30, 200, 40), np.uint8)),
+            np.ones((1, *runtime.size), np.float32),
+        )[0]
+    runtime.score = lambda item, found: 0.9 if asked_of(item) == "l" else 0.5
+    before = state_of(target)
+    setattr(runtime, stage, failing)
+    for _ in range(3):
+        with pytest.raises(RuntimeError, match="out of memory"):
+            tracker.step(picture)
+        assert state_of(target) == before
+    setattr(runtime, stage, lambda *_: None)
+    first = target.first
+    tracker.step(picture)
+    assert target.first is not first and target.first is target.previous
+    assert target.anchor_score == 0.9 and target.renewal is None
+
+
+def test_a_reference_refused_in_a_frame_that_fails_stays_refused(tracker, runtime):
+    """Else the object would have nothing to be looked for with, in every frame to come."""
+    good = tracker.add_text("red")
+    bad = tracker.add_mask(rectangle(BOX, (50, 50)))
+    runtime.before_segment = failing
+    with pytest.raises(RuntimeError):
+        tracker.step(scene(("red", BOX)))
+    runtime.before_segment = lambda: None
+    frame = tracker.step(scene(("red", BOX)))
+    assert [item.id for item in frame.objects] == [good]
+    assert [(note.object_id, note.level) for note in frame.notes] == [(bad, "error")]
+
+
+def test_a_persons_reanchor_is_not_overwritten_by_a_check_of_the_same_frame(runtime):
+    tracker = Tracker(runtime, TrackerConfig(recheck_every=1, reanchor_after=1))
+    runtime.score = lambda item, found: 0.5
+    name = tracker.add_text("red")
+    tracker.step(scene(("red", BOX)))
+    (target,) = tracker._targets.values()
+    runtime.score = lambda item, found: 0.9 if asked_of(item) == "l" else 0.5
+    tracker.reanchor(name)
+    tracker.step(scene(("red", BOX)))
+    assert target.anchor_score == GIVEN_ANCHOR and not target.reanchor and target.renewal is None
+
+
+@pytest.mark.parametrize("part", ["score", "box", "mask_logits"])
+def test_an_answer_that_is_not_finite_is_an_error_and_never_tracked(tracker, runtime, part):
+    name = tracker.add_text("red")
+    tracker.step(scene(("red", BOX)))
+    (target,) = tracker._targets.values()
+    before, real = state_of(target), runtime.segment
+
+    def damaged(frame, objects):
+        answers = real(frame, objects)
+        values = {field: getattr(answers[0], field) for field in ("score", "box", "mask_logits")}
+        return [Prediction(**values | {part: values[part] * np.nan}), *answers[1:]]
+
+    runtime.segment = damaged
+    with pytest.raises(NetworkError, match=f"a {part} that is not finite"):
+        tracker.step(scene(("red", BOX)))
+    assert state_of(target) == before
+    runtime.segment = real
+    assert tracker.step(scene(("red", BOX))).object(name).box is not None

@@ -1,4 +1,4 @@
-"""`uniref export` (needs PyTorch) and `uniref build-engine` (needs TensorRT): weights, graphs, engines."""
+"""`uniref export` (needs PyTorch), `renew` and `build-engine` (needs TensorRT): weights, graphs, engines."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ def register(parent: typer.Typer) -> None:
     """Add the commands to the program."""
     parent.command("export")(export_command)
     parent.command("build-engine")(build_engine_command)
+    parent.command("renew")(renew)
 
 
 def export_command(
@@ -102,7 +103,7 @@ def export_command(
         line = f"{name}: error {check.relative:.1e} of the largest value, mask IoU {check.mask_iou:.4f}"
         line += f" by {check.how}" + ("" if good else f"; allowed {error:.0e} and {overlap}")
         console.output.print(line, highlight=False)
-    if not (out / "encode_text.onnx").is_file():
+    if not ModelSpec.from_file(out / "model.json").has_text:
         console.status.print("no text encoder in the weights (or no tokenizer.json): prompts will not work")
     if wrong:
         raise ModelFileError(f"{', '.join(wrong)} differ from PyTorch by more than is allowed (see above)")
@@ -174,6 +175,18 @@ def build_engine_command(
             raise UniRefError(
                 f"no batch size {unknown[0]}, expected some of {', '.join(map(str, loaded.buckets))}"
             )
-        loaded.warm_up(wanted)
+        loaded.prepare(wanted)
         for name, value in loaded.describe().items():
             console.output.print(f"{name}: {value}", highlight=False, markup=False)
+
+
+def renew(
+    folder: Annotated[Path, typer.Argument(help="A folder with the model.json of an earlier version.")],
+) -> None:
+    """Bring the model.json of an exported model up to this version. The graphs stay as they are."""
+    from ..runtime.files import find_model
+    from ..runtime.renewal import renew as renew_folder
+
+    path = find_model(folder) / "model.json"
+    changed = renew_folder(path.parent)
+    console.output.print(f"{path}: {'renewed' if changed else 'is as it has to be'}", markup=False)

@@ -9,8 +9,8 @@ A CPU runs `attend_*` and `segment_shared`, a GPU `segment`; the other graphs ar
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -29,46 +29,32 @@ from uniref_model.network.config import LEVELS
 from uniref_model.network.model import ImageFeatures, UniRef
 from uniref_model.network.text import LanguageReference
 from uniref_model.network.value_encoder import MaskReference
-
-ATTEND = ("attend_one", "attend_two")
-"""Graphs that look at one and at two reference frames."""
-
-PLACES = ("first", "previous")
-"""Reference frames, in the order in which the authors join them."""
+from uniref_model.runtime import contract
 
 OBJECTS = "objects"  # name of the one symbolic dimension
 
 
 @dataclass(frozen=True)
 class Graph:
-    """A module with example inputs; `per_object` names the inputs whose first dimension is N."""
+    """A module with example inputs, in the order of its ports."""
 
     module: nn.Module
     inputs: dict[str, Tensor]
-    outputs: list[str]
-    per_object: frozenset[str] = frozenset()
+    ports: contract.Graph
+
+    @property
+    def outputs(self) -> list[str]:
+        return [port.name for port in self.ports.outputs]
+
+    @property
+    def per_object(self) -> frozenset[str]:
+        """Names of the inputs whose first dimension is N."""
+        return frozenset(port.name for port in self.ports.object_inputs)
 
 
-class Frame(NamedTuple):
-    """What `EncodeImage` gives, sorted."""
-
-    lateral: Tensor
-    levels: list[Tensor]
-    keys: list[Tensor]
-    embeds: list[Tensor]
-    more: dict[str, Tensor]  # "query", "classes": where the model has them
-
-
-def _parts(network: UniRef, answer: tuple[Tensor, ...]) -> Frame:
-    levels, keys, embeds = (
-        list(answer[1 + part : 1 + part + LEVELS]) for part in range(0, 3 * LEVELS, LEVELS)
-    )
-    names = [
-        name
-        for name, there in (("query", network.fusion.projects_ahead), ("classes", network.nouns is not None))
-        if there
-    ]
-    return Frame(answer[0], levels, keys, embeds, dict(zip(names, answer[1 + 3 * LEVELS :], strict=True)))
+def _graph(module: nn.Module, ports: contract.Graph, take: Callable[[contract.Port], Tensor]) -> Graph:
+    """take: an example of what a port carries."""
+    return Graph(module.eval(), {port.name: take(port) for port in ports.inputs}, ports)
 
 
 class _Part(nn.Module):
@@ -92,7 +78,7 @@ class _Part(nn.Module):
 
 class EncodeImage(_Part):
     """image uint8 [1,H,W,3] -> what a frame gives to every object, as a frame to look at and as a reference:
-    lateral [1,8,H/4,W/4], src0..3 [1,C,h_l,w_l], key0..3 [1,T_l,K], embed0..3 [1,C], query [1,S,I] where the
+    lateral [1,8,H/4,W/4], 4 levels [1,C,h_l,w_l], 4 keys [1,T_l,K], 4 embeds [1,C], query [1,S,I] where the
     model projects ahead, and classes [1,D+2,H/32,W/32] where it looks for nouns."""
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
@@ -108,7 +94,7 @@ class EncodeImage(_Part):
 
 
 class EncodeReference(_Part):
-    """image uint8 [1,H,W,3], masks [N,1,H,W], src0..3 -> value0..3 [N,T_l,K]."""
+    """image uint8 [1,H,W,3], masks [N,1,H,W], 4 levels -> 4 values [N,T_l,K]."""
 
     def forward(self, image: Tensor, masks: Tensor, *levels: Tensor) -> tuple[Tensor, ...]:
         fusion, encoder = self.network.fusion, self.network.value_encoder
@@ -177,102 +163,76 @@ def build_graphs(
     left out where the model's fusion mode does not allow it, or without `shared`; all_masks: see
     `Segment`."""
     count = 2  # not 1: an example dimension of one would be taken for a constant
-    config = network.config
+    config, fusion = network.config, network.fusion
+    shared = shared and config.fusion.mode in SHARED_MODES
+    ports = contract.describe(
+        projected=fusion.projects_ahead, nouns=network.nouns is not None, shared=shared, text=False
+    )
     # Boxes and their masks, not noise: in noise every query is as good as the next, and which one is best
     # (and with it the mask) then hangs on the last bit.
     pictures, outlines = boxes(count, size)
     images = [torch.from_numpy(picture)[None] for picture in pictures[:2]]
-    masks = 2 * [torch.from_numpy(np.stack(outlines))[:, None].float()]
+    masks = torch.from_numpy(np.stack(outlines))[:, None].float()
     encode_image, encode_reference = EncodeImage(network).eval(), EncodeReference(network).eval()
+
+    def give(graph: str, answer: tuple[Tensor, ...]) -> dict[contract.Part, Tensor]:
+        return {port.part: tensor for port, tensor in zip(ports[graph].outputs, answer, strict=True)}
+
     with torch.no_grad():
-        frames = [_parts(network, encode_image(image)) for image in images]
+        frames = [give(contract.ENCODE_IMAGE, encode_image(image)) for image in images]
         values = [
-            encode_reference(image, mask, *frame.levels)
-            for image, mask, frame in zip(images, masks, frames, strict=True)
+            give(contract.ENCODE_REFERENCE, encode_reference(image, masks, *_levels(frame, contract.SOURCE)))
+            for image, frame in zip(images, frames, strict=True)
         ]
-    frame = frames[0]
-    sources = named("src", frame.levels)
-    query, classes = ({name: frame.more[name]} if name in frame.more else {} for name in ("query", "classes"))
     words = torch.randn(count, config.text.max_words, config.hidden)
-    language = {
-        "words": words,
-        "word_mask": torch.ones(count, config.text.max_words),
-        "sentence": words.mean(1),
-        **({"noun": torch.randn(count, network.config.nouns.features + 1) / 16} if classes else {}),
-        "use_language": torch.ones(count),
+    objects = {
+        contract.MASKS: masks,
+        contract.WORDS: words,
+        contract.WORD_MASK: torch.ones(count, config.text.max_words),
+        contract.SENTENCE: words.mean(1),
+        contract.USE_LANGUAGE: torch.ones(count),
+        contract.USE_REFERENCE: torch.ones(count, 2),
     }
+    if network.nouns is not None:
+        objects[contract.NOUN] = torch.randn(count, config.nouns.features + 1) / 16
+    seen = [frame | value for frame, value in zip(frames, values, strict=True)]
 
-    def pair(name: str, per_frame: list[list[Tensor]]) -> dict[str, Tensor]:
-        """[1 or N, ...] of the first and the previous frame, a level -> [N, 2, ...]."""
-        return named(
-            name,
-            [
-                torch.stack([part.expand(count, *part.shape[1:]) for part in both], 1)
-                for both in zip(*per_frame, strict=True)
-            ],
-        )
+    def take(port: contract.Port) -> Tensor:
+        """An example, of the first frame and of objects that were seen in both."""
+        if port.carries == contract.IMAGE:
+            return images[0]
+        if port.carries in objects:
+            return objects[port.carries]
+        if not port.per_object:
+            return frames[port.place][port.part]
+        both = [part[port.part] for part in seen]  # [1 or N, ...] of each frame -> [N, 2, ...]
+        return torch.stack([part.expand(count, *part.shape[1:]) for part in both], 1)
 
-    references = {**pair("key", [frame.keys for frame in frames]), **pair("value", values)}
-    means = pair("embed", [frame.embeds for frame in frames])
-    use_reference = {"use_reference": torch.ones(count, 2)}
-    outputs = ["score", "box", "mask_logits"]
     graphs = {
-        "encode_image": Graph(
-            encode_image,
-            {"image": images[0]},
-            ["lateral", *sources, *named("key", frame.keys), *named("embed", frame.embeds), *frame.more],
-        ),
-        "encode_reference": Graph(
-            encode_reference,
-            {"image": images[0], "masks": masks[0], **sources},
-            list(named("value", values[0])),
-            frozenset({"masks"}),
-        ),
-        "segment": Graph(
-            SegmentFlat(network, size, all_masks).eval(),
-            {
-                "lateral": frame.lateral,
-                **sources,
-                **classes,
-                **language,
-                **references,
-                **means,
-                **use_reference,
-            },
-            outputs,
-            frozenset({*language, *references, *means, *use_reference}),
-        ),
+        contract.ENCODE_IMAGE: _graph(encode_image, ports[contract.ENCODE_IMAGE], take),
+        contract.ENCODE_REFERENCE: _graph(encode_reference, ports[contract.ENCODE_REFERENCE], take),
+        contract.SEGMENT: _graph(SegmentFlat(network, size, all_masks), ports[contract.SEGMENT], take),
     }
-    if not shared or config.fusion.mode not in SHARED_MODES:
+    if not shared:
         return graphs
-    shapes = [tuple(level.shape[-2:]) for level in frame.levels]
-    seen = query or sources
-    for number, name in enumerate(ATTEND, 1):
-        known, given = {}, {}
-        for place, known_frame, known_values in zip(PLACES[:number], frames, values, strict=False):
-            known |= named(f"{place}_key", known_frame.keys)
-            given |= named(f"{place}_value", known_values)
-        graphs[name] = Graph(
-            Attend(network, number, shapes).eval(), {**seen, **known, **given}, ["attended"], frozenset(given)
+    shapes = [tuple(level.shape[-2:]) for level in _levels(frames[0], contract.SOURCE)]
+    for number, name in contract.ATTEND.items():
+        graphs[name] = _graph(
+            Attend(network, number, shapes),
+            ports[name],
+            lambda port: values[port.place][port.part] if port.per_object else frames[port.place][port.part],
         )
     with torch.no_grad():
-        attended = {"attended": graphs[ATTEND[1]].module(*graphs[ATTEND[1]].inputs.values())[0]}
-    graphs["segment_shared"] = Graph(
-        SegmentShared(network, size, shapes).eval(),
-        {
-            "lateral": frame.lateral,
-            **sources,
-            **query,
-            **classes,
-            **language,
-            **attended,
-            **means,
-            **use_reference,
-        },
-        outputs,
-        frozenset({*language, *attended, *means, *use_reference}),
+        both = graphs[contract.ATTEND[2]]
+        objects[contract.ATTENDED] = both.module(*both.inputs.values())[0]
+    graphs[contract.SEGMENT_SHARED] = _graph(
+        SegmentShared(network, size, shapes), ports[contract.SEGMENT_SHARED], take
     )
     return graphs
+
+
+def _levels(parts: Mapping[contract.Part, Tensor], carries: str) -> list[Tensor]:
+    return [parts[carries, level] for level in contract.LEVELS]
 
 
 class SegmentFlat(Segment):
@@ -285,8 +245,3 @@ class SegmentFlat(Segment):
         return super().forward(
             lateral, levels, classes, language, use_language, keys, values, embeds, rest[-1]
         )
-
-
-def named(name: str, tensors: list[Tensor] | tuple[Tensor, ...]) -> dict[str, Tensor]:
-    """{name0: tensors[0], name1: ...}."""
-    return {f"{name}{level}": tensor for level, tensor in enumerate(tensors)}

@@ -8,7 +8,6 @@ attention; they share the weights' file, so they cost only their own structure.
 from __future__ import annotations
 
 import inspect
-import json
 import shutil
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -31,8 +30,10 @@ from uniref_model.network.config import PACKAGED_ENCODER
 from uniref_model.network.deformable import SAMPLERS, use_sampler
 from uniref_model.network.model import UniRef
 from uniref_model.network.text import load_minilm, minilm_folder
-from uniref_model.runtime.base import DEFAULT_BUCKETS, GRAPHS, conventions
-from uniref_model.runtime.files import ENGINE_GRAPHS, graph_file, sha256_of
+from uniref_model.runtime import contract
+from uniref_model.runtime.contract import ENGINE_GRAPHS
+from uniref_model.runtime.files import graph_file, sha256_of
+from uniref_model.runtime.spec import DEFAULT_BUCKETS, conventions, write_json
 
 OPSET = 18
 STEP = 32
@@ -98,12 +99,16 @@ def export_model(
 
     options: what to write; a sequence of sizes stands for the default options with them. extra: more for
     model.json. tokenizer: the tokenizer.json of a text encoder inside `network`. Raises ModelFileError where
-    a graph uses what TensorRT does not document, ValueError where a weight does not fit float16.
+    a graph uses what TensorRT does not document or a number is not finite, ValueError where a weight does not
+    fit float16.
     """
     if not isinstance(options, ExportOptions):
         options = ExportOptions(sizes=tuple(tuple(size) for size in options or ()))
     folder.mkdir(parents=True, exist_ok=True)
     sizes = options.sizes or default_sizes(network)
+    for name, value in network.state_dict().items():
+        if not torch.isfinite(value).all():
+            raise ModelFileError(f"the weights {name} hold numbers that are not finite")
     network = prepare(network, options.half_weights)
     checks: dict[str, Difference] = {}
     shared = SharedWeights(folder / "weights.bin")
@@ -143,12 +148,12 @@ def _size_graphs(
             torch.manual_seed(0)  # of the example inputs: a check that passes once always passes
             graphs = build_graphs(network, size)
         for name, graph in graphs.items():
-            if not plain and name != "segment":  # the only engine graph with deformable attention
+            if not plain and name != contract.SEGMENT:  # the only engine graph with deformable attention
                 continue
             model = finite(to_onnx(graph))
             if plain or options.precision == "fp32":
                 yield graph_file(name, size, "fp32", attention), graph, model
-            used = attention in options.attention or name != "segment"
+            used = attention in options.attention or name != contract.SEGMENT
             if options.precision != "fp32" and name in ENGINE_GRAPHS and used:
                 typed = with_precision(model, options.precision)
                 yield graph_file(name, size, options.precision, attention), graph, typed
@@ -200,8 +205,8 @@ def _write_text(network: UniRef, folder: Path, options: ExportOptions, tokenizer
         return False
     export_text(
         WordsAndSentence(encoder, network.embed_words),
-        folder / "encode_text.onnx",
-        ["words", "sentence", *(["noun"] if network.nouns is not None else [])],
+        folder / graph_file(contract.ENCODE_TEXT, (0, 0)),
+        [port.name for port in described(network, False, True)[contract.ENCODE_TEXT].outputs],
         config.max_words,
         "text_weights.bin",
         storage,
@@ -226,8 +231,8 @@ def write_spec(
     graphs = sorted(path.name for path in folder.glob("*.onnx"))
     files = [*graphs, "weights.bin", *(["text_weights.bin", "tokenizer.json"] if has_text else [])]
     spec = {
+        "version": contract.VERSION,
         "name": config.name,
-        "graphs": GRAPHS,
         "hidden": config.hidden,
         "max_words": config.text.max_words,
         "sizes": [list(size) for size in sizes],
@@ -241,9 +246,19 @@ def write_spec(
         "exporter": f"uniref_ros {__version__}, torch {torch.__version__}",
         "engines": {"precision": options.precision, "attention": list(options.attention)},
         **extra,
+        "graphs": contract.to_json(
+            described(network, graph_file(contract.SEGMENT_SHARED, sizes[0]) in graphs, has_text)
+        ),
         "sha256": {name: sha256_of(folder / name) for name in files},
     }
-    (folder / "model.json").write_text(json.dumps(spec, indent=2) + "\n", encoding="utf-8")
+    write_json(folder / "model.json", spec)
+
+
+def described(network: UniRef, shared: bool, text: bool) -> dict[str, contract.Graph]:
+    """The contract of a network's graphs."""
+    return contract.describe(
+        projected=network.fusion.projects_ahead, nouns=network.nouns is not None, shared=shared, text=text
+    )
 
 
 @torch.no_grad()
@@ -267,10 +282,12 @@ def check(graph: Graph, path: Path) -> Difference:
         arrays = {name: value.astype(kinds[name] or value.dtype) for name, value in arrays.items()}
         found = session.run(graph.outputs, arrays)
         for name, a, b in zip(graph.outputs, expected, found, strict=True):
+            if not np.isfinite(b).all():  # which no maximum below would show
+                raise ModelFileError(f"{path.name}: {name} holds numbers that are not finite")
             difference = float(np.abs(a.numpy() - b).max())
             absolute = max(absolute, difference)
             relative = max(relative, difference / max(float(a.abs().max()), 1e-6))
-            if name == "mask_logits":
+            if contract.ANSWERS.get(name) == contract.MASK_LOGITS:
                 iou = min(
                     iou, float(((a.numpy() > 0) & (b > 0)).sum() / max(((a.numpy() > 0) | (b > 0)).sum(), 1))
                 )
@@ -279,7 +296,8 @@ def check(graph: Graph, path: Path) -> Difference:
 
 def _batches(graph: Graph) -> list[int]:
     count = max((len(graph.inputs[name]) for name in graph.per_object), default=1)
-    if "src0" in graph.inputs and graph.inputs["src0"][0, 0].numel() > MOST_CELLS:
+    finest = graph.inputs.get(graph.ports.input_names.get((contract.SOURCE, 0)))
+    if finest is not None and finest[0, 0].numel() > MOST_CELLS:
         return [1]
     return sorted({1, count})
 

@@ -20,6 +20,8 @@ import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
 
+from uniref_model.runtime.contract import ANSWERS, MASK_LOGITS, STAYING
+
 TYPES = {"fp16": TensorProto.FLOAT16, "bf16": TensorProto.BFLOAT16}
 """Small types by the name that `uniref export --precision` knows."""
 
@@ -30,10 +32,6 @@ _EXACT = frozenset({"Log", "Exp", "Sin", "Cos", "Pow", "Reciprocal"})
 _SUMS = frozenset({"ReduceMean", "ReduceSum", "InstanceNormalization", "GlobalAveragePool"})
 _MAKERS = frozenset({"Constant", "ConstantOfShape", "Range"})  # their type is inside an attribute
 _BORDERS = frozenset({"LayerNormalization", "Softmax", "GridSample", *_SUMS})
-_RESULTS = ("score", "box", "mask_logits")
-_STATE = ("lateral", "src", "key", "value", "embed", "query", "classes")
-"""How inputs and outputs that carry features from graph to graph begin: in float16 graphs they are float16.
-All others stay float32, and so do these in bfloat16 graphs, because numpy has no bfloat16."""
 
 
 def with_precision(model: onnx.ModelProto, precision: str) -> onnx.ModelProto:
@@ -95,8 +93,8 @@ class Typed:
             elif node.op_type in _EXACT:
                 exact |= self._behind(node.input) | self._after(node.output)
         for output in self.graph.output:
-            if output.name in _RESULTS:
-                exact |= self._behind([output.name], layers=0 if output.name == "mask_logits" else 1)
+            if carries := ANSWERS.get(output.name):
+                exact |= self._behind([output.name], layers=0 if carries == MASK_LOGITS else 1)
         return exact
 
     def _behind(self, names: Iterable[str], layers: int = 0) -> set[int]:
@@ -181,7 +179,9 @@ class Typed:
         self.graph.initializer.extend(kept)
 
     def _declare(self, value: onnx.ValueInfoProto) -> None:
-        if self.small == TensorProto.FLOAT16 and value.name.startswith(_STATE):
+        # What goes from graph to graph is float16 in float16 graphs. All else stays float32, and so does this
+        # in bfloat16 graphs, because numpy has no bfloat16.
+        if self.small == TensorProto.FLOAT16 and value.name in STAYING:
             value.type.tensor_type.elem_type = self.small
 
     def _as(self, name: str, wanted: int, written: list[onnx.NodeProto]) -> str:

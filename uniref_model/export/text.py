@@ -11,6 +11,9 @@ import torch
 from torch import Tensor, nn
 
 from uniref_model.export.weights import save_with_weights, store_half, store_int8, strip
+from uniref_model.runtime.contract import ENCODE_TEXT, describe
+
+TEXT = describe(projected=False, nouns=False, shared=False, text=True)[ENCODE_TEXT]
 
 
 class HiddenStates(nn.Module):
@@ -57,7 +60,7 @@ def export_text(
         opset_version=18,
         optimize=True,
         verbose=False,
-        input_names=["input_ids", "attention_mask"],
+        input_names=[port.name for port in TEXT.inputs],
         output_names=outputs,
     )
     model = strip(program.model_proto)

@@ -7,7 +7,6 @@ attention, and makes every query's mask; a prompt is encoded when it is needed.
 
 from __future__ import annotations
 
-import json
 import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
@@ -18,7 +17,9 @@ import numpy as np
 
 from ..errors import UniRefError
 from ..runtime import FrameFeatures, LanguageReference, MaskReference, ObjectReferences, Prediction, Runtime
-from ..runtime.files import find_model, sha256_of
+from ..runtime.contract import ENCODE_IMAGE, ENCODE_REFERENCE, ENCODE_TEXT, to_json
+from ..runtime.files import graph_file, sha256_of
+from ..runtime.spec import read_json, write_json
 
 SAVINGS = {
     "backbone": "the backbone runs once a frame",
@@ -106,22 +107,23 @@ def _torch(runtime: Runtime, without: frozenset[str], weights: Path | None, fold
 
 
 def _graphs(runtime: Runtime, without: frozenset[str], weights: Path | None, folder: Path) -> Runtime:
-    from ..runtime.onnx_runtime import OnnxRuntime
+    from ..runtime.onnx import load_onnx
 
+    backend, attention = runtime.backend, "shared" if runtime.shared else "batched"
     options = {
         "size": runtime.size,
-        "threads": runtime.threads,
-        "device": runtime.device,
+        "threads": backend.threads,
+        "device": backend.device,
         "buckets": (1,) if "batching" in without else runtime.buckets,
-        "attention": "batched" if "attention" in without else runtime.attention,
+        "attention": "batched" if "attention" in without else attention,
     }
-    source = runtime._folder
+    source = backend.folder
     if not without & {"projections", "masks"}:
-        return OnnxRuntime(source, **options)
+        return load_onnx(source, **options)
     if options["attention"] == "shared":
         raise UniRefError("projections and masks are undone in graphs of batched attention: add 'attention'")
     export_again(source, folder, runtime.size, without, weights)
-    return OnnxRuntime(folder, **options)
+    return load_onnx(folder, **options)
 
 
 def export_again(
@@ -131,7 +133,7 @@ def export_again(
     graphs. Takes a minute; needs the `train` extra."""
     try:
         from ..export.graphs import build_graphs
-        from ..export.onnx import to_onnx
+        from ..export.onnx import described, to_onnx
         from ..export.prepare import prepare
         from ..export.weights import SharedWeights
         from ..network.loading import load_model
@@ -149,14 +151,15 @@ def export_again(
     graphs = build_graphs(network, size, shared=False, all_masks="masks" in without)
     shared = SharedWeights(folder / "weights.bin")
     for name, graph in graphs.items():
-        shared.save(to_onnx(graph), folder / f"{name}_{size[0]}x{size[1]}.onnx")
+        shared.save(to_onnx(graph), folder / graph_file(name, size))
     shared.close()
-    spec = json.loads((find_model(source) / "model.json").read_text(encoding="utf-8"))
-    for name in ("encode_text.onnx", "text_weights.bin", "tokenizer.json"):
+    spec = read_json(source / "model.json")
+    for name in (graph_file(ENCODE_TEXT, size), "text_weights.bin", "tokenizer.json"):
         (folder / name).symlink_to((source / name).resolve())
     spec["sizes"] = [list(size)]
+    spec["graphs"] = to_json(described(network, False, True))
     spec["sha256"] = {path.name: sha256_of(path) for path in folder.iterdir()}
-    (folder / "model.json").write_text(json.dumps(spec), encoding="utf-8")
+    write_json(folder / "model.json", spec)
 
 
 def _take_exported(network: Any, source: Path, size: tuple[int, int]) -> None:
@@ -166,8 +169,8 @@ def _take_exported(network: Any, source: Path, size: tuple[int, int]) -> None:
     import torch
 
     own = dict(network.named_parameters())
-    for name in ("encode_image", "encode_reference"):
-        model = onnx.load(source / f"{name}_{size[0]}x{size[1]}.onnx")
+    for name in (ENCODE_IMAGE, ENCODE_REFERENCE):
+        model = onnx.load(source / graph_file(name, size))
         for tensor in model.graph.initializer:
             parameter = own.get(tensor.name.removesuffix(".half").removeprefix("network."))
             if parameter is not None and list(parameter.shape) == list(tensor.dims):

@@ -11,12 +11,12 @@ from .base import (
     FrameFeatures,
     LanguageReference,
     MaskReference,
-    ModelSpec,
     ObjectReferences,
     Prediction,
     Runtime,
 )
-from .files import find_model, shipped_models
+from .files import check_threads, find_model, shipped_models
+from .spec import ModelSpec
 
 __all__ = [
     "FrameFeatures",
@@ -58,8 +58,9 @@ def load_runtime(
         device: "cpu", "cuda" or "auto", which takes a GPU where it can be used; TensorRT always does.
         fusion: another way to fuse words and masks than the model's; torch only.
         progress: told in words what takes long (engines that are built and checked), from any thread.
-    Raises ModelFileError or RuntimeUnavailable; each names what was asked for and what there is.
+    Raises ModelFileError, RuntimeUnavailable or LimitError; each names what was asked for and what there is.
     """
+    check_threads(threads)
     if runtime not in ("auto", *RUNTIMES):
         raise RuntimeUnavailable(f"no runtime {runtime!r}, expected auto or one of {', '.join(RUNTIMES)}")
     if device not in DEVICES:
@@ -72,16 +73,16 @@ def load_runtime(
             "built in"
         )
     if runtime == "tensorrt":
-        from .trt.runtime import TensorRtRuntime
+        from .trt.backend import load_tensorrt
 
-        return TensorRtRuntime(model, size=size, threads=threads, progress=progress)
+        return load_tensorrt(model, size=size, threads=threads, progress=progress)
     if runtime == "auto":
         from .choose import choose_runtime
 
         return choose_runtime(model, size, threads, device, progress)
-    from .onnx_runtime import OnnxRuntime
+    from .onnx import load_onnx
 
-    return OnnxRuntime(model, size=size, threads=threads, device=device)
+    return load_onnx(model, size=size, threads=threads, device=device)
 
 
 def _load_torch(
@@ -109,11 +110,11 @@ def available_runtimes() -> dict[str, str]:
 def _onnxruntime_state() -> str:
     try:
         import onnxruntime
-    except ImportError as error:
+
+        names = onnxruntime.get_available_providers()
+    except Exception as error:  # a broken installation fails in many ways, and is what this is asked for
         return f"unavailable: {error}"
-    providers = ", ".join(
-        name.removesuffix("ExecutionProvider") for name in onnxruntime.get_available_providers()
-    )
+    providers = ", ".join(name.removesuffix("ExecutionProvider") for name in names)
     return f"{onnxruntime.__version__} ({providers})"
 
 
@@ -132,8 +133,8 @@ def _tensorrt_state() -> str:
     try:
         library = load_library()
         device = CudaDevice()
-    except RuntimeUnavailable as error:
+        gpu = device.facts()["gpu"]
+        device.close()
+    except Exception as error:  # as above
         return f"unavailable: {error}"
-    gpu = device.facts()["gpu"]
-    device.close()
     return f"{library.name} {library.version} on {gpu}"

@@ -7,143 +7,15 @@ level l; N objects.
 
 from __future__ import annotations
 
-import json
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import numpy as np
 
-from ..errors import ModelFileError
-
-GRAPHS = 2
-"""Version of the graphs' inputs and outputs; model.json names the one that its graphs follow."""
-
-NUM_LEVELS = 4
-"""Feature levels of the network: strides 8, 16, 32, 64."""
-
-DEFAULT_BUCKETS = (1, 2, 4, 8)
-"""Batch sizes with a static graph each; a batch is padded up to the next one, so rows up to there cost
-nothing more."""
-
-
-def conventions(resize: str) -> dict[str, Any]:
-    """How models want to be asked and read, as `ModelSpec` fields, by the `InputConfig.resize` that they were
-    trained with: "shortest_edge" the authors', "stretch" ours."""
-    if resize == "shortest_edge":
-        return {"mask_upsample": "by_task", "interactive": False}
-    return {"mask_upsample": "bilinear", "interactive": True, "contours": "colour"}
-
-
-@dataclass(frozen=True)
-class ModelSpec:
-    """What model.json says about an exported model.
-
-    sizes: (height, width) pairs with graphs; the first is the default. resize: "stretch" (no padding mask in
-        the graphs) or "shortest_edge" (the aspect is kept, with padding right and bottom; TorchRuntime only).
-    mask_upsample: how quarter-size logits become model-size ones, "aligned" or "bilinear" (the authors' VOS
-        and RVOS paths), or "by_task": as they do, bilinear for objects with words and aligned for others.
-    mask_threshold, language_threshold: scores an object must exceed to count as seen. interactive: whether
-    the model was trained to answer a click or a box given as a soft mask. contours: "network", or "colour"
-    where masks are better off with their contours drawn to the image's colours. sha256: file name -> hex
-    digest, verified on load. buckets: batch sizes to prepare. graphs: see `GRAPHS`.
-    """
-
-    name: str
-    hidden: int
-    max_words: int
-    sizes: tuple[tuple[int, int], ...]
-    mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
-    std: tuple[float, float, float] = (58.395, 57.12, 57.375)
-    resize: str = "stretch"
-    mask_upsample: str = "aligned"
-    mask_threshold: float = 0.4
-    language_threshold: float = 0.3
-    interactive: bool = False
-    contours: str = "network"
-    buckets: tuple[int, ...] = DEFAULT_BUCKETS
-    text: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
-    sha256: Mapping[str, str] = field(default_factory=lambda: MappingProxyType({}))
-    graphs: int = 1
-    extra: Mapping[str, Any] = field(default_factory=lambda: MappingProxyType({}))
-
-    def __post_init__(self) -> None:
-        if self.resize not in ("stretch", "shortest_edge"):
-            raise ModelFileError(
-                f"model {self.name!r}: resize is {self.resize!r}, this version knows 'stretch' and "
-                "'shortest_edge' only"
-            )
-        if self.mask_upsample not in ("aligned", "bilinear", "by_task"):
-            raise ModelFileError(
-                f"model {self.name!r}: mask_upsample is {self.mask_upsample!r}, "
-                "expected 'aligned', 'bilinear' or 'by_task'"
-            )
-        if self.contours not in ("network", "colour"):
-            raise ModelFileError(
-                f"model {self.name!r}: contours is {self.contours!r}, expected 'network' or 'colour'"
-            )
-        if not self.buckets or self.buckets[0] < 1:
-            raise ModelFileError(f"model {self.name!r}: buckets are {self.buckets}, expected batch sizes")
-        if not self.sizes:
-            raise ModelFileError(f"model {self.name!r} lists no sizes")
-
-    def upsample_for(self, with_words: bool) -> str:
-        """ "aligned" or "bilinear", for an object with words or without."""
-        if self.mask_upsample == "by_task":
-            return "bilinear" if with_words else "aligned"
-        return self.mask_upsample
-
-    @property
-    def has_text(self) -> bool:
-        """Whether a text encoder was exported with the model; without one it follows masks and clicks."""
-        return self.text.get("encoder", "") is not None
-
-    @classmethod
-    def from_dict(cls, values: Mapping[str, Any]) -> ModelSpec:
-        """Build from model.json's content. Raises ModelFileError naming the first key that is missing or
-        malformed."""
-        known = dict(values)
-        try:
-            thresholds = known.pop("score_thresholds", {})
-            return cls(
-                name=str(known.pop("name")),
-                hidden=int(known.pop("hidden")),
-                max_words=int(known.pop("max_words")),
-                sizes=tuple((int(h), int(w)) for h, w in known.pop("sizes")),
-                mean=tuple(float(v) for v in known.pop("mean", cls.mean)),
-                std=tuple(float(v) for v in known.pop("std", cls.std)),
-                resize=str(known.pop("resize", cls.resize)),
-                mask_upsample=str(known.pop("mask_upsample", cls.mask_upsample)),
-                mask_threshold=float(thresholds.get("mask", cls.mask_threshold)),
-                language_threshold=float(thresholds.get("language", cls.language_threshold)),
-                interactive=bool(known.pop("interactive", cls.interactive)),
-                contours=str(known.pop("contours", cls.contours)),
-                graphs=int(known.pop("graphs", cls.graphs)),
-                buckets=tuple(sorted({int(v) for v in known.pop("buckets", cls.buckets)})),
-                text=MappingProxyType(dict(known.pop("text", {}))),
-                sha256=MappingProxyType(dict(known.pop("sha256", {}))),
-                extra=MappingProxyType(known),
-            )
-        except KeyError as missing:
-            raise ModelFileError(f"model.json lacks the key {missing}") from missing
-        except (TypeError, ValueError) as error:
-            raise ModelFileError(f"model.json is malformed: {error}") from error
-
-    @classmethod
-    def from_file(cls, path: Path) -> ModelSpec:
-        """Read model.json. Raises ModelFileError when it is absent or is not JSON."""
-        try:
-            values = json.loads(path.read_text(encoding="utf-8"))
-        except FileNotFoundError as error:
-            raise ModelFileError(f"no model.json at {path}") from error
-        except (UnicodeDecodeError, json.JSONDecodeError) as error:
-            raise ModelFileError(f"{path} is not valid JSON: {error}") from error
-        if not isinstance(values, dict):
-            raise ModelFileError(f"{path} holds a {type(values).__name__}, expected an object")
-        return cls.from_dict(values)
+from ..errors import NetworkError
+from .spec import DEFAULT_BUCKETS, ModelSpec
 
 
 @dataclass(frozen=True, eq=False)
@@ -163,22 +35,14 @@ class LanguageReference:
 
 @dataclass(frozen=True, eq=False)
 class FrameFeatures:
-    """One encoded frame: image uint8 [H,W,3] RGB at model size, lateral [1,8,H/4,W/4], levels 4 x
-    [1,C,Hl,Wl]; what every reference made from it shares: keys 4 x [T_l,K] and embeds 4 x [C]; query [1,S,I],
-    where the runtime has it made beforehand; classes [1,D+2,H/32,W/32], where the model looks for nouns.
+    """One encoded frame: image uint8 [H,W,3] RGB at model size, and a number that no other frame of the
+    runtime has.
 
-    The arrays belong to the runtime that made them (another runtime may keep device handles there): only pass
-    them back. held: what keeps them in place; they are written over once no frame or reference holds it.
+    What it holds besides belongs to the runtime that made it, and may be on a device: only pass it back.
     """
 
     image: np.ndarray
-    lateral: Any
-    levels: tuple[Any, ...]
-    keys: tuple[Any, ...] = field(default=(), kw_only=True)
-    embeds: tuple[Any, ...] = field(default=(), kw_only=True)
-    query: Any = field(default=None, kw_only=True)
-    classes: Any = field(default=None, kw_only=True)
-    held: tuple[Any, ...] = field(default=(), kw_only=True)
+    number: int
 
 
 @dataclass(frozen=True, eq=False)
@@ -186,14 +50,14 @@ class MaskReference:
     """An object in one frame: 4 levels of keys [T_l,K], values [T_l,K] and embeds [C], as the network's
     fusion reads them (projected, where that makes them no larger).
 
-    Keys and embeds depend on the frame alone: references made from one frame hold the same `keys` tuple, by
-    which a runtime knows that they share their attention. Treat as read-only. held: as in `FrameFeatures`.
+    frame: the number of the frame it is of. Keys and embeds are that frame's, so references of one frame
+    share their attention. Treat as read-only.
     """
 
     keys: tuple[Any, ...]
     values: tuple[Any, ...]
     embeds: tuple[Any, ...]
-    held: tuple[Any, ...] = field(default=(), kw_only=True)
+    frame: int = field(kw_only=True)
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,11 +76,22 @@ class ObjectReferences:
 
 @dataclass(frozen=True, eq=False)
 class Prediction:
-    """The network's answer for one object: score 0..1, box f32 [4] cxcywh 0..1, mask_logits f32 [H/4,W/4]."""
+    """The network's answer for one object: score 0..1, box f32 [4] cxcywh 0..1, mask_logits f32 [H/4,W/4].
+
+    Raises NetworkError for numbers that are not finite: whoever tracks never sees such an answer.
+    """
 
     score: float
     box: np.ndarray
     mask_logits: np.ndarray
+
+    def __post_init__(self) -> None:
+        for name in ("score", "box", "mask_logits"):
+            if not np.isfinite(getattr(self, name)).all():
+                raise NetworkError(
+                    f"the network answered with a {name} that is not finite: its weights are damaged, or its "
+                    "number type is too small for this frame"
+                )
 
 
 class Runtime(ABC):
@@ -264,8 +139,9 @@ class Runtime(ABC):
     def close(self) -> None:
         """Release sessions and buffers. Further calls fail. Closing twice is allowed."""
 
-    def warm_up(self, buckets: Iterable[int] | None = None) -> None:
-        """Load and run what `segment` would otherwise load at first use of a batch size (all by default)."""
+    def prepare(self, buckets: Iterable[int] | None = None) -> None:
+        """Build, check and run what these batch sizes need (all by default), so that no frame waits for it.
+        Until then, batches are cut into the sizes that there are, where building takes long."""
         return None
 
     def trim(self) -> None:

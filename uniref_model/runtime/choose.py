@@ -5,8 +5,9 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable
 from pathlib import Path
+from typing import cast
 
-from ..errors import RuntimeUnavailable
+from ..errors import ModelFileError, RuntimeUnavailable
 from .base import Runtime
 
 _log = logging.getLogger(__name__)
@@ -25,21 +26,24 @@ def choose_runtime(
     CPU.
 
     device: "auto", "cpu" (nothing else is tried) or "cuda" (the CPU alone is refused). ONNX Runtime's own
-    TensorRT provider is not used: its engines pass no gate. Errors in the model's files pass through; for
-    device "cuda" RuntimeUnavailable says what was tried.
+    TensorRT provider is not used: its engines pass no gate. Whatever a candidate on the GPU fails with, the
+    next one is tried; only errors in the model's files pass through. For device "cuda" RuntimeUnavailable
+    says what was tried.
     """
-    from .onnx_runtime import OnnxRuntime
+    from .onnx import load_onnx
 
     if device == "cpu":
-        return _chosen(OnnxRuntime(model, size=size, threads=threads), "the CPU was asked for", progress)
+        return _chosen(load_onnx(model, size=size, threads=threads), "the CPU was asked for", progress)
     reasons: list[str] = []
-    engines = _engines(model, size, threads, progress, reasons)
-    if engines is not None and not engines.replaced:
-        return _chosen(engines, f"{engines.engines} engines agree with ONNX Runtime", progress)
+    engines, whole = _engines(model, size, threads, progress, reasons)
+    if engines is not None and whole:
+        return _chosen(engines, f"{engines.describe()['engines']} engines agree with ONNX Runtime", progress)
     try:
-        on_gpu = OnnxRuntime(model, size=size, threads=threads, device="cuda")
-    except RuntimeUnavailable as error:
-        reasons.append(str(error))
+        on_gpu = load_onnx(model, size=size, threads=threads, device="cuda")
+    except ModelFileError:
+        raise
+    except Exception as error:
+        reasons.append(_reason("ONNX Runtime on CUDA", error))
     else:
         if engines is not None:
             engines.close()
@@ -48,27 +52,43 @@ def choose_runtime(
         return _chosen(engines, "; ".join(reasons), progress)
     if device == "cuda":
         raise RuntimeUnavailable(f"no runtime works on a GPU here: {'; '.join(reasons)}")
-    return _chosen(OnnxRuntime(model, size=size, threads=threads), "; ".join(reasons), progress)
+    return _chosen(load_onnx(model, size=size, threads=threads), "; ".join(reasons), progress)
 
 
-def _engines(model, size, threads, progress, reasons: list[str]):
-    """A TensorRT runtime with at least one engine, or None; reasons hears why not, or why not whole."""
-    from .trt.runtime import TensorRtRuntime
+def _engines(
+    model: str | Path,
+    size: str | tuple[int, int] | None,
+    threads: int | None,
+    progress: Progress | None,
+    reasons: list[str],
+) -> tuple[Runtime | None, bool]:
+    """A TensorRT runtime with at least one engine, or None, and whether it runs all graphs; reasons hears why
+    not."""
+    from .trt.backend import TensorRtBackend, load_tensorrt
 
     try:
-        runtime = TensorRtRuntime(model, size=size, threads=threads, progress=progress)
-    except RuntimeUnavailable as error:
-        reasons.append(str(error))
-        return None
-    if runtime.replaced:
-        reasons.append(
-            "TensorRT cannot run all graphs: "
-            + ", ".join(f"{graph} ({reason})" for graph, reason in runtime.replaced.items())
-        )
-    if runtime.engines:
-        return runtime
+        runtime = load_tensorrt(model, size=size, threads=threads, progress=progress)
+    except ModelFileError:
+        raise
+    except Exception as error:
+        reasons.append(_reason("TensorRT", error))
+        return None, False
+    backend = cast(TensorRtBackend, runtime.backend)
+    if backend.replaced:
+        listed = ", ".join(f"{graph} ({reason})" for graph, reason in backend.replaced.items())
+        reasons.append(f"TensorRT cannot run all graphs: {listed}")
+    if backend.engines:
+        return runtime, not backend.replaced
     runtime.close()
-    return None
+    return None, False
+
+
+def _reason(what: str, error: Exception) -> str:
+    """Why a candidate is passed over; one that fails in a way nobody foresaw leaves its trace in the log."""
+    if isinstance(error, RuntimeUnavailable):
+        return str(error)
+    _log.warning("%s failed, the next runtime is tried", what, exc_info=error)
+    return f"{what} failed: {type(error).__name__}: {error}"
 
 
 def _chosen(runtime: Runtime, reason: str, progress: Progress | None) -> Runtime:

@@ -6,14 +6,13 @@ import hashlib
 from collections.abc import Iterable
 from pathlib import Path
 
+from .. import limits
 from ..errors import ModelFileError
-from .base import ModelSpec
+from .contract import ENCODE_TEXT, SEGMENT
+from .spec import ModelSpec
 
 WEIGHTS = Path(__file__).resolve().parent.parent / "weights"
 """Models that come with the package, one folder each."""
-
-ENGINE_GRAPHS = ("encode_image", "encode_reference", "segment")
-"""Graphs that become engines."""
 
 _LFS_POINTER = b"version https://git-lfs"
 
@@ -22,9 +21,11 @@ def graph_file(
     graph: str, size: tuple[int, int], precision: str = "fp32", attention: str = "grid_sample"
 ) -> str:
     """Name of a graph's file. precision: fp32, fp16 or bf16; attention: the form of deformable attention,
-    grid_sample or gather (in `segment` alone)."""
+    grid_sample or gather (in `segment` alone). The text encoder's depends on none of them."""
+    if graph == ENCODE_TEXT:
+        return f"{graph}.onnx"
     kind = "" if precision == "fp32" else f".{precision}"
-    form = f".{attention}" if attention != "grid_sample" and graph == "segment" else ""
+    form = f".{attention}" if attention != "grid_sample" and graph == SEGMENT else ""
     return f"{graph}_{size[0]}x{size[1]}{kind}{form}.onnx"
 
 
@@ -66,6 +67,16 @@ def choose_size(spec: ModelSpec, size: str | tuple[int, int] | None) -> tuple[in
     return height, width
 
 
+def check_threads(threads: int | None) -> None:
+    """Raise ValueError for less than one, LimitError for more than `limits.MAX_THREADS`."""
+    if threads is None:
+        return
+    if threads < 1:
+        raise ValueError(f"threads is {threads}, expected at least 1")
+    if threads > limits.MAX_THREADS:
+        raise limits.LimitError(f"threads is {threads}, expected at most {limits.MAX_THREADS}")
+
+
 def verify_files(folder: Path, spec: ModelSpec, needed: Iterable[str]) -> None:
     """Check that every needed or listed file is present and has the sha256 of model.json. Raises
     ModelFileError."""
@@ -73,8 +84,9 @@ def verify_files(folder: Path, spec: ModelSpec, needed: Iterable[str]) -> None:
         path = folder / name
         if not path.is_file():
             raise ModelFileError(f"model {spec.name!r} lacks the file {name} (looked in {folder})")
-        if name in spec.sha256:
-            _verify(path, spec.sha256[name])
+        if name not in spec.sha256:
+            raise ModelFileError(f"{folder / 'model.json'}: sha256 does not list {name}, expected its digest")
+        _verify(path, spec.sha256[name])
 
 
 def _verify(path: Path, expected: str) -> None:

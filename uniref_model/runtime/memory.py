@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 
-_IDENTITY = (
-    b'\x08\x07:7\n\x10\n\x01a\x12\x01b"\x08Identity\x12\x01gZ\x0f\n\x01a\x12\n\n\x08\x08\x01\x12\x04'
-    b"\n\x02\x08\x01b\x0f\n\x01b\x12\n\n\x08\x08\x01\x12\x04\n\x02\x08\x01B\x04\n\x00\x10\r"
+IDENTITY = (
+    b'\x08\x07:9\n\x10\n\x01a\x12\x01b"\x08Identity\x12\x01gZ\x10\n\x01a\x12\x0b\n\t\x08\x01\x12\x05\n\x03'
+    b"\x12\x01nb\x10\n\x01b\x12\x0b\n\t\x08\x01\x12\x05\n\x03\x12\x01nB\x04\n\x00\x10\r"
 )
-"""A model of one Identity node, float [1]: the smallest thing that can be run. ONNX Runtime shrinks an arena
-only at the end of a run."""
+"""A model of one Identity node, float [n], "a" to "b": the smallest thing that can be run. ONNX Runtime
+shrinks an arena only at the end of a run, and copies on a device only in one."""
 
 _ARENA_LOCK = Lock()
 _arena_is_shared = False  # ONNX Runtime allows one registration in a process
@@ -61,7 +61,7 @@ def shrink_arena(onnxruntime: Any) -> None:
     options.intra_op_num_threads = 1
     options.log_severity_level = 3
     options.add_session_config_entry("session.use_env_allocators", "1")
-    session = onnxruntime.InferenceSession(_IDENTITY, options, providers=["CPUExecutionProvider"])
+    session = onnxruntime.InferenceSession(IDENTITY, options, providers=["CPUExecutionProvider"])
     run = onnxruntime.RunOptions()
     run.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
     session.run(None, {"a": np.zeros(1, np.float32)}, run)

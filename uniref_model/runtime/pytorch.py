@@ -6,7 +6,8 @@ module of the runtimes imports torch.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+import itertools
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Lock
@@ -32,24 +33,24 @@ from .base import (
     ObjectReferences,
     Prediction,
     Runtime,
-    conventions,
 )
+from .files import check_threads
 from .memory import give_back_heap
-from .text import PromptCache, PromptTokenizer
+from .spec import conventions
+from .text import PromptCache, PromptTokenizer, Tokenizer
 
 BATCH = 8
 """Objects in one pass, so that memory has a bound."""
 
-Tokenizer = Callable[[str], tuple[np.ndarray, np.ndarray, bool]]
-"""A prompt to ids and attention, int64 [1,L], and whether words were dropped."""
-
 
 @dataclass(frozen=True, eq=False)
 class TorchFrame(FrameFeatures):
-    """lateral and levels stay on the device, inside `features` (a batch of 1); padding: the keys', as in
+    """Everything on the device: features (a batch of 1), and what a reference keeps of the frame, as in
     `TorchReference`."""
 
     features: ImageFeatures
+    keys: tuple[Tensor, ...]
+    embeds: tuple[Tensor, ...]
     padding: tuple[Tensor, ...] | None
 
 
@@ -96,8 +97,7 @@ class TorchRuntime(Runtime):
         all_masks: bool = False,
         fusion: str | None = None,
     ) -> None:
-        if threads is not None and threads < 1:
-            raise ValueError(f"threads is {threads}, expected at least 1")
+        check_threads(threads)
         if attention not in (None, "shared", "batched"):
             raise ValueError(f"attention is {attention!r}, expected 'shared', 'batched' or None")
         self.device = _device(device)
@@ -115,6 +115,7 @@ class TorchRuntime(Runtime):
         self.size = _size(network.config, size)
         self.spec = _spec(network.config, self.size)
         self._lock = Lock()
+        self._numbers = itertools.count(1)
         self.encode_prompt = PromptCache(self._encode_text)
 
     def describe(self) -> dict[str, str]:
@@ -150,12 +151,11 @@ class TorchRuntime(Runtime):
                 keys = [network.fusion.project_keys(key) for key in keys]
         return TorchFrame(
             image,
-            features.lateral,
-            tuple(features.levels),
+            next(self._numbers),
             features,
+            tuple(key[0] for key in keys),
+            tuple(embed[0] for embed in embeds),
             None if padding is None else tuple(part[0] for part in padding),
-            keys=tuple(key[0] for key in keys),
-            embeds=tuple(embed[0] for embed in embeds),
         )
 
     @torch.inference_mode()
@@ -179,6 +179,7 @@ class TorchRuntime(Runtime):
                     frame.embeds,
                     frame.padding,
                     fusion.projects_ahead,
+                    frame=frame.number,
                 )
                 for row in range(len(chunk))
             ]
@@ -224,7 +225,7 @@ class TorchRuntime(Runtime):
         groups: dict[tuple, list[int]] = {}
         for row, item in enumerate(objects):
             masks = mask_references(item)
-            kind = tuple(id(part.keys) for part in masks) if self.attention == "shared" else len(masks)
+            kind = tuple(part.frame for part in masks) if self.attention == "shared" else len(masks)
             groups.setdefault((item.language is not None, kind), []).append(row)
         return list(groups.values())
 
@@ -282,9 +283,13 @@ def _load(path: Path, fusion: str | None) -> UniRef:
             f"the torch runtime reads a .safetensors file (see 'uniref convert'), found {str(path)!r}"
         )
     try:
-        return load_model(path, with_text=has_text_encoder(path), fusion=fusion)
+        network = load_model(path, with_text=has_text_encoder(path), fusion=fusion)
     except ValueError as error:
         raise ModelFileError(f"{path}: {error}") from error
+    for name, value in network.state_dict().items():
+        if not torch.isfinite(value).all():
+            raise ModelFileError(f"{path}: the weights {name} hold numbers that are not finite")
+    return network
 
 
 def _device(name: str) -> torch.device:

@@ -21,6 +21,9 @@ _WORD = re.compile(r"\w")
 _PICTURES = {"So", "Sk", "Co", "Cn"}  # Unicode categories of pictographs
 _STYLES = range(0xFE00, 0xFE10)  # how the character before is drawn
 
+Tokenizer = Callable[[str], tuple[np.ndarray, np.ndarray, bool]]
+"""A prompt to ids and attention, int64 [1,L], and whether words were dropped."""
+
 CACHED_PROMPTS = 64
 """Encoded prompts kept, the oldest dropped first: people repeat themselves, and a prompt costs tens of
 milliseconds."""

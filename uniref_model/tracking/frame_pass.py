@@ -21,7 +21,7 @@ from .clicks import mask_for
 from .config import TrackerConfig
 from .contours import follow_colour
 from .frame_fit import FrameGeometry, sigmoid, upsample_logits
-from .objects import GIVEN_ANCHOR, Row, Target, plan_rows
+from .objects import GIVEN_ANCHOR, Row, Target, Verdict, plan_rows
 from .references import Given
 from .types import FrameNote
 
@@ -47,13 +47,14 @@ class _Answer:
     """What this frame says about one object: probability f32 [H,W], or a given mask [h,w]; neither when it is
     absent.
 
-    anchor_score: to be noted if this frame becomes its first reference.
+    anchor_score: to be noted if this frame becomes its first reference. verdict: of the check that was made.
     """
 
     score: float
     anchor_score: float = GIVEN_ANCHOR
     probability: np.ndarray | None = None
     given: np.ndarray | None = None
+    verdict: Verdict | None = None
 
     def claim(self, slot: int) -> Claim | None:
         if self.probability is None and self.given is None:
@@ -85,9 +86,11 @@ class FramePass:
         others = [target for target in targets if target.id not in answers]
         answers |= self._ask(others, view)
         labels, shares = self._merge(targets, answers, view)
-        references = self._encode_references(others, labels, shares, view)
-        for target in targets:
+        references = self._encode_references(others, answers, labels, shares, view)
+        for target in targets:  # nothing of an object has changed until here, and nothing fails from here on
             answer = answers[target.id]
+            if answer.verdict is not None:
+                target.take(answer.verdict)
             if target.id in shares:
                 reference = references.get(target.id)
                 target.see(answer.score, reference, anchor_score=answer.anchor_score, config=self.config)
@@ -189,16 +192,19 @@ class FramePass:
     def _judge(self, target: Target, pairs: list[tuple[Row, Prediction]], view: _View) -> _Answer:
         """The surest of an object's rows, measured against the threshold of its kind."""
         row, prediction = max((pair for pair in pairs if not pair[0].check), key=self._sureness)
+        verdict = None
         for checked, check in pairs:
-            if checked.check and self._moves_anchor(target, row, prediction, check):
-                row, prediction = checked, check
+            # Who asked for a new anchor says that what is tracked is right: no check knows better.
+            if checked.check and not target.reanchor:
+                verdict = self._weigh(target, row, prediction, check)
+                if verdict.moves:
+                    row, prediction = checked, check
         if self._sureness((row, prediction)) <= 1.0:
-            return _Answer(prediction.score)
+            return _Answer(prediction.score, verdict=verdict)
         method = self.runtime.spec.upsample_for(row.references.language is not None)
         logits = upsample_logits(prediction.mask_logits, self.runtime.size, method)
-        return _Answer(
-            prediction.score, anchor_score=prediction.score, probability=self._probability(logits, view)
-        )
+        probability = self._probability(logits, view)
+        return _Answer(prediction.score, prediction.score, probability, verdict=verdict)
 
     def _probability(self, logits: np.ndarray, view: _View) -> np.ndarray:
         """Mask logits [H,W] -> probability, contours drawn as configured; the authors' masks stay theirs."""
@@ -213,26 +219,21 @@ class FramePass:
         threshold = self.config.language_threshold if by_words else self.config.mask_threshold
         return prediction.score / max(threshold, 1e-6)
 
-    def _moves_anchor(self, target: Target, row: Row, tracked: Prediction, check: Prediction) -> bool:
-        """Weigh what words alone say against what is tracked; true when the object moves to where the words
-        point.
+    def _weigh(self, target: Target, row: Row, tracked: Prediction, check: Prediction) -> Verdict:
+        """What words alone say, against what is tracked.
 
         Agreement asks for a new anchor at the same place, which needs no patience.
         """
         surer = check.score >= target.anchor_score + self.config.reanchor_margin
         if not surer or check.score <= self.config.language_threshold:
-            target.surer_checks = 0
-            return False
+            return Verdict()
         seen = self._sureness((row, tracked)) > 1.0
         if seen and _overlap(tracked.mask_logits > 0, check.mask_logits > 0) >= SAME_OBJECT:
-            target.surer_checks = 0
-            target.reanchor = check.score
-            return False
-        target.surer_checks += 1
-        if target.surer_checks < self.config.reanchor_after:
-            return False
-        target.forget_anchor()
-        return True
+            return Verdict(renewal=check.score)
+        surer_checks = target.surer_checks + 1
+        if surer_checks < self.config.reanchor_after:
+            return Verdict(surer_checks)
+        return Verdict(moves=True)
 
     def _merge(
         self, targets: Sequence[Target], answers: dict[str, _Answer], view: _View
@@ -246,12 +247,18 @@ class FramePass:
         return labels, {name: share for name, share in zip(claims, shares, strict=True) if share.area}
 
     def _encode_references(
-        self, targets: Sequence[Target], labels: np.ndarray, shares: dict[str, Share], view: _View
+        self,
+        targets: Sequence[Target],
+        answers: dict[str, _Answer],
+        labels: np.ndarray,
+        shares: dict[str, Share],
+        view: _View,
     ) -> dict[str, MaskReference]:
         """This frame's references by id, of the objects seen well enough to keep one."""
         masks: dict[str, np.ndarray] = {}
         for target in targets:
-            if target.id not in shares or not target.needs_reference(self.config):
+            verdict = answers[target.id].verdict
+            if target.id not in shares or not target.needs_reference(self.config, verdict):
                 continue
             mask = self._mask_to_model(labels == target.slot, view)
             if target.is_well_seen(shares[target.id], int(np.count_nonzero(mask)), self.config):

@@ -27,6 +27,19 @@ GIVEN_ANCHOR = 2.0
 """Anchor score of a reference a person gave: words never come to be surer than that."""
 
 
+@dataclass(frozen=True)
+class Verdict:
+    """What comparing words alone with what is tracked says about an object's anchor.
+
+    surer_checks: as in `Target`. renewal: the words mean the same thing and are surer than at the anchor: the
+    score to note when it is renewed. moves: the object moves to where the words point.
+    """
+
+    surer_checks: int = 0
+    renewal: float | None = None
+    moves: bool = False
+
+
 @dataclass(eq=False)
 class Target:
     """An object's working state. Requests from other threads set only `reanchor`."""
@@ -37,9 +50,10 @@ class Target:
     prompt: str
     language: LanguageReference | None = None
     given: Given | None = None
-    reanchor: float | None = None
-    """Anchor score to note when the next well seen frame becomes the first reference; None: no such
-    request."""
+    reanchor: bool = False
+    """A person asked that the next well seen frame becomes the first reference."""
+    renewal: float | None = None
+    """A check asked for the same: the anchor score to note then."""
     first: MaskReference | None = None
     previous: MaskReference | None = None
     anchor_score: float = 0.0
@@ -52,10 +66,6 @@ class Target:
     surer_checks: int = 0
     """Checks in a row in which words alone were much surer, and of something else."""
     last: TrackedObject | None = None
-
-    def threshold(self, config: TrackerConfig, *, with_words: bool) -> float:
-        """Score to exceed; the tracker has filled in the model's thresholds where the config had none."""
-        return config.language_threshold if with_words else config.mask_threshold
 
     def mask_references(self, config: TrackerConfig) -> tuple[MaskReference | None, MaskReference | None]:
         """(first, previous) as configured. While both are the same frame only one is given: the result is
@@ -89,9 +99,11 @@ class Target:
             patient = not config.as_authors and self.sightings < config.anchor_after
             if patient and anchor_score < GIVEN_ANCHOR:
                 return
-        if self.first is None or self.reanchor is not None:
-            self.anchor_score = anchor_score if self.reanchor is None else self.reanchor
-            self.first, self.reanchor, self.surer_checks = reference, None, 0
+        if self.first is None or self.wants_anchor:
+            checked = anchor_score if self.renewal is None else self.renewal
+            self.anchor_score = GIVEN_ANCHOR if self.reanchor else checked
+            self.first, self.surer_checks = reference, 0
+            self.reanchor, self.renewal = False, None
         self.previous = reference
 
     def miss(self, score: float, config: TrackerConfig) -> None:
@@ -108,14 +120,25 @@ class Target:
         self.first = self.previous = reference
         self.anchor_score = GIVEN_ANCHOR
 
-    def needs_reference(self, config: TrackerConfig) -> bool:
-        """Whether a reference made from this frame would be used."""
-        return self.first is None or self.reanchor is not None or config.references != "first"
+    @property
+    def wants_anchor(self) -> bool:
+        """Whether the next well seen frame is to become the first reference."""
+        return self.reanchor or self.renewal is not None
 
-    def forget_anchor(self) -> None:
-        """Drop both references, so that this frame becomes the anchor."""
-        self.first = self.previous = None
-        self.sightings = self.surer_checks = 0
+    def needs_reference(self, config: TrackerConfig, verdict: Verdict | None) -> bool:
+        """Whether a reference made from this frame would be used; verdict: about to be taken in."""
+        if verdict is not None and (verdict.moves or verdict.renewal is not None):
+            return True
+        return self.first is None or self.wants_anchor or config.references != "first"
+
+    def take(self, verdict: Verdict) -> None:
+        """Take in what a check said; where it moves the object, this frame becomes the anchor."""
+        self.surer_checks = verdict.surer_checks
+        if verdict.renewal is not None:
+            self.renewal = verdict.renewal
+        if verdict.moves:
+            self.first = self.previous = None
+            self.sightings = 0
 
     def public(self, share: Share | None) -> TrackedObject:
         """The frame's answer about this object; share: what it got of the frame, None when it was not

@@ -19,7 +19,7 @@ from .aggregate import Aggregator, Share
 from .config import TrackerConfig
 from .frame_pass import FramePass
 from .ids import ObjectIds, check_object_id
-from .objects import GIVEN_ANCHOR, Target
+from .objects import Target
 from .references import Given, check_image, check_mask, make_box, make_points
 from .types import FrameNote, TrackedFrame, TrackedObject
 
@@ -143,7 +143,7 @@ class Tracker:
     def reanchor(self, object_id: str) -> None:
         """Make the next frame in which the object is seen well its first reference. Raises ObjectIdError."""
         with self._lock:
-            self._find(object_id).reanchor = GIVEN_ANCHOR
+            self._find(object_id).reanchor = True
 
     def remove(self, object_id: str) -> None:
         """Forget one object. Raises ObjectIdError when there is none with this id."""
@@ -172,9 +172,19 @@ class Tracker:
             targets = self._snapshot()
             work = FramePass(self._runtime, config, self._aggregator, self._next_index)
             labels, shares = np.zeros(image.shape[:2], np.uint16), {}
-            if targets:
-                labels, shares = work.run(image, targets)
+            try:
+                if targets:
+                    labels, shares = work.run(image, targets)
+            finally:  # a refused reference stays refused, also when the frame fails for another reason
+                self._settle(work)
             return self._finish(work, targets, labels, shares, start)
+
+    def _settle(self, work: FramePass) -> None:
+        with self._lock:
+            for target in work.dropped:
+                if self._targets.get(target.id) is target:
+                    del self._targets[target.id]
+            self._notes.extend(work.notes)
 
     def _finish(
         self,
@@ -185,9 +195,7 @@ class Tracker:
         start: float,
     ) -> TrackedFrame:
         with self._lock:
-            for target in work.dropped:
-                self._targets.pop(target.id, None)
-            notes = (*self._notes, *work.notes)
+            notes = tuple(self._notes)
             self._notes.clear()
         kept = [target for target in targets if target not in work.dropped]
         for target in kept:

@@ -17,6 +17,8 @@ class CudaDevice:
     """The first GPU, and one stream on it that does not wait for the default stream. Raises
     RuntimeUnavailable when there is none."""
 
+    name = "cuda"
+
     def __init__(self) -> None:
         self._cuda = _import_runtime()
         try:
@@ -25,7 +27,10 @@ class CudaDevice:
             raise RuntimeUnavailable(f"no NVIDIA GPU with a driver was found ({error})") from error
         if not count:
             raise RuntimeUnavailable("no NVIDIA GPU was found")
-        self.stream: int = int(self._call("cudaStreamCreateWithFlags", self._cuda.cudaStreamNonBlocking))
+        self._read: list[np.ndarray] = []  # by queued copies: kept until they are done
+        self.stream: int | None = int(
+            self._call("cudaStreamCreateWithFlags", self._cuda.cudaStreamNonBlocking)
+        )
 
     def facts(self) -> dict[str, Any]:
         """What an engine depends on: GPU, its capability and sizes, the CUDA major version."""
@@ -51,7 +56,7 @@ class CudaDevice:
         """A zeroed array in page-locked memory, which the GPU copies from and to without a detour."""
         size = max(1, int(np.prod(shape, dtype=np.int64)) * dtype.itemsize)
         address = int(self._call("cudaHostAlloc", size, 0))
-        memory = (ctypes.c_byte * size).from_address(address)
+        memory: Any = (ctypes.c_byte * size).from_address(address)
         count = int(np.prod(shape, dtype=np.int64))
         array = np.frombuffer(memory, dtype, count).reshape(shape)
         array[...] = 0
@@ -62,7 +67,8 @@ class CudaDevice:
         self._call("cudaFreeHost", array.ctypes.data)
 
     def upload(self, address: int, array: np.ndarray) -> None:
-        """Queue a copy of a contiguous array to the GPU."""
+        """Queue a copy of a contiguous array to the GPU, which may be let go at once."""
+        self._read.append(array)
         kind = self._cuda.cudaMemcpyKind.cudaMemcpyHostToDevice
         self._call("cudaMemcpyAsync", address, array.ctypes.data, array.nbytes, kind, self.stream)
 
@@ -79,6 +85,7 @@ class CudaDevice:
     def wait(self) -> None:
         """Until everything queued is done."""
         self._call("cudaStreamSynchronize", self.stream)
+        self._read.clear()
 
     def capture(self, queue: Callable[[], None]) -> Any:
         """What `queue` puts on the stream as a CUDA graph; nothing of it runs now. Raises
@@ -102,7 +109,11 @@ class CudaDevice:
         self._call("cudaGraphExecDestroy", graph)
 
     def close(self) -> None:
-        self._call("cudaStreamDestroy", self.stream)
+        """End the stream. Memory can still be freed. Closing twice is allowed."""
+        if self.stream is not None:
+            stream, self.stream = self.stream, None
+            self._call("cudaStreamDestroy", stream)
+            self._read.clear()
 
     def _call(self, name: str, *arguments: Any) -> Any:
         status, *values = getattr(self._cuda, name)(*arguments)

@@ -3,15 +3,20 @@
 An engine file has a JSON beside it with the facts of its key and its sha256. The engine is written under a
 temporary name and renamed, the JSON last; so a crash leaves either both or nothing that would be used. One
 process builds at a time, and the others wait for its engine.
+
+An engine is code, and the folder may be shared. So only what this user wrote is read: regular files of the
+user (or root) that nobody else can write to, opened without following links and without waiting for pipes.
 """
 
 from __future__ import annotations
 
+import contextlib
 import fcntl
 import hashlib
 import json
 import logging
 import os
+import stat
 import tempfile
 import threading
 import time
@@ -20,12 +25,18 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..files import sha256_of
+from ...errors import RuntimeUnavailable
 
 _log = logging.getLogger(__name__)
 
 PATIENCE = 5.0
 """Seconds between lines that say a build is still running: it takes from seconds to many minutes."""
+
+PART_AGE = 24 * 3600.0
+"""Seconds after which a temporary file belongs to no build that still runs."""
+
+MAX_ENGINE_BYTES = 8 << 30
+MAX_NOTE_BYTES = 1 << 20
 
 Progress = Callable[[str], None]
 """Told in words what is going on while engines are built and checked, from any thread."""
@@ -51,6 +62,10 @@ class EngineKey:
         return f"{self.name}_{hashlib.sha256(text.encode()).hexdigest()[:16]}"
 
 
+class UntrustedFile(OSError):
+    """A file that another user made or could change, or that is none."""
+
+
 class EngineCache:
     """Engines in one folder. progress: hears what the log says."""
 
@@ -60,7 +75,8 @@ class EngineCache:
 
     def get(self, key: EngineKey, build: Callable[[], bytes]) -> tuple[bytes, bool]:
         """The engine, and whether it was built now. Errors of `build` pass through; nothing is written
-        then. Where the folder cannot be used the engine is built and not kept."""
+        then. Where the folder cannot be written to the engine is built and not kept. Raises
+        RuntimeUnavailable where `build` gives nothing."""
         with self._locked(key) as writable:
             engine, reason = self._read(key)
             if engine is not None:
@@ -70,6 +86,8 @@ class EngineCache:
             start = time.monotonic()
             with self._patience(f"engine {key.name}: still building"):
                 engine = build()
+            if not engine:
+                raise RuntimeUnavailable(f"the build of engine {key.name} gave an engine of 0 bytes")
             seconds = time.monotonic() - start
             if writable:
                 self._keep(key, engine, seconds)
@@ -78,12 +96,18 @@ class EngineCache:
 
     def has(self, key: EngineKey) -> bool:
         """Whether there seems to be an engine (`get` looks closer)."""
-        return all(path.is_file() for path in self._paths(key))
+        try:
+            for path in self._paths(key):
+                os.close(_open_own(path))
+        except OSError:
+            return False
+        return True
 
     def discard(self, key: EngineKey) -> None:
         """Remove an engine that turned out to be unusable."""
         for path in self._paths(key):
-            path.unlink(missing_ok=True)
+            with contextlib.suppress(OSError):  # what cannot be removed is not used either
+                path.unlink()
 
     def say(self, text: str) -> None:
         """Into the log and to `progress`."""
@@ -98,15 +122,19 @@ class EngineCache:
         """The engine, or None and why it has to be built."""
         path, note = self._paths(key)
         try:
-            facts = json.loads(note.read_text(encoding="utf-8"))
+            facts = json.loads(_read_own(note, MAX_NOTE_BYTES))
             if facts["facts"] != dict(key.facts):
                 return None, "the one on disk is of other facts"
-            if facts["sha256"] != sha256_of(path):
+            engine = _read_own(path, MAX_ENGINE_BYTES)
+            if not engine or facts["sha256"] != hashlib.sha256(engine).hexdigest():
                 return None, "the one on disk is damaged"
-            return path.read_bytes(), ""
+            return engine, ""
         except FileNotFoundError:
             return None, "there is none for this model, GPU and library"
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except UntrustedFile as error:
+            _log.warning("engine %s: %s", key.name, error)
+            return None, str(error)
+        except (OSError, ValueError, KeyError, TypeError, RecursionError) as error:
             return None, f"the one on disk cannot be read: {error}"
 
     def _keep(self, key: EngineKey, engine: bytes, seconds: float) -> None:
@@ -130,19 +158,32 @@ class EngineCache:
     def _locked(self, key: EngineKey) -> Iterator[bool]:
         """Alone with this key; whether the folder can be written to."""
         try:
-            self.folder.mkdir(parents=True, exist_ok=True)
-            file = (self.folder / f"{key.stem}.lock").open("w")
+            self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            file = _open_own(self.folder / f"{key.stem}.lock", os.O_RDWR | os.O_CREAT, content=False)
         except OSError as error:
             _log.warning("engines are not kept, %s cannot be used: %s", self.folder, error)
             yield False
             return
-        with file:
+        with os.fdopen(file, "r+b"):
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError:
                 with self._patience(f"engine {key.name}: another process is building it"):
                     fcntl.flock(file, fcntl.LOCK_EX)  # released when its file closes, also by a crash
+            self._sweep(key)
             yield True
+
+    def _sweep(self, key: EngineKey) -> None:
+        """Remove what builders of this key left when they were killed; its lock is held. Those of other keys
+        may be at work: theirs go when they are old."""
+        try:
+            for path in self.folder.glob("*.part"):
+                about = path.lstat()
+                mine = path.name.startswith(key.stem) or time.time() - about.st_mtime > PART_AGE
+                if mine and about.st_uid == os.geteuid():
+                    path.unlink()
+        except OSError as error:
+            _log.warning("cannot sweep %s: %s", self.folder, error)
 
     @contextmanager
     def _patience(self, what: str) -> Iterator[None]:
@@ -161,6 +202,34 @@ class EngineCache:
         finally:
             done.set()
             thread.join()
+
+
+def _open_own(path: Path, flags: int = os.O_RDONLY, *, content: bool = True) -> int:
+    """Open a regular file of this user (or root), which nobody else can change if its content matters.
+    Nothing is followed, waited for or cut. Raises OSError."""
+    handle = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC, 0o600)
+    try:
+        about = os.fstat(handle)
+        mode = stat.filemode(about.st_mode)
+        if not stat.S_ISREG(about.st_mode):
+            raise UntrustedFile(f"{path} is no regular file ({mode})")
+        if about.st_uid not in (os.geteuid(), 0):
+            raise UntrustedFile(f"{path} belongs to another user ({about.st_uid}), so it is not used")
+        if content and about.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+            raise UntrustedFile(f"{path} can be written to by others ({mode}), so it is not used")
+    except BaseException:
+        os.close(handle)
+        raise
+    return handle
+
+
+def _read_own(path: Path, limit: int) -> bytes:
+    """A file's bytes, of which it may hold `limit`."""
+    with os.fdopen(_open_own(path), "rb") as stream:
+        size = os.fstat(stream.fileno()).st_size
+        if size > limit:
+            raise UntrustedFile(f"{path} holds {size} bytes, more than the {limit} that are read")
+        return stream.read(limit)
 
 
 def _replace(path: Path, content: bytes) -> None:

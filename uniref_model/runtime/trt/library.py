@@ -51,14 +51,9 @@ def load_library() -> Library:
             if "rtx" in name:
                 preload_rtx()
             module = importlib.import_module(name)
-        except (
-            ImportError,
-            OSError,
-            RuntimeError,
-        ) as error:  # stubs and missing libraries fail in all these ways
+            return Library(module, name, str(module.__version__), _logger(module))
+        except Exception as error:  # stubs and missing libraries fail in every way: ImportError, OSError, …
             reasons.append(f"{name}: {error}")
-            continue
-        return Library(module, name, str(module.__version__), _logger(module))
     raise RuntimeUnavailable(
         f"TensorRT is not installed ({'; '.join(reasons)}); on an RTX GPU: pip install "
         "'.[tensorrt-rtx]' from a checkout, on Jetson it comes with JetPack, else see NVIDIA's instructions"
@@ -75,8 +70,9 @@ def preload_rtx() -> list[Path]:
         found = importlib.util.find_spec(package)  # not imported: that would change the environment
         folders = [Path(path) for path in (found.submodule_search_locations or [])] if found else []
         for folder in folders:
-            files = [_newest(folder, name) for name in _RTX_LIBRARIES]
-            if all(files):
+            found_files = (_newest(folder, name) for name in _RTX_LIBRARIES)
+            files = [file for file in found_files if file is not None]
+            if len(files) == len(_RTX_LIBRARIES):
                 for file in files:
                     ctypes.CDLL(str(file), mode=ctypes.RTLD_GLOBAL)
                 return files

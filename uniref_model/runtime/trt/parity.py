@@ -11,6 +11,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..contract import ANSWERS, BOX, MASK_LOGITS, SCORE
+
 
 @dataclass(frozen=True)
 class Tolerance:
@@ -57,10 +59,11 @@ def _compare_output(name: str, wanted: np.ndarray, answer: np.ndarray, allowed: 
     errors = np.abs(answer.astype(np.float32) - wanted)
     error = float(errors.max())
     scale = max(float(np.abs(wanted).max()), 1e-6)
-    if name in ("score", "box"):
-        limit = getattr(allowed, name)
+    carries = ANSWERS.get(name)
+    if carries in (SCORE, BOX):
+        limit = allowed.score if carries == SCORE else allowed.box
         return f"differs by {error:.4f}, allowed {limit}" if error > limit else None
-    if name == "mask_logits":
+    if carries == MASK_LOGITS:
         worst = min(_iou(one > 0, other > 0) for one, other in zip(wanted, answer, strict=True))
         if worst < allowed.mask_iou:
             return f"mask IoU {worst:.4f}, expected {allowed.mask_iou}"
