@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from uniref_model.datasets.evaluation import ReferringImage, Video, decode_segmentation
-from uniref_model.datasets.pngs import davis_palette, read_labels
+from uniref_model.datasets.pngs import davis_palette
 
 HEIGHT, WIDTH = 64, 96
 SIDES = {1: (16, 20), 2: (12, 14)}
@@ -70,6 +70,24 @@ def make_davis(root: Path, videos: tuple[str, ...] = ("bear",), frames: int = 5)
     path = root / "ImageSets" / "2017" / "val.txt"
     path.parent.mkdir(parents=True)
     path.write_text("\n".join(videos) + "\n")
+    return root
+
+
+def make_davis16(root: Path, videos: tuple[str, ...] = ("bear",), frames: int = 5) -> Path:
+    """As published: one object, marked 255, and a list of pictures and masks with a slash before them."""
+    lines = []
+    for video in videos:
+        for index in range(frames):
+            stem = f"480p/{video}/{index:05d}"
+            labels = labels_at(index, (1,))
+            write_frame(root / "JPEGImages" / f"{stem}.jpg", labels)
+            path = root / "Annotations" / f"{stem}.png"
+            path.parent.mkdir(parents=True, exist_ok=True)
+            Image.fromarray(255 * labels).save(path)
+            lines.append(f"/JPEGImages/{stem}.jpg /Annotations/{stem}.png ")
+    path = root / "ImageSets" / "480p" / "val.txt"
+    path.parent.mkdir(parents=True)
+    path.write_text("\n".join(lines) + "\n")
     return root
 
 
@@ -212,11 +230,7 @@ class FakePredictor:
         if stem == self.fail_at:
             raise KeyboardInterrupt
         index = video.frames.index(stem)
-        truth = (
-            read_labels(video.annotations[stem])
-            if stem in video.annotations
-            else labels_at(index, tuple(known))
-        )
+        truth = video.labels(stem) if stem in video.annotations else labels_at(index, tuple(known))
         out = np.zeros_like(truth)
         for i in sorted(known):
             if (stem, i) not in self.empty:

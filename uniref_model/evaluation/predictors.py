@@ -16,6 +16,7 @@ from ..datasets.pngs import read_image
 from ..errors import RuntimeUnavailable
 from ..runtime.base import Runtime
 from ..tracking import TrackedFrame, Tracker, TrackerConfig
+from .clips import innermost_point, tight_box
 from .presets import EvalPreset
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class TrackerPredictor:
 
     def __init__(self, runtime: Runtime, preset: EvalPreset, config: TrackerConfig | None = None) -> None:
         self._runtime = runtime
-        self._threshold = preset.threshold
+        self._threshold, self._given = preset.threshold, preset.given
         self._config = config or TrackerConfig()
 
     def describe(self) -> dict[str, Any]:
@@ -69,7 +70,7 @@ class TrackerPredictor:
         ids: dict[str, int] = {}
         for stem, image in video.images():
             for number, mask in video.given(stem).items():
-                ids[tracker.add_mask(mask, object_id=str(number))] = number
+                ids[self._point_at(tracker, mask, str(number))] = number
             if ids:
                 yield stem, _relabel(tracker.step(image), ids)
 
@@ -86,6 +87,13 @@ class TrackerPredictor:
         tracker = self._tracker(1)
         tracker.add_text(phrase)
         return tracker.step(read_image(sample.path)).label_image > 0
+
+    def _point_at(self, tracker: Tracker, mask: np.ndarray, object_id: str) -> str:
+        if self._given == "click":
+            return tracker.add_points([innermost_point(mask)], object_id=object_id)
+        if self._given == "box":
+            return tracker.add_box(tight_box(mask), object_id=object_id)
+        return tracker.add_mask(mask, object_id=object_id)
 
     def _tracker(self, objects: int) -> Tracker:
         thresholds = {"mask_threshold": self._threshold, "language_threshold": self._threshold}
@@ -202,8 +210,11 @@ def load_authors_predictor(
 
     fusion, references: choices other than the file's (`ModelConfig.with_fusion`), the ablations of the paper.
 
-    Raises ModelFileError for a missing or unfit file, RuntimeUnavailable without PyTorch.
+    Raises ModelFileError for a missing or unfit file, RuntimeUnavailable without PyTorch, ValueError for a
+    preset that gives no masks.
     """
+    if preset.given != "mask":
+        raise ValueError(f"{preset.id}: the authors' protocol is given masks, not a {preset.given}")
     try:
         import torch
 

@@ -11,17 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..datasets.errors import DatasetError
+from ..datasets.names import inside
 
 PROTOCOLS = ("vos", "rvos", "refdavis", "ris")
-READERS = ("davis", "youtube_vos", "lvos", "ref_youtube_vos", "ref_davis", "refcoco")
-SCORINGS = ("davis", "youtube_vos", "lvos", "ref_youtube_vos", "ref_davis", "ris")
+READERS = ("davis", "davis16", "youtube_vos", "lvos", "ref_youtube_vos", "ref_davis", "refcoco")
+SCORINGS = ("davis", "davis_words", "youtube_vos", "lvos", "ref_youtube_vos", "ref_davis", "ris")
+GIVEN = ("mask", "click", "box")
 
 
 @dataclass(frozen=True)
 class EvalPreset:
     """One benchmark. short_side, max_side: pixels of the authors' resize. threshold: a score must exceed it
     for its mask to count. meta: name of the meta file; name, split_by: REFER's data set and split;
-    seen_categories: YouTube-VOS's."""
+    seen_categories: YouTube-VOS's; given: what a vos protocol tells of an object in its first frame."""
 
     id: str
     reader: str
@@ -36,13 +38,17 @@ class EvalPreset:
     split_by: str = ""
     seen_categories: tuple[str, ...] = ()
     submission_folder: str = ""
+    given: str = "mask"
 
     def __post_init__(self) -> None:
-        for key, choices in (("reader", READERS), ("protocol", PROTOCOLS), ("scoring", SCORINGS)):
+        allowed = {"reader": READERS, "protocol": PROTOCOLS, "scoring": SCORINGS, "given": GIVEN}
+        for key, choices in allowed.items():
             if getattr(self, key) not in choices:
                 raise ValueError(
                     f"{self.id}: {key} is {getattr(self, key)!r}, expected one of {', '.join(choices)}"
                 )
+        if self.submission_folder:
+            inside(Path(), self.submission_folder, f"{self.id}: submission_folder")
         if not 0 <= self.threshold < 1:
             raise ValueError(f"{self.id}: threshold is {self.threshold}, expected 0 to 1")
         if not 0 < self.short_side <= self.max_side:

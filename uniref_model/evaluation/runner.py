@@ -21,6 +21,7 @@ import numpy as np
 from ..datasets.errors import DatasetError
 from ..datasets.evaluation import (
     Davis,
+    Davis16,
     Lvos,
     RefCoco,
     RefDavis,
@@ -56,6 +57,8 @@ def open_dataset(preset: EvalPreset, root: Path) -> VideoDataset | RefCoco:
         raise DatasetError(f"no folder {root}: expected the {preset.id} data set")
     if preset.reader == "refcoco":
         return RefCoco(root, preset.name, preset.split_by, preset.split)
+    if preset.reader == "davis16":
+        return Davis16(root, preset.split, preset.meta if preset.protocol == "rvos" else "")
     if preset.reader == "youtube_vos":
         return YoutubeVos(root, preset.split, preset.meta)
     readers = {"davis": Davis, "lvos": Lvos, "ref_youtube_vos": RefYoutubeVos, "ref_davis": RefDavis}
@@ -133,7 +136,7 @@ def _run_videos(
 def _units(video: Video, preset: EvalPreset, predictor: Predictor, predictions: Path) -> Iterator[Unit]:
     """What has to be predicted for a video, by protocol."""
     if preset.protocol == "vos":
-        yield Unit(video.id, predictions / video.id, video, predictor.vos)
+        yield Unit(video.id, predictions / video.id, video, predictor.vos, binary=video.binary)
     elif preset.protocol == "rvos":
         for item in video.expressions:
             yield Unit(
@@ -165,7 +168,7 @@ def _predict(unit: Unit) -> None:
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
     video = unit.video
-    palette = read_palette(next(iter(video.annotations.values()))) if video.annotations else davis_palette()
+    palette = davis_palette() if unit.binary or not video.annotations else _palette_of(video)
     size = video.size()
     for stem, labels in unit.predict(video):
         if labels.shape != size:
@@ -179,6 +182,10 @@ def _predict(unit: Unit) -> None:
     os.replace(partial, unit.folder)
 
 
+def _palette_of(video: Video) -> list[int]:
+    return read_palette(next(iter(video.annotations.values())))
+
+
 def _score(
     dataset: VideoDataset, preset: EvalPreset, videos: Sequence[Video], predictions: Path
 ) -> tuple[list[ObjectScore], list[ObjectScore]]:
@@ -190,6 +197,8 @@ def _score(
         folder = predictions / video.id
         if preset.scoring == "davis":
             scores += scoring.score_davis(video, folder)
+        elif preset.scoring == "davis_words":
+            scores += scoring.score_davis_words(video, folder)
         elif preset.scoring == "youtube_vos":
             scores += scoring.score_youtube_vos(video, folder, preset.seen_categories)
         elif preset.scoring == "lvos":

@@ -35,13 +35,24 @@ class ObjectScore:
 
 
 def score_davis(video: Video, folder: Path) -> list[ObjectScore]:
-    """Semi-supervised DAVIS 2017: all frames but the first and the last; void pixels are background."""
-    frames = list(video.annotations)[1:-1]
-    if not frames:
-        raise DatasetError(f"{video.id} has {len(video.annotations)} masks, expected at least 3")
+    """Semi-supervised DAVIS: all frames but the first and the last; void pixels are background."""
+    frames = _inner_frames(video)
     return [
         ObjectScore(f"{video.id}/{item.id}", mean_score(_object_scores(video, folder, item.id, frames)))
         for item in video.objects
+    ]
+
+
+def score_davis_words(video: Video, folder: Path) -> list[ObjectScore]:
+    """DAVIS 2016 by words: each phrase on the frames that `score_davis` takes, so that the ways to point at
+    the object compare."""
+    frames = _inner_frames(video)
+    return [
+        ObjectScore(
+            f"{video.id}/{item.id}",
+            mean_score(_object_scores(video, folder / item.id, item.object_id, frames)),
+        )
+        for item in video.expressions
     ]
 
 
@@ -53,7 +64,9 @@ def score_youtube_vos(video: Video, folder: Path, seen_categories: Sequence[str]
     """
     scores = []
     for item in video.objects:
-        frames = [s for s in item.scored_frames or tuple(video.annotations) if s > item.first_frame]
+        wanted = item.scored_frames or tuple(video.annotations)
+        before = video.frames[: video.frames.index(item.first_frame) + 1]
+        frames = [stem for stem in wanted if stem not in before]
         if any(stem not in video.annotations for stem in frames):
             return []
         if frames:
@@ -105,10 +118,7 @@ def score_ref_davis_by_id(video: Video, folder: Path, group: str) -> list[Object
 def score_expression(video: Video, folder: Path, object_id: int) -> Score:
     """Ref-YouTube-VOS, one phrase: 0/255 masks against its object in every annotated frame of the list."""
     frames = [stem for stem in video.frames if stem in video.annotations]
-    return mean_score(
-        score_mask(_read(folder, stem) > 0, read_labels(video.annotations[stem]) == object_id)
-        for stem in frames
-    )
+    return mean_score(score_mask(_read(folder, stem) > 0, video.labels(stem) == object_id) for stem in frames)
 
 
 def summarise(scores: Sequence[ObjectScore]) -> dict[str, float]:
@@ -140,6 +150,7 @@ def summarise_annotators(scores: Sequence[ObjectScore]) -> dict[str, float]:
 
 SUMMARIES: Mapping[str, Callable[[Sequence[ObjectScore]], dict[str, float]]] = {
     "davis": summarise,
+    "davis_words": summarise,
     "youtube_vos": summarise_groups,
     "lvos": summarise_lvos,
     "ref_davis": summarise_annotators,
@@ -152,14 +163,19 @@ def _in_group(scores: Sequence[ObjectScore], group: str) -> list[ObjectScore]:
 
 
 def _object_scores(video: Video, folder: Path, label: int, frames: Sequence[str]) -> list[Score]:
-    return [
-        score_mask(_read(folder, stem) == label, read_labels(video.annotations[stem]) == label)
-        for stem in frames
-    ]
+    pairs = ((_read(folder, stem), video.labels(stem)) for stem in frames)
+    return [score_mask(p > 0 if video.binary else p == label, truth == label) for p, truth in pairs]
+
+
+def _inner_frames(video: Video) -> list[str]:
+    """DAVIS leaves out the first frame, which is given, and the last."""
+    if len(video.annotations) < 3:
+        raise DatasetError(f"{video.id} has {len(video.annotations)} masks, expected at least 3")
+    return list(video.annotations)[1:-1]
 
 
 def _label_pairs(video: Video, folder: Path) -> list[tuple[str, np.ndarray, np.ndarray]]:
-    return [(stem, _read(folder, stem), read_labels(path)) for stem, path in video.annotations.items()]
+    return [(stem, _read(folder, stem), video.labels(stem)) for stem in video.annotations]
 
 
 def _pair_scores(

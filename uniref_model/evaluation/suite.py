@@ -19,6 +19,8 @@ import cv2
 import numpy as np
 
 from ..datasets.errors import DatasetError
+from ..datasets.names import inside, plain_name
+from ..datasets.pngs import read_labels
 from ..runtime.base import Runtime
 from ..tracking import Tracker, TrackerConfig
 from .clips import evaluate_clip, innermost_point, tight_box, video_frames
@@ -66,7 +68,7 @@ def run_suite(
     for folder, meta in metas.items():
         told(f"{folder.name}: words, mask, click, box")
         sheets = SheetWriter(out / "sheets", folder.name)
-        video = media / meta["video"]
+        video = inside(media, meta["video"], f"the video of {folder / 'meta.json'}")
         videos.append(evaluate_clip(runtime, folder, video=video, config=config, on_scored=sheets.add))
         sheets.save()
         told(f"{folder.name}: what is not there")
@@ -211,20 +213,22 @@ def load_pictures(
     entries = json.loads((folder / "pictures.json").read_text(encoding="utf-8"))["pictures"]
     pictures, missing = [], []
     for entry in entries:
+        name = plain_name(entry["name"], f"a name of {folder / 'pictures.json'}")
         path = find(entry)
         if path is None:
-            missing.append(entry["name"])
+            missing.append(name)
             continue
         data = path.read_bytes()
         if hashlib.sha256(data).hexdigest() != entry["sha256"]:
-            raise DatasetError(f"{path} is not the picture that {entry['name']} was annotated on")
+            raise DatasetError(f"{path} is not the picture that {name} was annotated on")
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
-        labels = cv2.imread(str(folder / "masks" / f"{entry['name']}.png"), cv2.IMREAD_UNCHANGED)
-        if image is None or labels is None or labels.shape != image.shape[:2]:
-            raise DatasetError(f"{folder / 'masks' / entry['name']}.png does not fit {path}")
+        mask = folder / "masks" / f"{name}.png"
+        labels = read_labels(mask)
+        if image is None or labels.shape != image.shape[:2]:
+            raise DatasetError(f"{mask} does not fit {path}")
         objects = {int(item["id"]): tuple(item["expressions"]) for item in entry["objects"]}
         rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-        pictures.append(Picture(entry["name"], rgb, labels, objects, tuple(entry["absent"])))
+        pictures.append(Picture(name, rgb, labels, objects, tuple(entry["absent"])))
     return pictures, missing
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from .base import Expression, ReferringImage, Video, VideoDataset, VideoObject
 from .davis import Davis
+from .davis16 import Davis16
 from .lvos import Lvos
 from .refcoco import RefCoco, decode_segmentation
 from .referring import RefDavis, RefYoutubeVos
@@ -11,6 +12,7 @@ from .youtube_vos import YoutubeVos
 
 __all__ = [
     "Davis",
+    "Davis16",
     "Expression",
     "Lvos",
     "RefCoco",

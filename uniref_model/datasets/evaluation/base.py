@@ -10,6 +10,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ...pictures import natural
 from ..errors import DatasetError
 from ..names import plain_name
 from ..pngs import image_size, read_image, read_labels
@@ -52,7 +53,7 @@ class Expression:
 class Video:
     """One video. frames: stems in order of time. annotations: label PNGs by stem (ground truth where
     published, else only the given masks). Answers are written to files of these names, so id and stems are
-    plain names, else DatasetError."""
+    plain names, else DatasetError. binary: its masks mark one object, 1, with any value."""
 
     id: str
     frames: tuple[str, ...]
@@ -60,6 +61,7 @@ class Video:
     annotations: dict[str, Path] = field(default_factory=dict, repr=False)
     objects: tuple[VideoObject, ...] = ()
     expressions: tuple[Expression, ...] = ()
+    binary: bool = False
 
     def __post_init__(self) -> None:
         plain_name(self.id, "a video's id")
@@ -80,8 +82,13 @@ class Video:
         ids = [item.id for item in self.objects if item.first_frame == stem]
         if not ids:
             return {}
-        labels = read_labels(self.annotations[stem])
+        labels = self.labels(stem)
         return {i: labels == i for i in ids}
+
+    def labels(self, stem: str) -> np.ndarray:
+        """Label image uint8 [h,w] of an annotated frame. Raises DatasetError for a file that is none."""
+        labels = read_labels(self.annotations[stem])
+        return (labels > 0).astype(np.uint8) if self.binary else labels
 
 
 @dataclass(frozen=True)
@@ -130,7 +137,7 @@ def read_videos(path: Path, expected: str) -> dict[str, Any]:
 def list_frames(folder: Path, stems: tuple[str, ...] | None = None) -> dict[str, Path]:
     """JPEG frames of a folder by stem, in order; with `stems`, exactly those. Raises DatasetError for a
     missing one."""
-    found = {path.stem: path for path in sorted(folder.glob("*.jpg"))}
+    found = _by_stem(folder, ".jpg")
     if not found:
         raise DatasetError(f"no frames in {folder}: expected <frame>.jpg files")
     if stems is None:
@@ -143,10 +150,16 @@ def list_frames(folder: Path, stems: tuple[str, ...] | None = None) -> dict[str,
 
 def list_annotations(folder: Path) -> dict[str, Path]:
     """Label PNGs of a folder by stem, in order. Raises DatasetError when there is none."""
-    found = {path.stem: path for path in sorted(folder.glob("*.png"))}
+    found = _by_stem(folder, ".png")
     if not found:
         raise DatasetError(f"no masks in {folder}: expected <frame>.png label images")
     return found
+
+
+def _by_stem(folder: Path, suffix: str) -> dict[str, Path]:
+    """Files in the order of time, 2 before 10, but for hidden ones (a Mac's `._` files are no pictures)."""
+    found = (path for path in folder.glob(f"*{suffix}") if not path.name.startswith("."))
+    return {path.stem: path for path in sorted(found, key=natural)}
 
 
 def first_frames(annotations: dict[str, Path], ids: set[int]) -> dict[int, str]:

@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import DatasetError
+from ..names import plain_name
 from ..pngs import read_labels
 from .base import Video, VideoObject, list_annotations, list_frames
 
@@ -21,7 +22,8 @@ class Davis:
         path = self.root / "ImageSets" / "2017" / f"{split}.txt"
         if not path.is_file():
             raise DatasetError(f"missing file {path}: expected the list of videos of split {split!r}")
-        self.video_ids = tuple(path.read_text(encoding="utf-8").split())
+        names = path.read_text(encoding="utf-8").split()
+        self.video_ids = tuple(plain_name(name, f"a video of {path}") for name in names)
         if not self.video_ids:
             raise DatasetError(f"{path} is empty: expected one video name a line")
 

@@ -92,10 +92,10 @@ def _fetch_one(client: str, package: str, downloads: Path, target: Path) -> None
     partial = target.with_name(target.name + ".partial")
     shutil.rmtree(partial, ignore_errors=True)
     partial.mkdir(parents=True)
-    commands = {
-        "apt": ["apt-get", "download", package],
-        "pip": ["python3", "-m", "pip", "download", "--no-deps", "--quiet", "--dest", ".", package],
-        "npm": ["npm", "pack", "--silent", package],
+    commands = {  # --: a package's name may come from a file, and is no option
+        "apt": ["apt-get", "download", "--", package],
+        "pip": ["python3", "-m", "pip", "download", "--no-deps", "--quiet", "--dest", ".", "--", package],
+        "npm": ["npm", "pack", "--silent", "--", package],
     }
     suffix = {"apt": "*.deb", "pip": "*", "npm": "*.tgz"}[client]
     if not list(downloads.glob(suffix)):
