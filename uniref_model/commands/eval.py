@@ -177,6 +177,49 @@ def pack_command(
     console.output.print(f"Scores: {out / 'pack.json'}; contact sheets: {out / 'sheets'}")
 
 
+@app.command("fewshot")
+def fewshot_command(
+    root: Annotated[
+        Path, typer.Argument(help="FSS-1000, or a folder like it: a folder a class, 1.jpg, 1.png, …")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for fewshot.json.")] = Path("eval"),
+    classes: Annotated[
+        Path | None, typer.Option(help="Text file of the classes to ask, one a line; all if left out.")
+    ] = None,
+    limit: Annotated[int | None, typer.Option(min=1, help="Only the first classes.")] = None,
+    model: Model = "uniref_nano",
+    size: Size = None,
+    runtime: RuntimeName = "auto",
+    threads: Threads = None,
+    device: Device = "cpu",
+) -> None:
+    """One picture with a mask shows a class, and it is found in the others (one shot)."""
+    from ..datasets.evaluation.fss1000 import Fss1000
+    from ..evaluation.fewshot import run_fewshot
+    from ..runtime import load_runtime
+
+    with _errors_told():
+        dataset = Fss1000(root, classes)
+        with load_runtime(model, size, runtime, threads, device) as loaded, _progress() as progress:
+            task = progress.add_task("asking", total=None)
+            result = run_fewshot(
+                loaded,
+                dataset,
+                limit=limit,
+                on_progress=lambda done, total, title: progress.update(
+                    task, completed=done, total=total, description=title
+                ),
+            )
+        _save(out / "fewshot.json", {"limit": limit, **result})
+    table = Table(
+        "score", "value", title=f"{result['classes']} classes, {result['queries']} queries, one shot"
+    )
+    for name in ("mIoU", "FB-IoU", "right", "answered"):
+        table.add_row(name, f"{100 * result[name]:.1f}")
+    console.output.print(table)
+    console.output.print(f"Scores: {out / 'fewshot.json'}")
+
+
 @app.command("benchmark")
 def benchmark_command(
     name: Annotated[
