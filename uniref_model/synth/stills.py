@@ -20,11 +20,12 @@ from . import FRAMES
 from .expressions import Expression, Seen, absent_for, expressions_for
 from .pairs import Example
 from .photometry import Camera
-from .things.colours import ColourNames, name_colours
+from .things.colours import COLOURS, ColourNames, name_colours
 from .things.names import Names, name_object
 
 MOST = 10  # objects of a picture that are asked about; the others are seen all the same
 _PASTED = 3
+_TRIES = 4  # pictures looked at for one cut-out
 _CUT_SIDE = 200  # longest side of a kept cut-out, pixels
 _LEAST = 0.0012  # of the frame: smaller ones are not spoken of
 
@@ -151,7 +152,6 @@ class StillClips:
     ) -> None:
         self._pictures, self._config, self._size = list(pictures), config, size
         self._rng = np.random.default_rng(seed)
-        self._cuts: list[_Cut] = []
         counts: dict[str, int] = {}
         for picture in self._pictures:
             counts[picture.folder.name] = counts.get(picture.folder.name, 0) + 1
@@ -176,16 +176,27 @@ class StillClips:
                 group = groups[int(rng.integers(len(groups)))]
                 others = [index for index in self._groups[group] if index != first]
                 second = others[int(rng.integers(len(others)))]
-            elif self._cuts:
-                shared = [self._any_cut()]
+            else:
+                shared = [cut for cut in [self._any_cut()] if cut is not None]
         return [self._clip(self._pictures[index], shared) for index in (first, second)]
 
     def _identities(self, index: int) -> list[str]:
         picture = self._pictures[index]
         return [_identity(picture, item) for item in picture.objects]
 
-    def _any_cut(self) -> _Cut:
-        return self._cuts[int(self._rng.integers(len(self._cuts)))]
+    def _any_cut(self) -> _Cut | None:
+        """A thing cut out of any picture; None where a few tries gave none."""
+        for _ in range(_TRIES):
+            picture = self._pictures[int(self._rng.choice(len(self._pictures), p=self._weights))]
+            asked = [entry for entry in self._chosen(picture) if entry[2]]
+            if not asked:
+                continue
+            item, identity, _ = asked[int(self._rng.integers(len(asked)))]
+            image, labels = picture.read()
+            rgba = _cut_out(image, mask_of(labels, item))
+            if rgba is not None:
+                return _Cut(rgba, item, identity)
+        return None
 
     def _clip(self, picture: Picture, shared: Sequence[_Cut]) -> Example:
         rng = self._rng
@@ -194,11 +205,10 @@ class StillClips:
         if flipped:
             image, labels = np.ascontiguousarray(image[:, ::-1]), np.ascontiguousarray(labels[:, ::-1])
         items = self._chosen(picture)
-        self._keep_cut(picture, image, labels, items)
         focus = self._focus(labels, items)
         frames, views = [], []
         for matrix in _views(rng, image.shape[:2], focus, self._size):
-            frames.append(_warp(image, matrix, self._size, cv2.INTER_AREA, cv2.BORDER_REFLECT_101))
+            frames.append(_warp(image, matrix, self._size, cv2.INTER_AREA, cv2.BORDER_REPLICATE))
             views.append(_warp(labels, matrix, self._size, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT))
         parts = [
             _Part(
@@ -206,10 +216,10 @@ class StillClips:
             )
             for item, identity, asked in items
         ]
-        pasted = list(shared)
-        if rng.random() < self._config.pasted and self._cuts:
+        pasted: list[_Cut | None] = list(shared)
+        if rng.random() < self._config.pasted:
             pasted += [self._any_cut() for _ in range(int(rng.integers(1, _PASTED + 1)))]
-        for cut in pasted:
+        for cut in filter(None, pasted):
             parts.append(_paste(rng, frames, parts, cut, upright=rng.random() < 0.7))
         camera = Camera.random(rng)
         shots = [
@@ -244,27 +254,6 @@ class StillClips:
         areas = np.sqrt([(b[2] - b[0]) * (b[3] - b[1]) for b in boxes])
         return np.array(boxes[int(self._rng.choice(len(boxes), p=areas / areas.sum()))], float)
 
-    def _keep_cut(
-        self,
-        picture: Picture,
-        image: np.ndarray,
-        labels: np.ndarray,
-        items: Sequence[tuple[Annotation, str, bool]],
-    ) -> None:
-        """Remember one thing of this picture as a cut-out; a bounded number of them."""
-        asked = [entry for entry in items if entry[2]]
-        if not asked:
-            return
-        item, identity, _ = asked[int(self._rng.integers(len(asked)))]
-        rgba = _cut_out(image, mask_of(labels, item))
-        if rgba is None:
-            return
-        cut = _Cut(rgba, item, identity)
-        if len(self._cuts) < 600:
-            self._cuts.append(cut)
-        else:
-            self._cuts[int(self._rng.integers(len(self._cuts)))] = cut
-
     def _example(self, picture: Picture, shots: np.ndarray, parts: list[_Part]) -> Example:
         rng, pixels = self._rng, shots.shape[1] * shots.shape[2]
         least = int(_LEAST * pixels)
@@ -296,7 +285,7 @@ class StillClips:
             silent = picture.complete is False and parts[index].item.name in named
             phrases.append([] if silent else expressions_for(rng, frames, index, self._config.expressions))
         nouns = self._nouns if picture.complete else [n for n in self._nouns if not _is_everywhere(n)]
-        absent = absent_for(rng, frames, nouns, frozenset(_ALL_COLOURS), self._config.absent)
+        absent = absent_for(rng, frames, nouns, frozenset(COLOURS), self._config.absent)
         if not picture.complete:
             absent = [text for text in absent if not _is_everywhere(text)]
         return Example(
@@ -308,21 +297,6 @@ class StillClips:
             tuple(frozenset(names_of(parts[i].item).own | names_of(parts[i].item).confusable) for i in asked),
             np.array([parts[i].item.masks_by == "people" for i in asked]),
         )
-
-
-_ALL_COLOURS = (
-    "red",
-    "orange",
-    "yellow",
-    "green",
-    "blue",
-    "purple",
-    "pink",
-    "brown",
-    "black",
-    "white",
-    "grey",
-)
 
 
 def _is_everywhere(text: str) -> bool:
@@ -355,26 +329,29 @@ def _colours(image: np.ndarray, labels: np.ndarray, item: Annotation) -> ColourN
 def _views(
     rng: np.random.Generator, shape: tuple[int, int], focus: np.ndarray, size: tuple[int, int]
 ) -> list[np.ndarray]:
-    """Picture -> frame, 3x3, for the three frames: near one another, the first one further off."""
-    height, width = shape
-    cover = max(size[1] / width, size[0] / height)
-    fit = min(size[1] / width, size[0] / height)
-    zoom = fit * np.exp(rng.uniform(0, np.log(cover / fit) + np.log(1.5)))
-    stretch = float(np.exp(rng.normal(0, 0.1)))
+    """Picture -> frame, 3x3, for the three frames: near one another, the first one further off.
+
+    In use a whole picture is stretched to the frame, whatever its shape: so it is here half of the time, and else
+    anything between that and an undistorted crop. The frame stays within the picture but for what turning shows: a
+    mirrored border would hold copies of the things that no label knows of.
+    """
+    whole = np.array([size[1] / shape[1], size[0] / shape[0]])
+    share = 1.0 if rng.random() < 0.5 else rng.random()
+    zoom = 1.0 if rng.random() < 0.35 else float(np.exp(rng.uniform(0, np.log(1.7))))
+    base = zoom * whole**share * whole.max() ** (1 - share) * np.exp(np.array([1, -1]) * rng.normal(0, 0.05))
     middle = np.array([(focus[0] + focus[2]) / 2, (focus[1] + focus[3]) / 2])
     target = np.array(size[::-1]) * rng.uniform(0.25, 0.75, 2)
     views = []
     much = float(rng.uniform(0.3, 1.3))
     for far in (1.0 * much, 0.25 * much, 0.0):
-        scale = zoom * np.exp(rng.normal(0, 0.2 * far))
-        angle = rng.normal(0, 0.16 * far) + rng.normal(0, 0.03)
-        turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-        turn[0] *= stretch
-        turn[1] /= stretch
+        scale = np.maximum(base * np.exp(rng.normal(0, 0.2 * far)), 0.93 * whole)
+        angle = rng.normal(0, 0.14 * far) + rng.normal(0, 0.02)
+        turned = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
         drifted = target + rng.normal(0, 0.1 * far, 2) * np.array(size[::-1])
-        place = _kept_inside(drifted, middle, np.abs(np.diag(turn)), shape, size)
+        place = _kept_inside(drifted, middle, scale, shape, size)
         matrix = np.eye(3)
-        matrix[:2, :2], matrix[:2, 2] = turn, place - turn @ middle
+        matrix[:2, :2] = np.diag(scale) @ turned
+        matrix[:2, 2] = place - matrix[:2, :2] @ middle
         views.append(_perspective(rng, size, 0.12 * far) @ matrix)
     return views
 
