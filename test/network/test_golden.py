@@ -1,8 +1,8 @@
 """Our network against the authors': every tensor from input to mask, on made-up weights
 (test/golden/README.md).
 
-`pytest test/network/test_golden.py --golden DIR` runs the case files of another folder too. The float64 runs are
-slow and need --slow.
+`pytest test/network/test_golden.py --golden DIR` runs the case files of another folder too. The float64 runs
+are slow and need --slow.
 """
 
 # ruff: noqa: E402 (imports follow the check that their packages are installed)

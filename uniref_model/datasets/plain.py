@@ -1,7 +1,7 @@
-"""Real pictures with masks and names, in the plain layout that `uniref data import` writes and anyone can make.
+"""Real pictures with masks and names, in a plain layout that anyone can make.
 
-A set is a folder with `images/`, `masks/` (label PNGs) and `index.jsonl`, one JSON object a line, each about one
-object of one picture:
+A set is a folder with `images/`, `masks/` (label PNGs) and `index.jsonl`, one JSON object a line, each about
+one object of one picture:
 
     file, mask      paths of the picture and its label PNG, relative to the set
     value           the object's label in the mask; `values`: several, where its parts are objects too
@@ -35,7 +35,7 @@ MASKS_BY = ("people", "isnet", "threshold")
 
 @dataclass(frozen=True)
 class Annotation:
-    """One object of a picture. box: x0, y0, x1, y1 in pixels. part_of: the name of what it is a part of, or ""."""
+    """One object of a picture. part_of: the name of what it is a part of, or ""."""
 
     name: str
     names: tuple[str, ...]
@@ -90,8 +90,8 @@ def read_pack(
 ) -> list[Picture]:
     """The pictures of a set, or of every set in a folder, in order of name.
 
-    split: only these; None: all. uses: only pictures that may be used so. complain: told each row that is left out;
-    without it the first one raises. Raises DatasetError where there is no set.
+    split: only these; None: all. uses: only pictures that may be used so. complain: told each row that is
+    left out; without it the first raises. Raises DatasetError where there is no set.
     """
     sets = [folder] if (folder / INDEX).is_file() else sorted(p.parent for p in folder.glob(f"*/{INDEX}"))
     if not sets:

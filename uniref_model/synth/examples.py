@@ -44,7 +44,7 @@ def to_example(clip: Clip) -> Example:
 
 @dataclass(frozen=True)
 class MixedExamples:
-    """Examples of two makers in turn, two at a time, since clips of stills come in pairs. share: of the first."""
+    """Examples of two makers, two at a time, since clips of stills come in pairs. share: of the first."""
 
     one: Callable[[tuple[int, int], int], Iterator[Example]]
     other: Callable[[tuple[int, int], int], Iterator[Example]]

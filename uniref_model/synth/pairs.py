@@ -50,8 +50,8 @@ class Kind(IntEnum):
 class Example:
     """A clip as training needs it: object i has value i + 1 in labels.
 
-    identities: which thing object i is, the same in every clip that shows it; names: all it may be called; exact:
-    whether its outline was drawn by people. Empty where a clip cannot say.
+    identities: which thing object i is, the same in every clip that shows it; names: all it may be called;
+    exact: whether its outline was drawn by people. Empty where a clip cannot say.
     """
 
     images: np.ndarray  # uint8 [3,H,W,3] RGB
@@ -152,7 +152,8 @@ class PairSampler:
         return [kind for kind, mean in expected.items() for _ in range(self._count(mean))]
 
     def _across(self, batch: Batch, examples: Sequence[Example], areas: Sequence[np.ndarray]) -> None:
-        """References of one clip asked in the clip drawn with it: the same thing is to be found, another is not."""
+        """References of one clip asked in the clip drawn with it: the same thing is to be found, another is
+        not."""
         for one in range(len(examples) - 1 if len(examples) % 2 else len(examples)):
             other = one ^ 1
             shown = [
@@ -187,8 +188,8 @@ def _is_exact(example: Example, index: int) -> bool:
 def _meaning(
     example: Example, index: int, other: Example, areas: np.ndarray, minimum: int
 ) -> tuple[Kind | None, int]:
-    """What asking for object `index` of one clip in another clip's current frame is: (ACROSS, the object there),
-    (FOREIGN, -1), or (None, -1) where the answer is not known."""
+    """What asking for object `index` of one clip in another clip's current frame is: (ACROSS, the object
+    there), (FOREIGN, -1), or (None, -1) where the answer is not known."""
     if not example.identities or not other.identities:
         return (Kind.FOREIGN, -1) if not example.identities and not other.identities else (None, -1)
     same = [i for i, identity in enumerate(other.identities) if identity == example.identities[index]]

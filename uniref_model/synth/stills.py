@@ -1,9 +1,9 @@
 """Pseudo-videos of annotated real pictures, as the paper makes them: three views of one still.
 
-A clip is a picture seen three times (crop, scale, turn, perspective, light, blur), with cut-outs of other pictures laid
-over it. Clips come in pairs: the second one shows the same thing in another picture, or another thing, so that a
-reference can be asked across scenes, and rightly found or rightly not. What is said is made from the annotations and
-from the colours inside the masks, and only said where it is true of one object alone.
+A clip is a picture seen three times (crop, scale, turn, perspective, light, blur), with cut-outs of other
+pictures laid over it. Clips come in pairs: the second one shows the same thing in another picture, or another
+thing, so that a reference can be asked across scenes, and rightly found or rightly not. What is said is made
+from the annotations and from the colours inside the masks, and only where it is true of one object alone.
 """
 
 from __future__ import annotations
@@ -92,8 +92,8 @@ class StillConfig:
     """How clips of stills look.
 
     pasted: share of clips with cut-outs laid over. same: share of pairs of clips that show one thing in both.
-    expressions, absent: most phrases of an object, and of what is not there. weights: how often a set is drawn,
-    beside the square root of its number of pictures; 1 where it is not named.
+    expressions, absent: most phrases of an object, and of what is not there. weights: how often a set is
+    drawn, beside the square root of its number of pictures; 1 where it is not named.
     """
 
     pasted: float = 0.5
@@ -229,7 +229,8 @@ class StillClips:
         return self._example(picture, np.stack(shots), parts)
 
     def _chosen(self, picture: Picture) -> list[tuple[Annotation, str, bool]]:
-        """Objects with their identity and whether they are asked about: never a thing together with its parts."""
+        """Objects, which thing each is, and whether it is asked about: never a thing together with its
+        parts."""
         whole = any(item.part_of for item in picture.objects) and self._rng.random() < 0.35
         chosen = [
             (

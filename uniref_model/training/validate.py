@@ -39,7 +39,7 @@ def validate(model: TrainingModel, batches: Iterable[Tensors]) -> dict[str, floa
     """Mean figures over the batches' pairs.
 
     iou/KIND: IoU of the best query's mask. found/KIND: share with a score above the threshold and IoU > 0.5.
-    false/absent, false/gone, false/foreign: share of pairs without target that nevertheless pass the threshold.
+    false/absent, false/gone, false/foreign: share of pairs without target that pass it all the same.
     """
     rows: dict[str, list[float]] = {}
     for logits, iou, kinds, _ in answers(model, batches):
