@@ -28,9 +28,11 @@ import numpy as np
 
 from ..limits import check_pixels, quoted
 from .errors import DatasetError
+from .pngs import image_size, read_labels
 
 INDEX = "index.jsonl"
 MASKS_BY = ("people", "isnet", "threshold")
+USES = ("train", "research-only", "doubtful")
 
 
 @dataclass(frozen=True)
@@ -67,13 +69,29 @@ class Picture:
 
         Raises DatasetError for a missing, damaged or too large file, or a mask of another size.
         """
-        image = _decode(self.folder / self.file, cv2.IMREAD_COLOR)[..., ::-1]
-        labels = _decode(self.folder / self.mask, cv2.IMREAD_UNCHANGED)
-        if labels.ndim != 2 or labels.dtype != np.uint8:
-            raise DatasetError(f"{self.folder / self.mask} is no 8-bit label image")
+        image = read_picture(self.folder / self.file)
+        labels = _read_labels(self.folder / self.mask)
         if labels.shape != image.shape[:2]:
             raise DatasetError(f"{self.key}: the mask is {labels.shape}, the picture {image.shape[:2]}")
-        return np.ascontiguousarray(image), labels
+        return image, labels
+
+
+def read_picture(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
+    """RGB uint8 [h,w,3]. size: (height, width) that somebody states of it.
+
+    A camera's note of how it was held is followed, unless the stated size says that the outlines do not.
+
+    Raises:
+        DatasetError: missing, damaged, or of another size than stated.
+        LimitError: too large; told from its header.
+    """
+    image = _decode(path, cv2.IMREAD_COLOR)
+    if size is not None and image.shape[:2] != size:
+        image = _decode(path, cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION)
+        if image.shape[:2] != size:
+            (h, w), (height, width) = image.shape[:2], size
+            raise DatasetError(f"{path} is {w}x{h}, but said to be {width}x{height}")
+    return np.ascontiguousarray(image[..., ::-1])
 
 
 def mask_of(labels: np.ndarray, item: Annotation) -> np.ndarray:
@@ -116,17 +134,33 @@ class _Rows:
 
 def _read_set(folder: Path, complain: Callable[[str], None] | None) -> Iterator[Picture]:
     pictures: dict[str, _Rows] = {}
-    for number, line in enumerate(_lines(folder / INDEX), 1):
+    for number, row in read_rows(folder, complain):
         try:
-            _add_row(pictures, json.loads(line))
+            _add_row(pictures, row)
         except (ValueError, KeyError, TypeError) as error:
             reason = f"no {error}" if isinstance(error, KeyError) else str(error)
-            message = f"{folder / INDEX}, line {number}: {quoted(reason, 200)}"
-            if complain is None:
-                raise DatasetError(message) from error
-            complain(message)
+            _tell(f"{folder / INDEX}, line {number}: {quoted(reason, 200)}", error, complain)
     for file, rows in sorted(pictures.items()):
         yield Picture(folder, file, rows.mask, tuple(rows.objects), rows.complete, rows.use, rows.split)
+
+
+def read_rows(folder: Path, complain: Callable[[str], None] | None) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line number, row) of a set's index; not looked into. complain: as in `read_pack`."""
+    for number, line in enumerate(_lines(folder / INDEX), 1):
+        try:
+            row = json.loads(line)
+            if not isinstance(row, dict):
+                raise ValueError(f"expected an object with keys, found {type(row).__name__}")
+        except ValueError as error:
+            _tell(f"{folder / INDEX}, line {number}: {quoted(error, 200)}", error, complain)
+        else:
+            yield number, row
+
+
+def _tell(message: str, error: Exception, complain: Callable[[str], None] | None) -> None:
+    if complain is None:
+        raise DatasetError(message) from error
+    complain(message)
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -137,10 +171,8 @@ def _lines(path: Path) -> Iterator[str]:
         raise DatasetError(f"{path} cannot be read: {error}") from error
 
 
-def _add_row(pictures: dict[str, _Rows], row: Any) -> None:
-    if not isinstance(row, dict):
-        raise ValueError(f"expected an object with keys, found {type(row).__name__}")
-    file, mask = _inside(row["file"]), _inside(row["mask"])
+def _add_row(pictures: dict[str, _Rows], row: dict[str, Any]) -> None:
+    file, mask = path_inside(row["file"]), path_inside(row["mask"])
     rows = pictures.setdefault(
         file, _Rows(mask, row.get("complete"), row.get("use", "train"), row.get("split", "train"))
     )
@@ -165,21 +197,28 @@ def _word(name: Any) -> str:
     return name.strip().lower()
 
 
-def _inside(name: Any) -> str:
-    """A relative path that stays below the set's folder."""
+def path_inside(name: Any) -> str:
+    """A relative path that stays below its folder. Raises ValueError for any other."""
     path = PurePosixPath(str(name))
     if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in str(name):
         raise ValueError(f"the path {quoted(name)} leaves the set's folder")
     return str(path)
 
 
+def _read_labels(path: Path) -> np.ndarray:
+    _check_header(path)
+    return read_labels(path)
+
+
+def _check_header(path: Path) -> None:
+    """Nothing is decoded that is too large."""
+    height, width = image_size(path)
+    check_pixels(width, height, str(path))
+
+
 def _decode(path: Path, flags: int) -> np.ndarray:
-    try:
-        data = np.fromfile(path, np.uint8)
-    except OSError as error:
-        raise DatasetError(f"{path} cannot be read: {error.strerror or error}") from error
-    picture = cv2.imdecode(data, flags) if len(data) else None
+    _check_header(path)
+    picture = cv2.imdecode(np.fromfile(path, np.uint8), flags)
     if picture is None:
         raise DatasetError(f"{path} is not a readable picture")
-    check_pixels(picture.shape[1], picture.shape[0], str(path))
     return picture

@@ -21,7 +21,7 @@ from .expressions import Expression, Seen, absent_for, expressions_for
 from .pairs import Example
 from .photometry import Camera
 from .things.colours import COLOURS, ColourNames, name_colours
-from .things.names import Names, name_object
+from .things.names import CONFUSABLE, Names, name_object, synonyms
 
 MOST = 10  # objects of a picture that are asked about; the others are seen all the same
 _PASTED = 3
@@ -295,7 +295,8 @@ class StillClips:
             phrases,
             absent,
             tuple(parts[i].identity for i in asked),
-            tuple(frozenset(names_of(parts[i].item).own | names_of(parts[i].item).confusable) for i in asked),
+            tuple(said_names(parts[i].item) for i in asked),
+            tuple(mistaken_names(parts[i].item) for i in asked),
             np.array([parts[i].item.masks_by == "people" for i in asked]),
         )
 
@@ -311,6 +312,17 @@ def names_of(item: Annotation) -> Names:
     own = frozenset().union(*(part.own for part in parts))
     confusable = frozenset().union(*(part.confusable for part in parts))
     return Names(item.name, own, confusable - own)
+
+
+def said_names(item: Annotation) -> frozenset[str]:
+    """What a thing is called, without the kinds it belongs to: a dog is not the cat that was shown."""
+    return frozenset().union(*(synonyms(name) for name in item.names))
+
+
+def mistaken_names(item: Annotation) -> frozenset[str]:
+    """What a thing is now and then called instead."""
+    usual = synonyms(item.name)
+    return frozenset().union(*(group for group in CONFUSABLE if usual & set(group)))
 
 
 def _weight(picture: Picture, counts: dict[str, int], config: StillConfig) -> float:
@@ -332,9 +344,9 @@ def _views(
 ) -> list[np.ndarray]:
     """Picture -> frame, 3x3, for the three frames: near one another, the first one further off.
 
-    In use a whole picture is stretched to the frame, whatever its shape: so it is here half of the time, and else
-    anything between that and an undistorted crop. The frame stays within the picture but for what turning shows: a
-    mirrored border would hold copies of the things that no label knows of.
+    In use a whole picture is stretched to the frame, whatever its shape: so it is here half of the time, and
+    else anything between that and an undistorted crop. The frame stays within the picture but for what
+    turning shows: a mirrored border would hold copies of the things that no label knows of.
     """
     whole = np.array([size[1] / shape[1], size[0] / shape[0]])
     share = 1.0 if rng.random() < 0.5 else rng.random()
