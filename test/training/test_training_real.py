@@ -15,7 +15,8 @@ from uniref_model.datasets.plain import INDEX, mask_of, read_pack
 from uniref_model.limits import LimitError
 from uniref_model.synth.expressions import Seen, expressions_for
 from uniref_model.synth.pairs import CURRENT, Kind, Pairs, PairSampler
-from uniref_model.synth.stills import StillClips, StillConfig, StillExamples, _views, names_of
+from uniref_model.synth.stills import StillClips, StillConfig, StillExamples, names_of
+from uniref_model.synth.views import views_of
 
 pytest.importorskip("pycocotools", reason="COCO's outlines need pycocotools")
 
@@ -290,7 +291,7 @@ def test_nothing_is_said_by_name_where_others_of_the_kind_may_stand_unlabelled(t
         assert example.labels.any()  # but it is clicked and followed
 
 
-def test_masks_follow_their_thing_through_the_three_views(tmp_path: Path) -> None:
+def test_masks_follow_their_thing_through_the_threeviews_of(tmp_path: Path) -> None:
     maker = clips(pack_of(tmp_path), pasted=0.0)
     for _ in range(10):
         for example in maker.pair():
@@ -308,7 +309,7 @@ def test_a_view_shows_the_picture_and_hardly_what_is_beyond_it(shape: tuple[int,
     inside = []
     for _ in range(60):
         focus = np.array([0.4 * shape[1], 0.4 * shape[0], 0.6 * shape[1], 0.6 * shape[0]])
-        views = _views(rng, shape, focus, SIZE)
+        views = views_of(rng, shape, focus, SIZE)
         seen = cv2.warpPerspective(np.ones(shape, np.uint8), views[-1], SIZE[::-1], flags=cv2.INTER_NEAREST)
         inside.append(seen.mean())
     assert min(inside) > 0.8 and np.mean(inside) > 0.97
@@ -318,7 +319,7 @@ def test_half_of_the_clips_show_the_picture_stretched_as_in_use() -> None:
     rng, shape = np.random.default_rng(1), (480, 240)
     ratios = []
     for _ in range(200):
-        matrix = _views(rng, shape, np.array([100.0, 200.0, 140.0, 280.0]), SIZE)[-1]
+        matrix = views_of(rng, shape, np.array([100.0, 200.0, 140.0, 280.0]), SIZE)[-1]
         ratios.append(matrix[0, 0] / matrix[1, 1])
     stretched = SIZE[1] / 240 / (SIZE[0] / 480)
     assert 0.35 < np.mean(np.abs(np.log(np.array(ratios) / stretched)) < 0.2) < 0.75
@@ -379,6 +380,21 @@ def test_validation_clips_are_of_pictures_that_are_not_trained_on(tmp_path: Path
     assert val and not train & val
 
 
+def test_a_set_without_pictures_of_the_split_is_refused_by_name(tmp_path: Path) -> None:
+    import_set(coco(tmp_path / "raw", {"1.png": [MUG]}), tmp_path / "set")
+    with pytest.raises(DatasetError, match="val"):
+        next(StillExamples(tmp_path / "set", validation=True)(SIZE, 0))
+
+
+def test_a_picture_that_breaks_while_training_is_left_out_and_told(tmp_path: Path) -> None:
+    pack = pack_of(tmp_path)
+    maker = clips(pack, pasted=0.0)
+    next((pack / "mine" / "images").iterdir()).write_bytes(b"")
+    with pytest.warns(UserWarning, match="left out"):
+        for _ in range(30):
+            assert len(maker.pair()) == 2
+
+
 def test_a_colour_is_not_said_twice() -> None:
     from uniref_model.datasets.plain import Annotation
     from uniref_model.synth.things.colours import name_colours
@@ -403,3 +419,7 @@ def test_the_command_imports_and_says_what_it_made(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, given)
     assert result.exit_code == 0, result.output
     assert "2 pictures" in result.output and "coffee mug" in result.output
+    sheet = tmp_path / "sheet.png"
+    result = CliRunner().invoke(app, ["data", "preview", str(sheet), "--stills", str(tmp_path / "pack")])
+    assert result.exit_code == 0, result.output
+    assert cv2.imread(str(sheet)).shape == (6 * 192, 3 * 320, 3) and "mug" in result.output

@@ -126,9 +126,12 @@ def preview_command(
     seed: Annotated[int, typer.Option(help="Another seed, other clips.")] = 0,
     pack: Annotated[Path | None, typer.Option(help="Sprite pack; drawn objects alone if left out.")] = None,
     config: Annotated[Path | None, typer.Option(help="Clip settings (YAML).")] = None,
+    stills: Annotated[
+        Path | None, typer.Option(help="Folder of real pictures in the plain layout, in place of a pack.")
+    ] = None,
 ) -> None:
-    """Draw generated clips with their masks, and print their phrases."""
+    """Draw training clips with their masks, and print their phrases."""
     from .preview import preview
 
-    for line in preview(out, clips, seed, pack, config):
+    for line in preview(out, clips, seed, pack, config, stills):
         console.output.print(line, highlight=False, markup=False)

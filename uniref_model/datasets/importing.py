@@ -226,9 +226,10 @@ def _usable(note: dict[str, Any], kinds: dict[Any, tuple[str, ...]], file: str, 
 
 
 def _held_out(keys: Sequence[str], share: float) -> frozenset[str]:
-    """The keys that validate: a share of them, those with the smallest hashes; at least one of ten."""
+    """The keys that validate: a share of them, one at least, those with the smallest hashes."""
     ordered = sorted(set(keys), key=lambda key: hashlib.sha256(key.encode()).hexdigest())
-    return frozenset(ordered[: round(share * len(ordered))])
+    count = max(round(share * len(ordered)), 1) if share > 0 and len(ordered) > 1 else 0
+    return frozenset(ordered[:count])
 
 
 def _write(still: _Still, out: Path, options: ImportOptions, split: str) -> list[dict[str, Any]]:
