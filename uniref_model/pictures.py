@@ -44,9 +44,13 @@ def list_images(folder: Path) -> list[Path]:
     return sorted(found, key=natural)
 
 
-def read_image(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
-    """uint8 RGB [h,w,3] of an image file. Raises SourceError, also for one that is cut short or too large."""
-    return cv2.cvtColor(_decode(_read(path, max_pixels), cv2.IMREAD_COLOR, path), cv2.COLOR_BGR2RGB)
+def read_image(path: Path, max_pixels: int = MAX_PIXELS, *, turned: bool = True) -> np.ndarray:
+    """uint8 RGB [h,w,3] of an image file. turned: as a camera's note of how it was held says.
+
+    Raises SourceError, also for one that is cut short, and LimitError for one that is too large.
+    """
+    mode = cv2.IMREAD_COLOR if turned else cv2.IMREAD_COLOR | cv2.IMREAD_IGNORE_ORIENTATION
+    return cv2.cvtColor(_decode(_read(path, max_pixels), mode, path), cv2.COLOR_BGR2RGB)
 
 
 @dataclass(frozen=True, eq=False)

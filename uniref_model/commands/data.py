@@ -1,4 +1,5 @@
-"""`uniref data`: fetch the source packages, build the sprite pack, look at what training would see."""
+"""`uniref data`: fetch the source packages, build the sprite pack, import one's own pictures, look at what
+training would see."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ import typer
 from ..errors import UniRefError
 from . import console
 
-app = typer.Typer(no_args_is_help=True, help="Training data: fetch, build, preview.")
+app = typer.Typer(no_args_is_help=True, help="Training data: fetch, build, import, preview.")
 
 Cache = Annotated[
     Path | None, typer.Option(help="Cache folder; $UNIREF_DATA or ~/.cache/uniref_ros/data if left out.")
@@ -84,6 +85,40 @@ def rooms_command(
     console.output.print(f"{out}: {made} rooms", highlight=False)
 
 
+@app.command("import")
+def import_command(
+    source: Annotated[
+        Path,
+        typer.Argument(help="COCO-style json (polygons or RLE), a folder with such files, or a plain set."),
+    ],
+    out: Annotated[Path, typer.Argument(help="Folder of the new set, best inside a folder of sets.")],
+    pictures: Annotated[
+        Path | None, typer.Option(help="Where the json's pictures are, if not beside it or in images/.")
+    ] = None,
+    size: Annotated[int, typer.Option(min=64, max=4096, help="Longest side of a stored picture.")] = 480,
+    validation: Annotated[
+        float, typer.Option(min=0.0, max=0.9, help="Share of the pictures that is never trained on.")
+    ] = 0.1,
+    licence: Annotated[str, typer.Option(help="The pictures' licence, written to every row.")] = "",
+    complete: Annotated[
+        bool | None,
+        typer.Option(help="Everything of the categories is outlined in every picture, or is not."),
+    ] = None,
+) -> None:
+    """Turn one's own pictures with outlines into a set that `uniref train --stills` reads."""
+    from ..datasets.importing import ImportOptions, import_set
+
+    done = import_set(source, out, ImportOptions(size, validation, licence, complete), pictures)
+    for line in done.left_out:
+        console.status.print(f"left out: {line}", highlight=False, markup=False)
+    console.output.print(
+        f"{out}: {done.pictures} pictures ({done.validation} for validation), {done.objects} objects",
+        highlight=False,
+    )
+    for name, count in sorted(done.names.items(), key=lambda item: -item[1]):
+        console.output.print(f"{count:6} {name}", highlight=False, markup=False)
+
+
 @app.command("preview")
 def preview_command(
     out: Annotated[Path, typer.Argument(help="Picture to write (.png).")],
@@ -91,9 +126,12 @@ def preview_command(
     seed: Annotated[int, typer.Option(help="Another seed, other clips.")] = 0,
     pack: Annotated[Path | None, typer.Option(help="Sprite pack; drawn objects alone if left out.")] = None,
     config: Annotated[Path | None, typer.Option(help="Clip settings (YAML).")] = None,
+    stills: Annotated[
+        Path | None, typer.Option(help="Folder of real pictures in the plain layout, in place of a pack.")
+    ] = None,
 ) -> None:
-    """Draw generated clips with their masks, and print their phrases."""
+    """Draw training clips with their masks, and print their phrases."""
     from .preview import preview
 
-    for line in preview(out, clips, seed, pack, config):
+    for line in preview(out, clips, seed, pack, config, stills):
         console.output.print(line, highlight=False, markup=False)

@@ -138,6 +138,8 @@ def _train_on_clips(
     if stills is None:
         return train(settings, options, made, held_out)
     real, real_held_out = (StillExamples(stills, settings.stills, validation=held) for held in (False, True))
+    for examples in (real, real_held_out):
+        console.status.print(f"{len(examples.pictures(console.status.print))} pictures", highlight=False)
     return train(settings, options, MixedExamples(made, real, settings.generated_share), real_held_out)
 
 

@@ -32,6 +32,7 @@ from .names import as_dataset_error, inside
 
 INDEX = "index.jsonl"
 MASKS_BY = ("people", "isnet", "threshold")
+USES = ("train", "research-only", "doubtful")
 
 
 @dataclass(frozen=True)
@@ -69,11 +70,28 @@ class Picture:
 
         Raises DatasetError for a missing, damaged or too large file, or a mask of another size.
         """
+        image = read_picture(self.folder / self.file)
         with as_dataset_error():
-            image, labels = read_image(self.folder / self.file), read_labels(self.folder / self.mask)
+            labels = read_labels(self.folder / self.mask)
         if labels.shape != image.shape[:2]:
             raise DatasetError(f"{self.key}: the mask is {labels.shape}, the picture {image.shape[:2]}")
         return image, labels
+
+
+def read_picture(path: Path, size: tuple[int, int] | None = None) -> np.ndarray:
+    """RGB uint8 [h,w,3]. size: (height, width) that somebody states of it.
+
+    A camera's note of how it was held is followed, unless the stated size says that the outlines do not.
+    Raises DatasetError: missing, damaged, too large, or of another size than stated.
+    """
+    with as_dataset_error():
+        image = read_image(path)
+        if size is not None and image.shape[:2] != size:
+            image = read_image(path, turned=False)
+    if size is not None and image.shape[:2] != size:
+        (h, w), (height, width) = image.shape[:2], size
+        raise DatasetError(f"{path} is {w}x{h}, but said to be {width}x{height}")
+    return image
 
 
 def mask_of(labels: np.ndarray, item: Annotation) -> np.ndarray:
@@ -116,17 +134,33 @@ class _Rows:
 
 def _read_set(folder: Path, complain: Callable[[str], None] | None) -> Iterator[Picture]:
     pictures: dict[str, _Rows] = {}
-    for number, line in enumerate(_lines(folder / INDEX), 1):
+    for number, row in read_rows(folder, complain):
         try:
-            _add_row(pictures, json.loads(line))
+            _add_row(pictures, row)
         except (DatasetError, ValueError, KeyError, TypeError) as error:
             reason = f"no {error}" if isinstance(error, KeyError) else str(error)
-            message = f"{folder / INDEX}, line {number}: {quoted(reason, 200)}"
-            if complain is None:
-                raise DatasetError(message) from error
-            complain(message)
+            _tell(f"{folder / INDEX}, line {number}: {quoted(reason, 200)}", error, complain)
     for file, rows in sorted(pictures.items()):
         yield Picture(folder, file, rows.mask, tuple(rows.objects), rows.complete, rows.use, rows.split)
+
+
+def read_rows(folder: Path, complain: Callable[[str], None] | None) -> Iterator[tuple[int, dict[str, Any]]]:
+    """(line number, row) of a set's index; not looked into. complain: as in `read_pack`."""
+    for number, line in enumerate(_lines(folder / INDEX), 1):
+        try:
+            row = json.loads(line)
+            if not isinstance(row, dict):
+                raise ValueError(f"expected an object with keys, found {type(row).__name__}")
+        except ValueError as error:
+            _tell(f"{folder / INDEX}, line {number}: {quoted(error, 200)}", error, complain)
+        else:
+            yield number, row
+
+
+def _tell(message: str, error: Exception, complain: Callable[[str], None] | None) -> None:
+    if complain is None:
+        raise DatasetError(message) from error
+    complain(message)
 
 
 def _lines(path: Path) -> Iterator[str]:
@@ -137,10 +171,8 @@ def _lines(path: Path) -> Iterator[str]:
         raise DatasetError(f"{path} cannot be read: {error}") from error
 
 
-def _add_row(pictures: dict[str, _Rows], row: Any) -> None:
-    if not isinstance(row, dict):
-        raise ValueError(f"expected an object with keys, found {type(row).__name__}")
-    file, mask = _inside(row["file"]), _inside(row["mask"])
+def _add_row(pictures: dict[str, _Rows], row: dict[str, Any]) -> None:
+    file, mask = path_inside(row["file"]), path_inside(row["mask"])
     item = _annotation(file, row)
     said = _Rows(mask, row.get("complete"), row.get("use", "train"), row.get("split", "train"))
     rows = pictures.setdefault(file, said)
@@ -170,6 +202,6 @@ def _word(name: Any) -> str:
     return name.strip().lower()
 
 
-def _inside(name: Any) -> str:
-    """A relative path that stays below the set's folder."""
+def path_inside(name: Any) -> str:
+    """A relative path that stays below its folder. Raises DatasetError for any other."""
     return str(inside(Path(), name, "a file of the set"))

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from .things.colours import SPELLINGS, ColourNames, any_colour
+from .things.colours import COLOURS, SPELLINGS, ColourNames, any_colour
 from .things.names import Names, display_noun, name_object
 
 LEFT, RIGHT, TOP, BOTTOM, MIDDLE = "left", "right", "top", "bottom", "middle"
@@ -166,10 +166,15 @@ def say(rng: np.random.Generator, claim: Claim) -> str:
     phrase = " ".join(words) + after
     roll = rng.random()
     plain = not (claim.size or claim.place or claim.held)
-    if roll < 0.6 or not plain:
+    if roll < 0.6 or not plain or _is_plural(noun):
         return ("the " + phrase) if roll < 0.85 else phrase
     article = "an" if phrase[0] in "aeiou" else "a"
     return f"{article} {phrase}" if roll < 0.75 else phrase
+
+
+def _is_plural(noun: str) -> bool:
+    """Whether no "a" goes before it: "sandals", but not "glass"."""
+    return noun.endswith("s") and not noun.endswith(("ss", "us", "is"))
 
 
 def _choose_noun(rng: np.random.Generator, names: Names) -> str:
@@ -186,9 +191,14 @@ def _random_claim(rng: np.random.Generator, thing: Seen) -> Claim:
     claim = Claim(_choose_noun(rng, thing.names))
     if _is_person(thing.names.own):
         return _placed(rng, claim, thing)
-    if thing.colours.main and rng.random() < (0.62 if claim.noun else 0.8):
+    if thing.colours.main and not _tells_colour(claim.noun) and rng.random() < (0.62 if claim.noun else 0.8):
         claim = replace(claim, colour=str(rng.choice(sorted(thing.colours.main))))
     return _placed(rng, claim, thing)
+
+
+def _tells_colour(noun: str) -> bool:
+    """Whether a name holds a colour already: "yellow eraser"."""
+    return any(word in COLOURS for word in noun.split())
 
 
 def _is_person(own: frozenset[str]) -> bool:

@@ -50,8 +50,9 @@ class Kind(IntEnum):
 class Example:
     """A clip as training needs it: object i has value i + 1 in labels.
 
-    identities: which thing object i is, the same in every clip that shows it; names: all it may be called;
-    exact: whether its outline was drawn by people. Empty where a clip cannot say.
+    identities: which thing object i is, the same in every clip that shows it; names: what it is called;
+    mistaken: what it is now and then called instead; exact: whether its outline was drawn by people. Empty
+    where a clip cannot say.
     """
 
     images: np.ndarray  # uint8 [3,H,W,3] RGB
@@ -60,6 +61,7 @@ class Example:
     absent: Sequence[str]
     identities: Sequence[str] = ()
     names: Sequence[frozenset[str]] = ()
+    mistaken: Sequence[frozenset[str]] = ()
     exact: np.ndarray | None = None  # bool [objects]
 
     def mask(self, frame: int, index: int) -> np.ndarray:
@@ -196,7 +198,8 @@ def _meaning(
     if same:
         seen = [i for i in same if areas[CURRENT, i] >= minimum]
         return (Kind.ACROSS, seen[0]) if len(same) == len(seen) == 1 else (None, -1)
-    if any(names & example.names[index] for names in other.names):
+    close = example.names[index] | example.mistaken[index]
+    if any(names & close for names in other.names):
         return None, -1
     return Kind.FOREIGN, -1
 

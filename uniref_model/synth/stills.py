@@ -8,82 +8,38 @@ from the annotations and from the colours inside the masks, and only where it is
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import warnings
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
 import cv2
 import numpy as np
 
+from ..datasets.errors import DatasetError
 from ..datasets.plain import Annotation, Picture, mask_of, read_pack
+from ..errors import UniRefError
 from . import FRAMES
 from .expressions import Expression, Seen, absent_for, expressions_for
 from .pairs import Example
 from .photometry import Camera
-from .things.colours import ColourNames, name_colours
-from .things.names import Names, name_object
+from .things.colours import COLOURS, ColourNames, name_colours
+from .things.names import CONFUSABLE, Names, name_object, synonyms
+from .views import Cut, Part, cut_out, paste, smeared, views_of, warp
 
 MOST = 10  # objects of a picture that are asked about; the others are seen all the same
 _PASTED = 3
-_CUT_SIDE = 200  # longest side of a kept cut-out, pixels
+_TRIES = 4  # pictures looked at for one cut-out
 _LEAST = 0.0012  # of the frame: smaller ones are not spoken of
 
 # What stands about in pictures whose annotators were asked about other things: never called absent there.
-_EVERYWHERE = frozenset(
-    [
-        "person",
-        "man",
-        "woman",
-        "boy",
-        "girl",
-        "hand",
-        "hair",
-        "shirt",
-        "trousers",
-        "jeans",
-        "shoes",
-        "shoe",
-        "dress",
-        "coat",
-        "jacket",
-        "hat",
-        "chair",
-        "table",
-        "desk",
-        "door",
-        "window",
-        "wall",
-        "floor",
-        "box",
-        "bag",
-        "handbag",
-        "plant",
-        "potted",
-        "plant",
-        "flower",
-        "tree",
-        "grass",
-        "food",
-        "plate",
-        "bowl",
-        "cup",
-        "bottle",
-        "book",
-        "paper",
-        "cloth",
-        "clothing",
-        "furniture",
-        "building",
-        "house",
-        "car",
-        "vehicle",
-        "sign",
-        "container",
-        "thing",
-        "dish",
-        "tool",
-    ]
-) | {"potted plant", "dining table", "t-shirt", "long-sleeved shirt"}
+_EVERYWHERE_TEXT = """
+person, man, woman, boy, girl, hand, hair, shirt, t-shirt, long-sleeved shirt, trousers, jeans, shoes, shoe
+dress, coat, jacket, hat, clothing, chair, table, dining table, desk, furniture, door, window, wall, floor
+building, house, car, vehicle, sign, box, bag, handbag, container, bottle, cup, bowl, plate, dish, book, paper
+cloth, food, plant, potted plant, flower, tree, grass, tool, thing
+"""
+_EVERYWHERE = frozenset(word for line in _EVERYWHERE_TEXT.split("\n") for word in line.split(", ") if word)
 
 
 @dataclass(frozen=True)
@@ -103,26 +59,6 @@ class StillConfig:
 
 
 @dataclass(frozen=True)
-class _Cut:
-    """A thing cut out of its picture: RGBA uint8 [h,w,4], what it is, and which thing it is."""
-
-    rgba: np.ndarray
-    item: Annotation
-    identity: str
-
-
-@dataclass(frozen=True)
-class _Part:
-    """An object of a clip under construction: its masks in the three frames, and what to call it."""
-
-    item: Annotation
-    masks: list[np.ndarray]
-    colours: ColourNames
-    identity: str
-    asked: bool = True
-
-
-@dataclass(frozen=True)
 class StillExamples:
     """Endless examples of a pack's pictures, in pairs that belong together; picklable.
 
@@ -136,11 +72,22 @@ class StillExamples:
 
     def __call__(self, size: tuple[int, int], seed: int) -> Iterator[Example]:
         """Clips of `size` (height, width), one pair after the other."""
-        split = "val" if self.validation else "train"
-        pictures = read_pack(self.folder, split=split, uses=self.uses, complain=lambda _: None)
-        maker = StillClips(pictures, self.config, size, 2 * seed + int(self.validation))
+        maker = StillClips(self.pictures(), self.config, size, 2 * seed + int(self.validation))
         while True:
             yield from maker.pair()
+
+    def pictures(self, complain: Callable[[str], None] = lambda _: None) -> list[Picture]:
+        """The pictures that clips are made of; complain: told of each row that is left out.
+
+        Raises DatasetError where there are none.
+        """
+        split = "val" if self.validation else "train"
+        found = read_pack(self.folder, split=split, uses=self.uses, complain=complain)
+        if not found:
+            raise DatasetError(
+                f"{self.folder} has no picture with split {split!r} and use {' or '.join(self.uses)}"
+            )
+        return found
 
 
 class StillClips:
@@ -151,7 +98,6 @@ class StillClips:
     ) -> None:
         self._pictures, self._config, self._size = list(pictures), config, size
         self._rng = np.random.default_rng(seed)
-        self._cuts: list[_Cut] = []
         counts: dict[str, int] = {}
         for picture in self._pictures:
             counts[picture.folder.name] = counts.get(picture.folder.name, 0) + 1
@@ -167,53 +113,78 @@ class StillClips:
     def pair(self) -> list[Example]:
         """Two clips: of two pictures of one thing, with one cut-out in both, or of any two pictures."""
         rng = self._rng
-        first = int(rng.choice(len(self._pictures), p=self._weights))
-        second = int(rng.choice(len(self._pictures), p=self._weights))
-        shared: list[_Cut] = []
+        first, second = self._any(), self._any()
+        shared: list[Cut] = []
         if rng.random() < self._config.same:
             groups = [g for g in self._identities(first) if g in self._groups]
             if groups:
                 group = groups[int(rng.integers(len(groups)))]
                 others = [index for index in self._groups[group] if index != first]
                 second = others[int(rng.integers(len(others)))]
-            elif self._cuts:
-                shared = [self._any_cut()]
-        return [self._clip(self._pictures[index], shared) for index in (first, second)]
+            else:
+                shared = [cut for cut in [self._any_cut()] if cut is not None]
+        return [self._clip(index, shared) for index in (first, second)]
+
+    def _any(self) -> int:
+        return int(self._rng.choice(len(self._pictures), p=self._weights))
+
+    def _read(self, index: int) -> tuple[Picture, np.ndarray, np.ndarray]:
+        """A picture with its pixels and labels: from now on another one where this one cannot be read."""
+        while True:
+            picture = self._pictures[index]
+            try:
+                return picture, *picture.read()
+            except UniRefError as error:
+                warnings.warn(f"left out from now on: {error}", stacklevel=2)
+                self._weights[index] = 0
+                if not self._weights.any():
+                    raise
+                self._weights /= self._weights.sum()
+                index = self._any()
 
     def _identities(self, index: int) -> list[str]:
         picture = self._pictures[index]
         return [_identity(picture, item) for item in picture.objects]
 
-    def _any_cut(self) -> _Cut:
-        return self._cuts[int(self._rng.integers(len(self._cuts)))]
+    def _any_cut(self) -> Cut | None:
+        """A thing cut out of any picture; None where a few tries gave none."""
+        for _ in range(_TRIES):
+            picture, image, labels = self._read(self._any())
+            asked = [entry for entry in self._chosen(picture) if entry[2]]
+            if not asked:
+                continue
+            item, identity, _ = asked[int(self._rng.integers(len(asked)))]
+            rgba = cut_out(image, mask_of(labels, item))
+            if rgba is not None:
+                return Cut(rgba, item, identity)
+        return None
 
-    def _clip(self, picture: Picture, shared: Sequence[_Cut]) -> Example:
+    def _clip(self, index: int, shared: Sequence[Cut]) -> Example:
         rng = self._rng
-        image, labels = picture.read()
+        picture, image, labels = self._read(index)
         flipped = rng.random() < 0.5
         if flipped:
             image, labels = np.ascontiguousarray(image[:, ::-1]), np.ascontiguousarray(labels[:, ::-1])
         items = self._chosen(picture)
-        self._keep_cut(picture, image, labels, items)
         focus = self._focus(labels, items)
         frames, views = [], []
-        for matrix in _views(rng, image.shape[:2], focus, self._size):
-            frames.append(_warp(image, matrix, self._size, cv2.INTER_AREA, cv2.BORDER_REFLECT_101))
-            views.append(_warp(labels, matrix, self._size, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT))
+        for matrix in views_of(rng, image.shape[:2], focus, self._size):
+            frames.append(warp(image, matrix, self._size, cv2.INTER_AREA, cv2.BORDER_REPLICATE))
+            views.append(warp(labels, matrix, self._size, cv2.INTER_NEAREST, cv2.BORDER_CONSTANT))
         parts = [
-            _Part(
+            Part(
                 item, [mask_of(view, item) for view in views], _colours(image, labels, item), identity, asked
             )
             for item, identity, asked in items
         ]
-        pasted = list(shared)
-        if rng.random() < self._config.pasted and self._cuts:
+        pasted: list[Cut | None] = list(shared)
+        if rng.random() < self._config.pasted:
             pasted += [self._any_cut() for _ in range(int(rng.integers(1, _PASTED + 1)))]
-        for cut in pasted:
-            parts.append(_paste(rng, frames, parts, cut, upright=rng.random() < 0.7))
+        for cut in filter(None, pasted):
+            parts.append(paste(rng, frames, parts, cut, upright=rng.random() < 0.7))
         camera = Camera.random(rng)
         shots = [
-            camera.changed(rng, (0.15, 0.03, 0.02)[t]).shoot(rng, _smeared(rng, f))
+            camera.changed(rng, (0.15, 0.03, 0.02)[t]).shoot(rng, smeared(rng, f))
             for t, f in enumerate(frames)
         ]
         return self._example(picture, np.stack(shots), parts)
@@ -245,28 +216,7 @@ class StillClips:
         areas = np.sqrt([(b[2] - b[0]) * (b[3] - b[1]) for b in boxes])
         return np.array(boxes[int(self._rng.choice(len(boxes), p=areas / areas.sum()))], float)
 
-    def _keep_cut(
-        self,
-        picture: Picture,
-        image: np.ndarray,
-        labels: np.ndarray,
-        items: Sequence[tuple[Annotation, str, bool]],
-    ) -> None:
-        """Remember one thing of this picture as a cut-out; a bounded number of them."""
-        asked = [entry for entry in items if entry[2]]
-        if not asked:
-            return
-        item, identity, _ = asked[int(self._rng.integers(len(asked)))]
-        rgba = _cut_out(image, mask_of(labels, item))
-        if rgba is None:
-            return
-        cut = _Cut(rgba, item, identity)
-        if len(self._cuts) < 600:
-            self._cuts.append(cut)
-        else:
-            self._cuts[int(self._rng.integers(len(self._cuts)))] = cut
-
-    def _example(self, picture: Picture, shots: np.ndarray, parts: list[_Part]) -> Example:
+    def _example(self, picture: Picture, shots: np.ndarray, parts: list[Part]) -> Example:
         rng, pixels = self._rng, shots.shape[1] * shots.shape[2]
         least = int(_LEAST * pixels)
         asked = [index for index, part in enumerate(parts) if part.asked]
@@ -297,7 +247,7 @@ class StillClips:
             silent = picture.complete is False and parts[index].item.name in named
             phrases.append([] if silent else expressions_for(rng, frames, index, self._config.expressions))
         nouns = self._nouns if picture.complete else [n for n in self._nouns if not is_everywhere(n)]
-        absent = absent_for(rng, frames, nouns, frozenset(_ALL_COLOURS), self._config.absent)
+        absent = absent_for(rng, frames, nouns, frozenset(COLOURS), self._config.absent)
         if not picture.complete:
             absent = [text for text in absent if not is_everywhere(text)]
         return Example(
@@ -306,24 +256,10 @@ class StillClips:
             phrases,
             absent,
             tuple(parts[i].identity for i in asked),
-            tuple(frozenset(names_of(parts[i].item).own | names_of(parts[i].item).confusable) for i in asked),
+            tuple(said_names(parts[i].item) for i in asked),
+            tuple(mistaken_names(parts[i].item) for i in asked),
             np.array([parts[i].item.masks_by == "people" for i in asked]),
         )
-
-
-_ALL_COLOURS = (
-    "red",
-    "orange",
-    "yellow",
-    "green",
-    "blue",
-    "purple",
-    "pink",
-    "brown",
-    "black",
-    "white",
-    "grey",
-)
 
 
 def is_everywhere(text: str) -> bool:
@@ -339,6 +275,17 @@ def names_of(item: Annotation) -> Names:
     return Names(item.name, own, confusable - own)
 
 
+def said_names(item: Annotation) -> frozenset[str]:
+    """What a thing is called, without the kinds it belongs to: a dog is not the cat that was shown."""
+    return frozenset().union(*(synonyms(name) for name in item.names))
+
+
+def mistaken_names(item: Annotation) -> frozenset[str]:
+    """What a thing is now and then called instead."""
+    usual = synonyms(item.name)
+    return frozenset().union(*(group for group in CONFUSABLE if usual & set(group)))
+
+
 def _weight(picture: Picture, counts: dict[str, int], config: StillConfig) -> float:
     return config.weights.get(picture.folder.name, 1.0) / np.sqrt(counts[picture.folder.name])
 
@@ -351,108 +298,3 @@ def _identity(picture: Picture, item: Annotation) -> str:
 def _colours(image: np.ndarray, labels: np.ndarray, item: Annotation) -> ColourNames:
     mask = mask_of(labels, item)
     return name_colours(image, (mask * 255).astype(np.uint8))
-
-
-def _views(
-    rng: np.random.Generator, shape: tuple[int, int], focus: np.ndarray, size: tuple[int, int]
-) -> list[np.ndarray]:
-    """Picture -> frame, 3x3, for the three frames: near one another, the first one further off."""
-    height, width = shape
-    cover = max(size[1] / width, size[0] / height)
-    fit = min(size[1] / width, size[0] / height)
-    zoom = fit * np.exp(rng.uniform(0, np.log(cover / fit) + np.log(1.5)))
-    stretch = float(np.exp(rng.normal(0, 0.1)))
-    middle = np.array([(focus[0] + focus[2]) / 2, (focus[1] + focus[3]) / 2])
-    target = np.array(size[::-1]) * rng.uniform(0.25, 0.75, 2)
-    views = []
-    much = float(rng.uniform(0.3, 1.3))
-    for far in (1.0 * much, 0.25 * much, 0.0):
-        scale = zoom * np.exp(rng.normal(0, 0.2 * far))
-        angle = rng.normal(0, 0.16 * far) + rng.normal(0, 0.03)
-        turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-        turn[0] *= stretch
-        turn[1] /= stretch
-        drifted = target + rng.normal(0, 0.1 * far, 2) * np.array(size[::-1])
-        place = _kept_inside(drifted, middle, np.abs(np.diag(turn)), shape, size)
-        matrix = np.eye(3)
-        matrix[:2, :2], matrix[:2, 2] = turn, place - turn @ middle
-        views.append(_perspective(rng, size, 0.12 * far) @ matrix)
-    return views
-
-
-def _kept_inside(
-    target: np.ndarray, middle: np.ndarray, reach: np.ndarray, shape: tuple[int, int], size: tuple[int, int]
-) -> np.ndarray:
-    """`target` moved so that the frame shows little beyond the picture's borders."""
-    low = np.array(size[::-1]) - reach * (np.array(shape[::-1]) - middle)
-    high = reach * middle
-    return np.clip(target, np.minimum(low, high), np.maximum(low, high))
-
-
-def _perspective(rng: np.random.Generator, size: tuple[int, int], amount: float) -> np.ndarray:
-    height, width = size
-    corners = np.float32([[0, 0], [width, 0], [width, height], [0, height]])
-    moved = corners + np.float32(rng.normal(0, max(amount, 1e-6), (4, 2)) * (width, height) * 0.5)
-    return cv2.getPerspectiveTransform(corners, np.float32(moved))
-
-
-def _warp(
-    picture: np.ndarray, matrix: np.ndarray, size: tuple[int, int], how: int, border: int
-) -> np.ndarray:
-    return cv2.warpPerspective(picture, matrix, size[::-1], flags=how, borderMode=border)
-
-
-def _smeared(rng: np.random.Generator, frame: np.ndarray) -> np.ndarray:
-    """Now and then the blur of a moving camera."""
-    if rng.random() > 0.12:
-        return frame
-    length = int(rng.integers(3, 9))
-    kernel = np.zeros((length, length), np.float32)
-    if rng.random() < 0.6:
-        kernel[length // 2] = 1 / length
-    else:
-        kernel[:, length // 2] = 1 / length
-    return cv2.filter2D(frame, -1, kernel)
-
-
-def _cut_out(image: np.ndarray, mask: np.ndarray) -> np.ndarray | None:
-    """RGBA of a thing with a soft edge; None where it is too small, or goes on beyond the picture."""
-    x, y, w, h = cv2.boundingRect(mask.astype(np.uint8))
-    height, width = mask.shape
-    if mask.sum() < 900 or x <= 1 or y <= 1 or x + w >= width - 1 or y + h >= height - 1:
-        return None
-    rows, columns = slice(max(y - 2, 0), y + h + 2), slice(max(x - 2, 0), x + w + 2)
-    alpha = cv2.erode(mask[rows, columns].astype(np.uint8) * 255, np.ones((3, 3), np.uint8))
-    rgba = np.dstack([image[rows, columns], cv2.GaussianBlur(alpha, (0, 0), 0.8)])
-    scale = min(1.0, _CUT_SIDE / max(rgba.shape[:2]))
-    return cv2.resize(rgba, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA) if scale < 1 else rgba
-
-
-def _paste(
-    rng: np.random.Generator, frames: list[np.ndarray], parts: list[_Part], cut: _Cut, *, upright: bool
-) -> _Part:
-    """Lay a cut-out over all three frames, moving a little of its own; what it covers is covered."""
-    height, width = frames[0].shape[:2]
-    rgba = np.ascontiguousarray(cut.rgba[:, ::-1]) if rng.random() < 0.5 else cut.rgba
-    side = float(np.exp(rng.uniform(np.log(0.18), np.log(0.85)))) * height
-    place = rng.uniform(0.05, 0.95, 2) * (width, height)
-    gain = np.float32(np.exp(rng.normal(0, 0.15)))
-    tilt = rng.normal(0, 0.1) if upright else rng.uniform(-np.pi, np.pi)
-    masks = []
-    for t, far in enumerate((1.0, 0.2, 0.0)):
-        scale = side / max(rgba.shape[:2]) * np.exp(rng.normal(0, 0.15 * far))
-        angle = tilt + rng.normal(0, 0.15 * far)
-        turn = scale * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
-        at = place + rng.normal(0, 0.12 * far, 2) * (width, height)
-        matrix = np.column_stack((turn, at - turn @ (np.array(rgba.shape[1::-1]) / 2)))
-        shape = {"dsize": (width, height), "flags": cv2.INTER_AREA if scale < 1 else cv2.INTER_LINEAR}
-        laid = cv2.warpAffine(rgba, matrix, borderMode=cv2.BORDER_CONSTANT, **shape)
-        alpha = laid[..., 3:].astype(np.float32) / 255
-        colour = np.clip(laid[..., :3].astype(np.float32) * gain, 0, 255)
-        frames[t] = (frames[t] * (1 - alpha) + colour * alpha).astype(np.uint8)
-        mask = laid[..., 3] > 127
-        for part in parts:
-            part.masks[t] &= ~mask
-        masks.append(mask)
-    colours = name_colours(rgba[..., :3], rgba[..., 3])
-    return _Part(cut.item, masks, colours, cut.identity)

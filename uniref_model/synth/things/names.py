@@ -150,7 +150,8 @@ class Names:
     confusable: frozenset[str]
 
 
-def _synonyms(noun: str) -> set[str]:
+def synonyms(noun: str) -> set[str]:
+    """The noun and what else the same kind of object is called."""
     return next((set(group) for group in SYNONYMS if noun in group), {noun})
 
 
@@ -171,20 +172,20 @@ def name_object(noun: str, kinds: tuple[str, ...] = ()) -> Names:
     catalogue)."""
     extra = set(kinds) | {k for kind in kinds for k in _kinds(kind)}
     parents = _kinds(noun) | extra
-    own = _synonyms(noun)
+    own = synonyms(noun)
     for parent in parents:
-        own |= _synonyms(parent)
+        own |= synonyms(parent)
     confusable: set[str] = set()
     for group in CONFUSABLE:
         if own & set(group):
             for word in group:
-                confusable |= _synonyms(word)
+                confusable |= synonyms(word)
     # A member's name is confusable with its kind's other members only through CONFUSABLE; but a kind seen
     # without its
     # member being named ("bird" without which bird) might be any of them.
     if noun in KINDS:
         for member in KINDS[noun]:
-            confusable |= _synonyms(member)
+            confusable |= synonyms(member)
     return Names(noun, frozenset(own), frozenset(confusable - own))
 
 
