@@ -17,7 +17,7 @@ help:
 	@echo 'make lint                                          style check only'
 	@echo 'make clean                                         remove environments, builds and demo_output/'
 	@echo
-	@echo 'Needs python3 (3.10 to 3.12) with headers, g++ and make; anything missing is named with its cure.'
+	@echo 'Needs python3 (3.10 to 3.13) with headers, g++ and make; anything missing is named with its cure.'
 	@echo 'Choose another Python with PYTHON=python3.11. On a robot with ROS 2: colcon build, see README.md.'
 
 demo:
