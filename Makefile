@@ -5,7 +5,7 @@ VIDEO ?= media/box.mp4
 PROMPT ?= the yellow box
 export PYTHON
 
-.PHONY: help demo test test-full test-floor bench lint clean
+.PHONY: help demo test test-full test-floor test-distros bench lint clean
 .DEFAULT_GOAL := help
 
 help:
@@ -13,6 +13,7 @@ help:
 	@echo 'make test [TESTS=test/...]                         style check and all tests'
 	@echo 'make test-full                                       also what takes a minute or more a test'
 	@echo 'make test-floor                                      the robot side on the lowest versions allowed, Ubuntu 22.04 and 24.04'
+	@echo 'make test-distros                                    the node on Jazzy; Kilted is what make test runs'
 	@echo 'make bench [BENCH="soak --full"]                     every figure of the documentation anew (a quarter of an hour)'
 	@echo 'make lint                                          style check only'
 	@echo 'make clean                                         remove environments, builds and demo_output/'
@@ -29,6 +30,9 @@ test:
 test-full:
 	@scripts/test --slow $(TESTS)
 
+test-distros:
+	@scripts/test-distros $(TESTS)
+
 test-floor:
 	@scripts/test-floor $(ROWS)
 
@@ -40,5 +44,5 @@ lint:
 	@.venv-test/bin/ruff check .
 
 clean:
-	rm -rf .venv-demo .venv-test .venv-floor .ros demo_output .pytest_cache .ruff_cache build *.egg-info
+	rm -rf .venv-demo .venv-test .venv-floor .venv-jazzy .ros demo_output .pytest_cache .ruff_cache build *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,4 +1,4 @@
-# Sourced by bash, from the repository root: `. scripts/environment.sh demo|test`. Enters the environment that
+# Sourced by bash, from the repository root: `. scripts/environment.sh demo|test|jazzy`. Enters the environment that
 # scripts/bootstrap made: Python, ROS 2, this package, and DDS set up for large images on this machine only.
 unset LD_LIBRARY_PATH _ROS_WHEELS_BOOTSTRAP_COMPLETE PYTHONPATH COLCON_PREFIX_PATH
 export VIRTUAL_ENV=$PWD/.venv-$1
@@ -11,4 +11,5 @@ set -u
 export ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST ROS_DOMAIN_ID=${UNIREF_DOMAIN_ID:-$((40 + $$ % 60))}
 # See ros_env/README.md, "Large images".
 export FASTDDS_DEFAULT_PROFILES_FILE=$PWD/ros_env/fastdds_shm.xml
+export FASTRTPS_DEFAULT_PROFILES_FILE=$FASTDDS_DEFAULT_PROFILES_FILE # its name up to Jazzy
 export MALLOC_MMAP_THRESHOLD_=268435456 MALLOC_TRIM_THRESHOLD_=1073741824 MALLOC_TOP_PAD_=67108864 MALLOC_ARENA_MAX=2

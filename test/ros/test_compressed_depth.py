@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pytest
 from compressed_depth_writer import pack
-from test_picture_size import huge_png
+from hostile_pictures import huge_png
 
 from uniref_model.errors import ImageError
 from uniref_model.limits import LimitError

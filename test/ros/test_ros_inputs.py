@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from fake_runtime import overlap, rectangle, scene
-from test_picture_size import huge_jpeg, huge_png
+from hostile_pictures import huge_jpeg, huge_png
 
 pytest.importorskip("rclpy", reason="ROS 2 is not installed here (make test installs it)")
 pytest.importorskip("uniref_ros.msg", reason="the ROS package is not built here (make test builds it)")
