@@ -59,13 +59,13 @@ def test_the_scan_sees_relative_and_lazy_imports():
 
 # The house, from the ground up: each room, and what of ours it may import. It may stand only on rooms above
 # it in this table, so no arrow can point up.
-GROUND = {"errors", "limits", "settings", "interactive", "picture_size", "outputs", "pictures"}
+GROUND = {"errors", "limits", "settings", "prompts", "picture_size", "outputs", "pictures"}
 ROOMS: dict[str, set[str]] = {
     "": set(),  # the face: lazy, see below
     "errors": set(),
     "limits": {"errors"},
     "settings": {"errors", "limits"},
-    "interactive": set(),
+    "prompts": {"errors", "limits"},
     "picture_size": {"errors", "limits"},
     "outputs": {"errors", "limits"},
     "pictures": {"errors", "limits", "outputs", "picture_size"},
@@ -106,8 +106,8 @@ MODULES = {module_of(path): path for path in files(MODEL) + files(ROOT / "uniref
 
 
 def ours(path: Path) -> set[str]:
-    """The modules of this project that a file imports, lazily too; the face names what it shows to type checkers
-    only, which is no arrow."""
+    """The modules of this project that a file imports, lazily too; what the face names for type checkers
+    only is no arrow."""
     module, found = module_of(path), set()
     for name in imported(path, top_only=module == "uniref_model"):
         while name and name not in MODULES:

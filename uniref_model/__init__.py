@@ -33,6 +33,7 @@ if TYPE_CHECKING:
         SourceError,
         UniRefError,
     )
+    from .prompts import Prompt
     from .runtime import load_runtime
     from .tracking import FrameNote, TrackedFrame, TrackedObject, Tracker, TrackerConfig, TrackState
 
@@ -45,6 +46,7 @@ __all__ = [
     "ModelFileError",
     "NetworkError",
     "ObjectIdError",
+    "Prompt",
     "PromptError",
     "RuntimeUnavailable",
     "SourceError",
@@ -58,12 +60,13 @@ __all__ = [
 ]
 
 _TRACKING = {"FrameNote", "TrackState", "TrackedFrame", "TrackedObject", "Tracker", "TrackerConfig"}
+_ELSEWHERE = {"Prompt": "prompts", "load_runtime": "runtime"}
 
 
 def __getattr__(name: str) -> object:
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    module = "tracking" if name in _TRACKING else "runtime" if name == "load_runtime" else "errors"
+    module = "tracking" if name in _TRACKING else _ELSEWHERE.get(name, "errors")
     value = getattr(import_module(f"{__name__}.{module}"), name)
     globals()[name] = value
     return value
