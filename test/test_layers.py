@@ -59,13 +59,13 @@ def test_the_scan_sees_relative_and_lazy_imports():
 
 # The house, from the ground up: each room, and what of ours it may import. It may stand only on rooms above
 # it in this table, so no arrow can point up.
-GROUND = {"errors", "limits", "settings", "interactive", "picture_size", "outputs", "pictures"}
+GROUND = {"errors", "limits", "settings", "prompts", "picture_size", "outputs", "pictures"}
 ROOMS: dict[str, set[str]] = {
     "": set(),  # the face: lazy, see below
     "errors": set(),
     "limits": {"errors"},
     "settings": {"errors", "limits"},
-    "interactive": set(),
+    "prompts": {"errors", "limits"},
     "picture_size": {"errors", "limits"},
     "outputs": {"errors", "limits"},
     "pictures": {"errors", "limits", "outputs", "picture_size"},
@@ -106,9 +106,10 @@ MODULES = {module_of(path): path for path in files(MODEL) + files(ROOT / "uniref
 
 
 def ours(path: Path) -> set[str]:
-    """The modules of this project that a file imports, lazily too."""
+    """The modules of this project that a file imports, lazily too; what the face names for type checkers
+    only is no arrow."""
     module, found = module_of(path), set()
-    for name in imported(path):
+    for name in imported(path, top_only=module == "uniref_model"):
         while name and name not in MODULES:
             name = name.rpartition(".")[0]
         if name and name != module and not module.startswith(name + "."):
@@ -183,7 +184,13 @@ def test_of_the_runtimes_the_pytorch_one_alone_knows_the_network():
 
 @pytest.mark.parametrize(
     "module",
-    ["uniref_model.cli", "uniref_model.tracking", "uniref_model.runtime", "uniref_model.commands.track"],
+    [
+        "uniref_model",
+        "uniref_model.cli",
+        "uniref_model.tracking",
+        "uniref_model.runtime",
+        "uniref_model.commands.track",
+    ],
 )
 def test_importing_it_loads_neither_torch_nor_ros(module):
     code = f"import sys, {module}; print(*sorted(set(sys.modules) & {HEAVY | ROS!r}))"
@@ -203,3 +210,36 @@ def test_the_commands_help_starts_without_heavy_libraries():
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=600
     )
     assert done.stdout.rstrip().endswith("loaded:")
+
+
+def test_importing_the_face_loads_nothing_and_its_names_are_there():
+    code = (
+        "import sys, uniref_model\n"
+        "print('loaded:', *sorted(set(sys.modules) & {'numpy', 'torch', 'cv2', 'onnxruntime', 'yaml'}))\n"
+        "print('missing:', *sorted(set(uniref_model.__all__) - set(dir(uniref_model))))\n"
+        "from uniref_model import *\n"
+        "print(Tracker.__module__, load_runtime.__module__, MaskError.__module__)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=600
+    )
+    assert [line.rstrip() for line in done.stdout.splitlines()] == [
+        "loaded:",
+        "missing:",
+        "uniref_model.tracking.tracker uniref_model.runtime uniref_model.errors",
+    ]
+
+
+def test_a_name_the_face_has_not_is_refused_by_name():
+    import uniref_model
+
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = uniref_model.no_such_name
+
+
+def test_every_error_is_at_the_face():
+    tree = ast.parse((MODEL / "errors.py").read_text(encoding="utf-8"))
+    import uniref_model
+
+    errors = {node.name for node in tree.body if isinstance(node, ast.ClassDef)}
+    assert errors and errors <= set(uniref_model.__all__)

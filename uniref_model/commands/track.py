@@ -18,11 +18,11 @@ from ..errors import CapacityError, MaskError, SourceError, UniRefError
 from ..limits import MAX_PIXELS
 from ..outputs import keep_apart, make_folder, show, writing
 from ..pictures import read_masks, write_png
+from ..prompts import Prompt
 from ..runtime import Runtime, load_runtime
 from ..tracking import TrackedFrame, TrackedObject, Tracker, TrackerConfig, TrackState
 from ..tracking.config import MAX_LABEL
 from ..tracking.overlay import draw_overlay
-from ..tracking.references import Given, make_box, make_points
 from ..video import FrameSource, SourceFrame, VideoWriter, open_source
 from . import console
 
@@ -139,14 +139,14 @@ def _run(session: _Session, frames: FrameSource, max_frames: int | None, quiet: 
 
 def _read_references(references: References, max_pixels: int) -> list[_Wanted]:
     """Check everything that needs neither a frame nor a model."""
-    wanted = [_Wanted(prompt=prompt) for prompt in references.prompts]
+    wanted = [_Wanted(Prompt(prompt)) for prompt in references.prompts]
     if references.mask is not None:
         found = read_masks(references.mask, references.mask_form, max_pixels)
-        wanted += [_Wanted(given=Given(mask=item.mask), label=item.label) for item in found]
+        wanted += [_Wanted(Prompt(mask=item.mask), item.label) for item in found]
     for text in references.clicks:
-        wanted.append(_Wanted(given=make_points([tuple(_numbers(text, 2, "--click", "X,Y"))], None)))
+        wanted.append(_Wanted(Prompt(points=[tuple(_numbers(text, 2, "--click", "X,Y"))])))
     for text in references.boxes:
-        wanted.append(_Wanted(given=make_box(_numbers(text, 4, "--box", "X,Y,W,H"))))
+        wanted.append(_Wanted(Prompt(box=_numbers(text, 4, "--box", "X,Y,W,H"))))
     if not wanted:
         raise UniRefError("nothing to follow: give --prompt, --mask, --click or --box")
     return wanted
@@ -164,22 +164,10 @@ def _numbers(text: str, count: int, option: str, form: str) -> list[float]:
 
 @dataclass(frozen=True, eq=False)
 class _Wanted:
-    """One object to add: words or a given reference; label: its value in the given label image, kept in
-    written masks."""
+    """One object to add. label: its value in the given label image, kept in written masks."""
 
-    prompt: str | None = None
-    given: Given | None = None
+    prompt: Prompt
     label: int | None = None
-
-    def add(self, tracker: Tracker, size: tuple[int, int]) -> str:
-        if self.given is None:
-            return tracker.add_text(self.prompt)
-        self.given.check(size)
-        if self.given.mask is not None:
-            return tracker.add_mask(self.given.mask)
-        if self.given.points:
-            return tracker.add_points(self.given.points, self.given.labels)
-        return tracker.add_box(self.given.box)
 
 
 class _Session:
@@ -225,7 +213,8 @@ class _Session:
         taken = {item.label for item in self._wanted if item.label is not None}
         free = (value for value in range(1, MAX_LABEL + 1) if value not in taken)
         for item in self._wanted:
-            name = item.add(self._tracker, size)
+            item.prompt.check(size)
+            name = self._tracker.add(item.prompt)
             slot = next(known.slot for known in self._tracker.objects if known.id == name)
             self._values[slot] = next(free) if item.label is None else item.label
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 
-from uniref_model.interactive import draw_box, draw_points
+from uniref_model.prompts import draw_box, draw_points
 
 
 def hint(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:

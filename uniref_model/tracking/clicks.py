@@ -8,10 +8,9 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 
-from ..interactive import draw_box, draw_points
+from ..prompts import Prompt, draw_box, draw_points
 from ..runtime.base import FrameFeatures, LanguageReference, ObjectReferences, Runtime
 from .frame_fit import FrameGeometry, sigmoid, upsample_logits
-from .references import Given
 
 GRABCUT_ROUNDS = 4
 _POINT_REACH = 0.25
@@ -19,7 +18,7 @@ _POINT_REACH = 0.25
 
 
 def mask_for(
-    given: Given,
+    given: Prompt,
     frame: FrameFeatures,
     geometry: FrameGeometry,
     runtime: Runtime,
@@ -33,18 +32,19 @@ def mask_for(
     `threshold` and the mask agrees with the clicks (or lies mostly in the box); else, and with other models,
     colours decide. finish: what turns the network's mask logits [H,W] into probabilities.
     """
-    points = [geometry.point_to_model(x, y) for x, y in given.points]
+    points = [geometry.point_to_model(x, y) for x, y in given.points or ()]
+    labels = given.labels or ()
     box = _box_to_model(given, geometry)
     if runtime.spec.interactive:
-        soft = draw_box(box, runtime.size) if box else draw_points(points, given.labels, runtime.size)
+        soft = draw_box(box, runtime.size) if box else draw_points(points, labels, runtime.size)
         reference = runtime.encode_reference(frame, soft[None])[0]
         answer = runtime.segment(frame, [ObjectReferences(language=language, first=reference)])[0]
         method = runtime.spec.upsample_for(language is not None)
         logits = upsample_logits(answer.mask_logits, runtime.size, method)
         probability = finish(logits)
-        if answer.score > threshold and _agrees(probability > 0.5, points, given.labels, box):
+        if answer.score > threshold and _agrees(probability > 0.5, points, labels, box):
             return probability, answer.score
-    mask = grabcut(frame.image, geometry, points, given.labels, box)
+    mask = grabcut(frame.image, geometry, points, labels, box)
     return None if mask is None else (mask.astype(np.float32), 1.0)
 
 
@@ -133,7 +133,7 @@ def _window(
     return slice(y0, y1), slice(x0, x1)
 
 
-def _box_to_model(given: Given, geometry: FrameGeometry) -> tuple[float, float, float, float] | None:
+def _box_to_model(given: Prompt, geometry: FrameGeometry) -> tuple[float, float, float, float] | None:
     if given.box is None:
         return None
     x, y, width, height = given.box

@@ -15,6 +15,7 @@ from time import perf_counter
 import numpy as np
 
 from ..errors import MaskError
+from ..prompts import Prompt
 from ..runtime.base import FrameFeatures, MaskReference, Prediction, Runtime
 from .aggregate import Aggregator, Claim, Share
 from .clicks import mask_for
@@ -22,7 +23,6 @@ from .config import TrackerConfig
 from .contours import follow_colour
 from .frame_fit import FrameGeometry, sigmoid, upsample_logits
 from .objects import GIVEN_ANCHOR, Row, Target, Verdict, plan_rows
-from .references import Given
 from .types import FrameNote
 
 STAGES = ("prepare", "encode_image", "given", "segment", "merge", "encode_reference")
@@ -140,7 +140,7 @@ class FramePass:
             )
         )
 
-    def _take(self, target: Target, given: Given, view: _View) -> _Answer | None:
+    def _take(self, target: Target, given: Prompt, view: _View) -> _Answer | None:
         """Anchor an object; its answer for this frame, or None when the reference belongs to an earlier
         one."""
         earlier = given.image is not None
@@ -162,7 +162,7 @@ class FramePass:
         target.anchor(self.runtime.encode_reference(view.features, mask[None])[0])
         return None if earlier else answer
 
-    def _cut_out(self, target: Target, given: Given, view: _View) -> _Answer:
+    def _cut_out(self, target: Target, given: Prompt, view: _View) -> _Answer:
         found = mask_for(
             given,
             view.features,

@@ -13,10 +13,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from ..prompts import Prompt
 from ..runtime.base import LanguageReference, MaskReference, ObjectReferences
 from .aggregate import Share
 from .config import TrackerConfig
-from .references import Given
 from .types import TrackedObject, TrackState
 
 MIN_SHARE = 0.5
@@ -49,7 +49,7 @@ class Target:
     label: str
     prompt: str
     language: LanguageReference | None = None
-    given: Given | None = None
+    given: Prompt | None = None
     reanchor: bool = False
     """A person asked that the next well seen frame becomes the first reference."""
     renewal: float | None = None

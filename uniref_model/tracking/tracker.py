@@ -12,15 +12,15 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import CapacityError, ObjectIdError, PromptError
-from ..limits import MAX_TEXT, check_name, check_text, quoted
+from ..errors import CapacityError, ObjectIdError
+from ..limits import check_name, quoted
+from ..prompts import Prompt, check_image
 from ..runtime.base import Runtime
 from .aggregate import Aggregator, Share
 from .config import TrackerConfig
 from .frame_pass import FramePass
 from .ids import ObjectIds, check_object_id
 from .objects import Target
-from .references import Given, check_image, check_mask, make_box, make_points
 from .types import FrameNote, TrackedFrame, TrackedObject
 
 
@@ -83,13 +83,35 @@ class Tracker:
         """Every object known now, as of the last frame, by slot; those just added are SEARCHING."""
         return tuple(target.last or target.public(None) for target in self._snapshot())
 
+    def add(self, prompt: Prompt, *, object_id: str | None = None, label: str | None = None) -> str:
+        """Follow what a prompt means, from the next stepped frame on. Returns the id.
+
+        Raises MaskError when it does not fit the frame, and what `add_text` raises.
+        """
+        if label is not None:
+            check_name(label, "the label")
+        if object_id is not None:
+            check_object_id(object_id)
+        given, text = prompt if prompt.drawn else None, prompt.text
+        if given is not None and given.image is None and self._frame_size is not None:
+            given.check(self._frame_size)
+        language = None if text is None else self._runtime.encode_text(text)
+        with self._lock:
+            slot = self._free_slot()
+            name = self._claim_id(object_id)
+            self._targets[name] = Target(name, slot, label or text or name, text or "", language, given)
+            if language is not None and language.truncated:
+                cut = f"was cut after {self._runtime.spec.max_words} word pieces"
+                self._notes.append(FrameNote(name, "warning", f"the prompt {quoted(text or '')} {cut}"))
+        return name
+
     def add_text(self, prompt: str, *, object_id: str | None = None, label: str | None = None) -> str:
         """Look for words. Returns the id.
 
         Raises PromptError, CapacityError, ObjectIdError, LimitError (the label). Texts are one line without
         control characters: prompts of at most MAX_TEXT, ids and labels of MAX_NAME characters.
         """
-        return self._add(None, prompt, object_id, label)
+        return self.add(Prompt(prompt), object_id=object_id, label=label)
 
     def add_mask(
         self,
@@ -107,8 +129,7 @@ class Tracker:
         with the mask.
         Returns the id. Raises MaskError, ImageError and what `add_text` raises.
         """
-        check_mask(mask)
-        return self._add(Given(mask=mask != 0), prompt, object_id, label, image)
+        return self.add(Prompt(prompt, mask=mask, image=image), object_id=object_id, label=label)
 
     def add_points(
         self,
@@ -125,7 +146,9 @@ class Tracker:
 
         Answered in that same frame. Options, return value and errors as in `add_mask`.
         """
-        return self._add(make_points(points, labels), prompt, object_id, label, image)
+        return self.add(
+            Prompt(prompt, points=points, labels=labels, image=image), object_id=object_id, label=label
+        )
 
     def add_box(
         self,
@@ -138,7 +161,7 @@ class Tracker:
     ) -> str:
         """Follow what a box (x, y, width, height) in pixels holds in the next stepped frame. Otherwise as
         `add_points`."""
-        return self._add(make_box(box), prompt, object_id, label, image)
+        return self.add(Prompt(prompt, box=box, image=image), object_id=object_id, label=label)
 
     def reanchor(self, object_id: str) -> None:
         """Make the next frame in which the object is seen well its first reference. Raises ObjectIdError."""
@@ -209,36 +232,6 @@ class Tracker:
             timings=MappingProxyType(work.timings | {"total": 1000 * (perf_counter() - start)}),
             notes=notes,
         )
-
-    def _add(
-        self,
-        given: Given | None,
-        prompt: str | None,
-        object_id: str | None,
-        label: str | None,
-        image: np.ndarray | None = None,
-    ) -> str:
-        if prompt is not None:
-            prompt = check_text(prompt, "the prompt", MAX_TEXT, PromptError)
-        if label is not None:
-            check_name(label, "the label")
-        if object_id is not None:
-            check_object_id(object_id)
-        if image is not None:
-            check_image(image)
-            given = replace(given, image=image.copy())
-        size = image.shape[:2] if image is not None else self._frame_size
-        if given is not None and size is not None:
-            given.check(size)
-        language = None if prompt is None else self._runtime.encode_text(prompt)
-        with self._lock:
-            slot = self._free_slot()
-            name = self._claim_id(object_id)
-            self._targets[name] = Target(name, slot, label or prompt or name, prompt or "", language, given)
-            if language is not None and language.truncated:
-                cut = f"was cut after {self._runtime.spec.max_words} word pieces"
-                self._notes.append(FrameNote(name, "warning", f"the prompt {quoted(prompt)} {cut}"))
-        return name
 
     def _free_slot(self) -> int:
         used = {target.slot for target in self._targets.values()}
