@@ -7,6 +7,7 @@ refuses names the value and the limit. Where a user may need another value, a pa
 
 from __future__ import annotations
 
+import reprlib
 import unicodedata
 
 from uniref_model.errors import UniRefError
@@ -75,6 +76,15 @@ def quoted(text: object, limit: int = MAX_QUOTED) -> str:
     """Foreign text fit for a message: its repr (no control characters), clipped to `limit` characters."""
     whole = str(text)
     return repr(whole) if len(whole) <= limit else f"{whole[:limit]!r}… ({len(whole)} characters)"
+
+
+def shown(value: object) -> str:
+    """Any value out of a file, fit for a message: its repr, bounded in depth and length before it is made. A
+    few nested YAML anchors stand for more than fits into memory."""
+    short = reprlib.Repr()
+    short.maxlevel = short.maxlist = short.maxtuple = short.maxdict = short.maxset = 4
+    short.maxstring = short.maxother = short.maxlong = MAX_QUOTED
+    return short.repr(value)
 
 
 def clipped(text: str, limit: int = MAX_QUOTED) -> str:

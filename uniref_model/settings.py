@@ -7,6 +7,8 @@ import typing
 from pathlib import Path
 from typing import Any
 
+from .limits import shown
+
 T = typing.TypeVar("T")
 
 
@@ -36,7 +38,7 @@ def build(kind: type[T], values: Any, where: str = "") -> T:
     without default that is missing, or a value of another type (an int will do for a float).
     """
     if not isinstance(values, dict):
-        raise ValueError(f"{where or 'settings'}: expected a mapping, found {values!r}")
+        raise ValueError(f"{where or 'settings'}: expected a mapping, found {shown(values)}")
     types = typing.get_type_hints(kind)
     known = {item.name: item for item in dataclasses.fields(kind)}
     unknown = sorted(set(values) - set(known))
@@ -59,15 +61,15 @@ def _convert(kind: Any, value: Any, name: str) -> Any:
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
-            raise ValueError(f"{name}: expected a list, found {value!r}")
+            raise ValueError(f"{name}: expected a list, found {shown(value)}")
         return tuple(_convert(inner[0], entry, f"{name}[{index}]") for index, entry in enumerate(value))
     if origin is dict:
         if not isinstance(value, dict):
-            raise ValueError(f"{name}: expected a mapping, found {value!r}")
+            raise ValueError(f"{name}: expected a mapping, found {shown(value)}")
         return {key: _convert(inner[1], entry, f"{name}.{key}") for key, entry in value.items()}
     if kind is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     # bool is an int in Python; a YAML `true` for a size is a mistake
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise ValueError(f"{name}: expected {getattr(kind, '__name__', kind)}, found {value!r}")
+        raise ValueError(f"{name}: expected {getattr(kind, '__name__', kind)}, found {shown(value)}")
     return value

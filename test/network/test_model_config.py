@@ -41,3 +41,22 @@ def test_config_files(tmp_path):
         ModelConfig.from_yaml(path)
     nano = ModelConfig.from_name("uniref_nano")
     assert ModelConfig.from_dict(json.loads(json.dumps(nano.to_dict()))) == nano
+
+
+def test_nested_anchors_do_not_fill_memory_in_an_error(tmp_path):
+    """Nine levels of nine: written out, 9 ** 9 times "lol"."""
+    lines = ["a: &a [lol, lol, lol, lol, lol, lol, lol, lol, lol]"]
+    for before, name in zip("abcdefgh", "bcdefghi", strict=True):
+        lines.append(f"{name}: &{name} [{', '.join([f'*{before}'] * 9)}]")
+    path = tmp_path / "bomb.yaml"
+    path.write_text("\n".join([*lines, "hidden: *i"]))
+    with pytest.raises(ValueError, match="bomb") as error:
+        ModelConfig.from_yaml(path)
+    assert len(str(error.value)) < 2000
+
+
+def test_configs_are_found_in_one_order_for_models_and_benchmarks():
+    from uniref_model.configs import config_files
+
+    assert {"uniref_nano", "uniref_r50", "uniref_swin_l"} <= set(config_files("models"))
+    assert {"davis16", "davis17", "refcoco"} <= set(config_files("eval"))

@@ -177,7 +177,7 @@ def test_a_score_that_is_no_number_is_an_error_and_not_published(troubled):
     trouble.peer.spin(0.5)
     trouble.peer.results.clear()
     trouble.flood(3.0, lambda: trouble.level(": image")[0] == ERROR)
-    assert "the score nan for object '1'" in trouble.level(": image")[1]
+    assert "a score that is not finite" in trouble.level(": image")[1]
     assert trouble.peer.results == []
     trouble.end()
     assert [item.id for item in trouble.peer.tracked(RED)] == ["1"]

@@ -10,6 +10,7 @@ import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..configs import config_files
 from ..datasets.errors import DatasetError
 from ..datasets.names import inside
 
@@ -59,7 +60,7 @@ class EvalPreset:
 
 def preset_names() -> list[str]:
     """Benchmarks with a preset."""
-    return sorted(_files())
+    return sorted(config_files("eval"))
 
 
 def load_preset(name: str, **changes: object) -> EvalPreset:
@@ -67,7 +68,7 @@ def load_preset(name: str, **changes: object) -> EvalPreset:
     unknown name or key, ValueError for a value out of range."""
     import yaml
 
-    path = Path(name) if name.endswith((".yaml", ".yml")) else _files().get(name)
+    path = Path(name) if name.endswith((".yaml", ".yml")) else config_files("eval").get(name)
     if path is None or not path.is_file():
         raise DatasetError(f"no benchmark {name!r}, expected one of {', '.join(preset_names()) or 'none'}")
     values = yaml.safe_load(path.read_text(encoding="utf-8"))
@@ -81,16 +82,3 @@ def load_preset(name: str, **changes: object) -> EvalPreset:
         return EvalPreset(id=path.stem, **values)
     except TypeError as error:
         raise DatasetError(f"{path}: {error}") from error
-
-
-def _files() -> dict[str, Path]:
-    """Preset files by name: beside the package in a source tree, inside it or in share/ when installed."""
-    package = Path(__file__).resolve().parents[1]
-    folders = [package / "config" / "eval", package.parent / "config" / "eval"]
-    # ament installs the package to <prefix>/lib/python3.x/site-packages and the configs to <prefix>/share
-    folders += [parent / "share" / "uniref_ros" / "config" / "eval" for parent in package.parents[1:5]]
-    found: dict[str, Path] = {}
-    for folder in folders:
-        for path in sorted(folder.glob("*.yaml")):
-            found.setdefault(path.stem, path)
-    return found

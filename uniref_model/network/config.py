@@ -7,6 +7,7 @@ import dataclasses
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from ..configs import config_files
 from ..settings import build, read_settings
 
 LEVELS = 4  # feature levels of the transformer: strides 8, 16, 32, 64
@@ -126,7 +127,7 @@ class ModelConfig:
     @classmethod
     def from_name(cls, name: str) -> ModelConfig:
         """Read `<name>.yaml` from the folder of model configs. Raises ValueError with the names there are."""
-        known = {path.stem: path for folder in config_folders() for path in sorted(folder.glob("*.yaml"))}
+        known = config_files("models")
         if name not in known:
             raise ValueError(f"no model named {name!r}; known: {', '.join(sorted(known)) or 'none'}")
         return cls.from_yaml(known[name])
@@ -142,16 +143,6 @@ class ModelConfig:
 
     def to_dict(self) -> dict:
         return dataclasses.asdict(self)
-
-
-def config_folders() -> list[Path]:
-    """Folders of model configs: beside the package in a source tree, inside it or in share/ when
-    installed."""
-    package = Path(__file__).resolve().parents[1]
-    candidates = [package.parent / "config" / "models", package / "config" / "models"]
-    # ament installs the package to <prefix>/lib/python3.x/site-packages and the configs to <prefix>/share
-    candidates += [parent / "share" / "uniref_ros" / "config" / "models" for parent in package.parents[1:5]]
-    return [folder for folder in candidates if folder.is_dir()]
 
 
 def _check(config: ModelConfig) -> None:
