@@ -236,7 +236,7 @@ def test_a_run_leaves_what_the_commands_take(runs: Path) -> None:
     with TorchRuntime(run / "model.safetensors", size=(64, 96)) as runtime:
         words = runtime.encode_text("the red box").words
         frame = runtime.encode_image(np.zeros((64, 96, 3), np.uint8))
-        assert words.shape == (12, 32) and len(frame.levels) == 4
+        assert words.shape == (12, 32) and len(frame.features.levels) == 4
 
 
 def test_the_curves_are_in_tensorboard(runs: Path) -> None:
