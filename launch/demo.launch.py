@@ -46,6 +46,7 @@ ARGUMENTS = {
 
 def _setup(context):
     given = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
+    launching.require_executables("uniref_ros", "video_player")  # before the tracker is started
     video = given["video"] if given["video"].isdigit() else launching.require_file("video", given["video"])
     shared = launching.switch("shared_memory", given["shared_memory"])
     passed = {name: given[name] for name in PASSED}

@@ -65,8 +65,9 @@ def _setup(context):
         launching.switch(name, given[name]) for name in ("rviz", "voice", "respawn")
     )
     # Whatever is missing is said before the first node is started.
+    launching.require_executables("uniref_ros", "tracker_node", *(["voice_command"] if with_voice else []))
     if with_rviz:
-        launching.require_packages("rviz2")
+        launching.require_executables("rviz2", "rviz2")
     files = [given["params_file"]] if launching.require_file("params_file", given["params_file"]) else []
     cameras = launching.split(given["cameras"], ",")
     shared = launching.switch("shared_memory", given["shared_memory"])
@@ -99,7 +100,9 @@ def _setup(context):
         )
     if with_rviz:
         template = os.path.join(SHARE, "config", "tracker.rviz")
-        view = launching.write_rviz_view(template, given["namespace"], cameras, given["frame"])
+        pushed = LaunchConfiguration("ros_namespace", default="").perform(context)  # by PushRosNamespace
+        namespace = launching.joined_namespace(pushed, given["namespace"])
+        view = launching.write_rviz_view(template, namespace, cameras, given["frame"])
         nodes.append(
             Node(
                 package="rviz2",

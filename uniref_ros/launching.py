@@ -42,15 +42,25 @@ def split(text: str, separator: str) -> list[str]:
     return [part.strip() for part in text.split(separator) if part.strip()]
 
 
-def require_packages(*names: str) -> None:
-    """Raise RuntimeError unless these ROS packages are installed. Asked before any node is started: a launch
-    that fails later leaves the nodes it has started behind."""
+def require_executables(package: str, *names: str) -> None:
+    """Raise RuntimeError unless this ROS package is installed with these executables. Asked before any node
+    is started: a launch that fails later leaves the nodes it has started behind."""
+    try:
+        folder = Path(get_package_prefix(package)) / "lib" / package
+    except PackageNotFoundError as error:
+        raise RuntimeError(
+            f"package {package} is not installed ({_cure(package)}); nothing was started"
+        ) from error
     for name in names:
-        try:
-            get_package_prefix(name)
-        except PackageNotFoundError as error:
-            cure = f"sudo apt install ros-$ROS_DISTRO-{name.replace('_', '-')}"
-            raise RuntimeError(f"package {name} is not installed ({cure}); nothing was started") from error
+        if not os.access(folder / name, os.X_OK):
+            reason = f"package {package} has no executable {str(folder / name)!r}"
+            raise RuntimeError(f"{reason} ({_cure(package)}); nothing was started")
+
+
+def _cure(package: str) -> str:
+    if package == "uniref_ros":
+        return "build it again with colcon"
+    return f"sudo apt install ros-$ROS_DISTRO-{package.replace('_', '-')}"
 
 
 def require_file(name: str, path: str) -> str:
@@ -58,6 +68,11 @@ def require_file(name: str, path: str) -> str:
     if path and not Path(path).is_file():
         raise RuntimeError(f"{name}: there is no file {path!r}; nothing was started")
     return path
+
+
+def joined_namespace(pushed: str, given: str) -> str:
+    """The namespace that a node gets: `given` below the one a group has pushed, unless it is absolute."""
+    return given if given.startswith("/") else f"{pushed.rstrip('/')}/{given}"
 
 
 def large_images(share: str, environment: Mapping[str, str]) -> dict[str, str]:

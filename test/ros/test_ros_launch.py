@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib.util
 import os
 import sys
+import tempfile
 from pathlib import Path
 from types import ModuleType
 
@@ -67,11 +68,11 @@ class IncludeLaunchDescription(Action):
 
 
 class LaunchConfiguration:
-    def __init__(self, name: str) -> None:
-        self.name = name
+    def __init__(self, name: str, *, default: str | None = None) -> None:
+        self.name, self.default = name, default
 
     def perform(self, context: dict[str, str]) -> str:
-        return context[self.name]
+        return context[self.name] if self.default is None else context.get(self.name, self.default)
 
 
 class Node(Action):
@@ -126,20 +127,36 @@ def launch(monkeypatch):
 
 
 @pytest.fixture
-def with_rviz(monkeypatch):
-    """As where rviz2 is installed."""
-    monkeypatch.setattr(launching, "get_package_prefix", lambda name: "/opt/ros")
+def with_rviz(monkeypatch, tmp_path):
+    """As where rviz2 is installed; what is written for it goes with the test."""
+    package_without_executables("rviz2", monkeypatch, tmp_path)
+    executable = tmp_path / "rviz2" / "lib" / "rviz2" / "rviz2"
+    executable.parent.mkdir(parents=True)
+    executable.touch(0o755)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
 
 
-def describe(module, **given: str):
-    """Declared arguments by name, and the actions that follow for these arguments."""
+def package_without_executables(name, monkeypatch, tmp_path) -> None:
+    """The index knows this package; nothing is installed for it."""
+    found = launching.get_package_prefix
+
+    def prefix(asked):
+        return str(tmp_path / name) if asked == name else found(asked)
+
+    monkeypatch.setattr(launching, "get_package_prefix", prefix)
+
+
+def describe(module, *, pushed: str = "", **given: str):
+    """Declared arguments by name, and the actions that follow for these arguments; `pushed` is the namespace
+    that PushRosNamespace has set."""
     entries = module.generate_launch_description().entries
     declared = {entry.name: entry for entry in entries if isinstance(entry, DeclareLaunchArgument)}
     assert set(given) <= set(declared)
     for name, value in given.items():
         assert declared[name].choices is None or value in declared[name].choices
     setup = next(entry for entry in entries if isinstance(entry, OpaqueFunction)).function
-    return declared, setup({name: entry.default for name, entry in declared.items()} | given)
+    context = {name: entry.default for name, entry in declared.items()} | given
+    return declared, setup(context | ({"ros_namespace": pushed} if pushed else {}))
 
 
 def nodes(actions) -> dict[str, Node]:
@@ -215,12 +232,34 @@ def test_switches_take_any_spelling(spelling, value, launch):
     ],
 )
 def test_whatever_is_missing_is_said_before_any_node_is_described(given, reason, launch, monkeypatch):
+    found = launching.get_package_prefix
+
     def absent(name):
-        raise launching.PackageNotFoundError(name)
+        if name == "rviz2":
+            raise launching.PackageNotFoundError(name)
+        return found(name)
 
     monkeypatch.setattr(launching, "get_package_prefix", absent)
     with pytest.raises((RuntimeError, ValueError), match=reason):
         describe(launch("tracker"), **given)
+
+
+@pytest.mark.parametrize(
+    ("name", "package", "given"),
+    [
+        ("tracker", "rviz2", {"rviz": "true"}),
+        ("tracker", "uniref_ros", {}),
+        ("tracker", "uniref_ros", {"voice": "true"}),
+        ("demo", "uniref_ros", {}),
+    ],
+)
+def test_a_package_without_its_executables_starts_nothing(
+    name, package, given, launch, monkeypatch, tmp_path
+):
+    module = launch(name)
+    package_without_executables(package, monkeypatch, tmp_path)
+    with pytest.raises(RuntimeError, match=f"package {package} has no executable .*nothing was started"):
+        describe(module, **given)
 
 
 def test_other_topics_are_remapped_images_with_their_compressed_forms(launch):
@@ -261,6 +300,9 @@ def test_the_rviz_view_follows_namespace_cameras_and_frame(launch, with_rviz):
     shown, frame = topics(namespace="/robot/", cameras="left,right", frame="base_link")
     wanted = [f"/robot/tracker/{camera}/{end}" for end in ends for camera in ("left", "right")]
     assert shown == wanted and frame == "base_link"
+    assert topics(pushed="/arm", namespace="robot")[0][0] == "/arm/robot/tracker/overlay"
+    assert topics(pushed="/arm")[0][0] == "/arm/tracker/overlay"
+    assert topics(pushed="/arm", namespace="/robot")[0][0] == "/robot/tracker/overlay"
 
 
 def test_respawn_brings_back_a_node_that_hangs(launch):
