@@ -70,6 +70,7 @@ ROOMS: dict[str, set[str]] = {
     "picture_size": {"errors", "limits"},
     "outputs": {"errors", "limits"},
     "pictures": {"errors", "limits", "outputs", "picture_size"},
+    "image_messages": GROUND,
     "network": GROUND,
     "runtime": GROUND | {"", "network"},  # network: the PyTorch runtime alone
     "tracking": GROUND | {"runtime"},
@@ -87,7 +88,7 @@ ROOMS: dict[str, set[str]] = {
     | {"", "network", "runtime", "tracking", "video"}
     | {"export", "synth", "datasets", "training", "evaluation", "profiling"},
     "cli": GROUND | {"", "runtime", "tracking", "commands"},
-    "uniref_ros": GROUND | {"runtime", "tracking", "video", "voice"},
+    "uniref_ros": GROUND | {"image_messages", "runtime", "tracking", "video", "voice"},
 }
 
 

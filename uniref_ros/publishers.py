@@ -12,7 +12,8 @@ import numpy as np
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage, Image, RegionOfInterest
 
-from uniref_model.tracking import TrackedFrame, TrackedObject, TrackState
+from uniref_model.tracking import TrackedFrame, TrackedObject
+from uniref_model.tracking.message_fields import box_fields, object_fields
 from uniref_model.tracking.overlay import draw_overlay
 from uniref_ros.conversion import fill_image, fill_jpeg
 from uniref_ros.msg import TrackedObject as TrackedObjectMsg
@@ -23,13 +24,6 @@ from uniref_ros.worker import Mailbox
 
 _RESULTS, _IMAGES = 5, 1
 """Depths: a picture that waits is replaced by a newer one."""
-
-_STATES = {
-    TrackState.SEARCHING: TrackedObjectMsg.SEARCHING,
-    TrackState.TRACKED: TrackedObjectMsg.TRACKED,
-    TrackState.LOST: TrackedObjectMsg.LOST,
-}
-
 
 _NOWHERE: Mapping[str, Surface] = MappingProxyType({})
 
@@ -58,21 +52,9 @@ class Picture:
 def object_message(item: TrackedObject, header: Any, surface: Surface | None = None) -> TrackedObjectMsg:
     """One TrackedObject message from the tracker's value; its mask carries the image's header. surface: None
     when it has no position."""
-    message = TrackedObjectMsg(
-        state=_STATES[item.state],
-        id=item.id,
-        slot=item.slot,
-        label=item.label,
-        prompt=item.prompt,
-        score=float(item.score),
-        area=int(item.area),
-        frames_tracked=item.frames_tracked,
-        frames_since_seen=item.frames_since_seen,
-    )
+    message = TrackedObjectMsg(**object_fields(item), box=RegionOfInterest(**box_fields(item)))
     message.mask.header = header
     if item.box is not None:
-        x, y, width, height = (int(value) for value in item.box)
-        message.box = RegionOfInterest(x_offset=x, y_offset=y, width=width, height=height)
         fill_image(message.mask, item.mask, "mono8", header)
     if surface is not None:
         message.has_position, message.depth_points = True, surface.count
