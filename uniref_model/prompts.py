@@ -34,8 +34,9 @@ class Prompt:
     image: np.ndarray | None = None
 
     def __post_init__(self) -> None:
-        if sum(part is not None for part in (self.mask, self.points, self.box)) > 1:
-            raise PromptError("a prompt has one of mask, points and box, found more")
+        drawn = [name for name in ("mask", "points", "box") if getattr(self, name) is not None]
+        if len(drawn) > 1:
+            raise PromptError(f"a prompt has one of mask, points and box, found {' and '.join(drawn)}")
         if self.labels is not None and self.points is None:
             raise PromptError("labels belong to points, found none")
         if self.text is None and not self.drawn:

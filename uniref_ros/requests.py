@@ -3,24 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import math
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-import numpy as np
-
 from uniref_model.errors import MaskError, ObjectIdError, PromptError, UniRefError
-from uniref_model.limits import (
-    MAX_PIXELS,
-    MAX_POINTS,
-    MAX_TEXT,
-    check_count,
-    check_name,
-    check_text,
-    quoted,
-)
-from uniref_model.tracking.ids import ObjectIds, check_object_id
+from uniref_model.limits import MAX_PIXELS, MAX_TEXT, check_text, quoted
+from uniref_model.prompts import Prompt
+from uniref_model.tracking.ids import ObjectIds
 from uniref_model.tracking.spoken import (
     Forget,
     Pause,
@@ -32,9 +22,8 @@ from uniref_model.tracking.spoken import (
 )
 from uniref_model.tracking.types import TrackedObject
 from uniref_ros.camera import Camera
-from uniref_ros.conversion import one_object, to_mask
 from uniref_ros.msg import TrackCommand
-from uniref_ros.stamps import in_words
+from uniref_ros.prompt_messages import AddRequest, read_add, read_masks
 
 _MOST_NAMED = 20  # ids that an answer lists
 
@@ -52,106 +41,6 @@ class Answer:
     object_ids: tuple[str, ...]
     message: str
     remarks: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True)
-class Wish:
-    """The references and names of an object to add, taken out of a message and checked.
-
-    stamp: of the image that mask, points and box refer to; zero or None for the next. image: that image
-    itself, uint8 RGB [h,w,3], where it is known.
-    """
-
-    object_id: str | None = None
-    label: str | None = None
-    text: str | None = None
-    mask: np.ndarray | None = None
-    points: tuple[tuple[float, float], ...] = ()
-    point_labels: tuple[int, ...] | None = None
-    box: tuple[int, int, int, int] | None = None
-    stamp: Any = None
-    image: np.ndarray | None = None
-
-    @property
-    def is_marked(self) -> bool:
-        """Whether it refers to places in an image, not by words alone."""
-        return self.mask is not None or bool(self.points) or self.box is not None
-
-    @property
-    def is_stamped(self) -> bool:
-        return self.stamp is not None and _is_set(self.stamp)
-
-
-def read_wish(request: Any, max_pixels: int = MAX_PIXELS) -> Wish:
-    """Read the fields that TrackCommand and AddObject.Request share.
-
-    What the sender states (sizes, lengths) is checked before it is looked at. Raises MaskError, PromptError,
-    ObjectIdError or LimitError.
-    """
-    check_count(len(request.points), "points", MAX_POINTS, MaskError)
-    check_count(len(request.point_labels), "point_labels", MAX_POINTS, MaskError)
-    _check_texts(request)
-    mask, box = request.mask, request.box
-    has_mask = bool(mask.width or mask.height or len(mask.data))
-    has_box = bool(box.width or box.height)
-    given = [
-        name for name, there in (("mask", has_mask), ("points", request.points), ("box", has_box)) if there
-    ]
-    if len(given) > 1:
-        raise MaskError(f"{' and '.join(given)} are given together, expected one of them")
-    if not given and not request.text:
-        raise PromptError("nothing to look for: text, mask, points and box are all empty")
-    if has_box and not (box.width and box.height):
-        raise MaskError(f"a box of {box.width}x{box.height} pixels, expected at least 1x1")
-    points = tuple((float(point.x), float(point.y)) for point in request.points)
-    for point in points:
-        if not all(math.isfinite(value) for value in point):
-            raise MaskError(f"the point {point} is not finite")
-    labels = tuple(int(value) for value in request.point_labels)
-    if labels and len(labels) != len(points):
-        raise MaskError(f"{len(labels)} point_labels for {len(points)} points, expected as many or none")
-    return Wish(
-        object_id=request.object_id or None,
-        label=request.label or None,
-        text=request.text or None,
-        mask=_mask_of(mask, max_pixels) if has_mask else None,
-        points=points,
-        point_labels=labels or None,
-        box=(box.x_offset, box.y_offset, box.width, box.height) if has_box else None,
-        stamp=_stamp_of(request, has_mask),
-    )
-
-
-def _check_texts(request: Any) -> None:
-    check_text(request.text, "the text", MAX_TEXT, PromptError)
-    check_name(request.label, "the label")
-    if request.object_id:
-        check_object_id(request.object_id)
-
-
-def _mask_of(message: Any, max_pixels: int) -> np.ndarray:
-    """The one object of a command's mask, bool [h,w]. Raises MaskError, LimitError."""
-    if message.encoding not in ("mono8", "8UC1"):
-        raise MaskError(f"the mask's encoding is {quoted(message.encoding)}, expected mono8 or 8UC1")
-    return one_object(to_mask(message, max_pixels))
-
-
-def _stamp_of(request: Any, has_mask: bool) -> Any:
-    """The stamp of the image that a request refers to: its own, else its mask's. Raises MaskError when they
-    are of two images."""
-    own, masks = request.header.stamp, request.mask.header.stamp
-    if not has_mask or not _is_set(masks):
-        return own
-    if _is_set(own) and own != masks:
-        raise MaskError(
-            f"the command refers to the image of {in_words(own)} and its mask to that of {in_words(masks)}, "
-            "expected one stamp, or one of them zero"
-        )
-    return masks
-
-
-def _is_set(stamp: Any) -> bool:
-    return bool(stamp.sec or stamp.nanosec)
 
 
 class Commands:
@@ -199,23 +88,23 @@ class Commands:
             case Resume():
                 return self.set_enabled(True)
             case look:
-                return self.add(TrackCommand(text=look.prompt))
+                return self._add(AddRequest(Prompt(look.prompt or None)))
 
-    def add(self, request: Any) -> Answer:
-        """Add one object, on one camera or on all. request: TrackCommand or AddObject.Request.
+    def add(self, message: Any) -> Answer:
+        """Add one object, on one camera or on all. message: TrackCommand or AddObject.Request.
 
-        What is marked in an image goes, when no camera is named, to those that hold the image of its stamp.
+        What is drawn on an image goes, when no camera is named, to those that hold the image of its stamp.
         """
-        wish = read_wish(request, self._max_pixels())
-        return self._add(wish, self._meant(wish, request.camera))
+        return self._add(read_add(message, self._max_pixels()))
 
-    def _add(self, wish: Wish, cameras: list[Camera]) -> Answer:
-        object_id = self._ids.claim(wish.object_id)
+    def _add(self, request: AddRequest) -> Answer:
+        cameras = self._meant(request)
+        object_id = self._ids.claim(request.object_id)
         done: list[Camera] = []
         remarks: list[str] = []
         try:
             for camera in cameras:
-                remarks += _add_to(camera, wish, object_id)
+                remarks += _add_to(camera, request, object_id)
                 done.append(camera)
         except Exception:
             for camera in done:  # on all cameras or on none
@@ -224,7 +113,8 @@ class Commands:
             if not done:  # nobody has seen it
                 self._ids.give_back(object_id)
             raise
-        what = f"looking for {quoted(wish.text)}" if wish.text else "following what was marked"
+        text = request.prompt.text
+        what = f"looking for {quoted(text)}" if text else "following what was marked"
         return Answer((object_id,), "; ".join([f"object {object_id}: {what}", *remarks]), tuple(remarks))
 
     def click(self, point: Any, camera: str) -> Answer:
@@ -247,7 +137,8 @@ class Commands:
         hit = [item.id for item in shown.frame.objects if item.slot == slot and item.id in known]
         if hit:
             return Answer(tuple(hit), f"object {hit[0]} is there already")
-        return self._add(Wish(points=((float(point.x), float(point.y)),), image=shown.rgb), [chosen])
+        prompt = Prompt(points=[(point.x, point.y)], image=shown.rgb)
+        return self._add(AddRequest(prompt, camera=chosen.name))
 
     def add_masks(self, message: Any, camera: str = "") -> Answer:
         """Add every object of a mask image (mono8: one object, 0 and one other value; mono16: one a value).
@@ -255,24 +146,14 @@ class Commands:
         Without a camera's name: to those that hold the image of its stamp, else to all. Those that can be
         added are, when one cannot; the error then says which.
         """
-        values = to_mask(message, self._max_pixels())
-        if values.dtype == np.uint8:
-            values, labels = one_object(values), [None]
-        else:
-            labels = [int(value) for value in np.flatnonzero(np.bincount(values.ravel())) if value]
-        if not np.any(values):
-            raise MaskError("the mask is empty: every pixel is 0")
         added: list[str] = []
         remarks: list[str] = []
-        for label in labels:
-            name = None if label is None else f"mask {label}"
-            mask = values if label is None else values == label
-            wish = Wish(label=name, mask=mask, stamp=message.header.stamp)
+        for request in read_masks(message, camera, self._max_pixels()):
             try:
-                answer = self._add(wish, self._meant(wish, camera))
+                answer = self._add(request)
             except UniRefError as error:
                 before = f" (added before it: {_list(added)})" if added else ""
-                raise type(error)(f"{name or 'mask'}: {error}{before}") from error
+                raise type(error)(f"{request.label or 'mask'}: {error}{before}") from error
             added += answer.object_ids
             remarks += answer.remarks
         text = f"following {len(added)} marked: {_list(added)}"
@@ -361,11 +242,11 @@ class Commands:
             )
         return [cameras[name]]
 
-    def _meant(self, wish: Wish, name: str) -> list[Camera]:
-        """The cameras a wish is for."""
-        cameras = self._chosen(name)
-        if len(cameras) > 1 and wish.is_marked and wish.is_stamped:
-            return [camera for camera in cameras if camera.holds(wish.stamp)] or cameras
+    def _meant(self, request: AddRequest) -> list[Camera]:
+        """The cameras a request is for."""
+        cameras = self._chosen(request.camera)
+        if len(cameras) > 1 and request.of_a_stamp:
+            return [camera for camera in cameras if camera.holds(request.stamp)] or cameras
         return cameras
 
     def _known(self, camera: str) -> str:
@@ -380,24 +261,14 @@ def _list(ids: Iterable[str]) -> str:
     return ", ".join(known[:_MOST_NAMED]) + more
 
 
-def _add_to(camera: Camera, wish: Wish, object_id: str) -> list[str]:
+def _add_to(camera: Camera, request: AddRequest, object_id: str) -> list[str]:
     """Add the object to one camera's tracker. Returns remarks for people."""
-    tracker, names = camera.tracker, {"object_id": object_id, "label": wish.label}
-    if not wish.is_marked:
-        tracker.add_text(wish.text, **names)
-        return []
-    image, remarks = wish.image, []
-    if image is None and wish.is_stamped:
-        found = camera.image_at(wish.stamp)
-        if isinstance(found, str):
-            remarks = [f"{camera.topic}: {found}, so this applies to the next image"]
+    prompt, remarks = request.prompt, []
+    if request.of_a_stamp:
+        image = camera.image_at(request.stamp)
+        if isinstance(image, str):
+            remarks = [f"{camera.topic}: {image}, so this applies to the next image"]
         else:
-            image = found
-    options = {**names, "image": image, "prompt": wish.text}
-    if wish.mask is not None:
-        tracker.add_mask(wish.mask, **options)
-    elif wish.box is not None:
-        tracker.add_box(wish.box, **options)
-    else:
-        tracker.add_points(wish.points, wish.point_labels, **options)
+            prompt = replace(prompt, image=image)
+    camera.tracker.add(prompt, object_id=object_id, label=request.label)
     return remarks

@@ -16,6 +16,11 @@ def nanoseconds(stamp: Any) -> int:
     return stamp.sec * 1_000_000_000 + stamp.nanosec
 
 
+def is_set(stamp: Any) -> bool:
+    """Whether the stamp says a time; zero says none."""
+    return bool(stamp.sec or stamp.nanosec)
+
+
 def in_words(stamp: Any) -> str:
     """The stamp in seconds, for people."""
     return f"{stamp.sec}.{stamp.nanosec:09d}"
