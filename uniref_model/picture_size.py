@@ -57,7 +57,7 @@ def check_picture(data: bytes | bytearray | memoryview, what: str, limit: int = 
     if form not in _READERS:
         found = f"is {form}" if form else f"begins with {bytes(data[:8]).hex(' ') or 'nothing'}"
         raise ImageError(f"{what} could not be decoded: it {found}, expected {READABLE}")
-    size = stated_size(data)
+    size = _read_size(form, data)
     if size is None:
         raise ImageError(f"{what} is a {form} whose header is damaged or states no size")
     check_pixels(*size, what, limit)
@@ -73,7 +73,11 @@ def stated_size(data: bytes | bytearray | memoryview) -> Size | None:
     None: the format is not known here, or the header ends too early. A stated size may be nonsense, 0 or
     negative.
     """
-    read = _READERS.get(picture_format(data))
+    return _read_size(picture_format(data), data)
+
+
+def _read_size(form: str, data: bytes | bytearray | memoryview) -> Size | None:
+    read = _READERS.get(form)
     try:
         return read(data) if read else None
     except (struct.error, IndexError):  # it ends in the middle of its header

@@ -193,7 +193,7 @@ _PNG_COLOUR_TYPE = 25  # offset: signature 8, chunk length 4, "IHDR" 4, width 4,
 
 def _palette_bits(data: bytes) -> int:
     """Bits per index of a palette PNG, 0 for anything else."""
-    is_palette = data[:8] == b"\x89PNG\r\n\x1a\n" and len(data) > 33 and data[_PNG_COLOUR_TYPE] == 3
+    is_palette = picture_format(data) == "PNG" and len(data) > 33 and data[_PNG_COLOUR_TYPE] == 3
     return data[_PNG_COLOUR_TYPE - 1] if is_palette else 0
 
 

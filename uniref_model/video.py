@@ -122,11 +122,16 @@ def open_capture(what: str | int, title: str) -> cv2.VideoCapture:
     return capture
 
 
+def is_rate(fps: float) -> bool:
+    """Whether so many frames a second can be believed; not-a-number cannot."""
+    return LOWEST_FPS <= fps <= HIGHEST_FPS
+
+
 def read_rate(capture: cv2.VideoCapture, path: Path | None) -> float | None:
     """Frames a second as stated, if it can be believed; else measured in the file; else None."""
     stated = float(capture.get(cv2.CAP_PROP_FPS))
-    if LOWEST_FPS <= stated <= HIGHEST_FPS or path is None:
-        return stated if LOWEST_FPS <= stated <= HIGHEST_FPS else None
+    if is_rate(stated) or path is None:
+        return stated if is_rate(stated) else None
     probe = cv2.VideoCapture(str(path))
     times = []
     while len(times) < _PROBED and probe.read()[0]:
@@ -134,7 +139,7 @@ def read_rate(capture: cv2.VideoCapture, path: Path | None) -> float | None:
     probe.release()
     span = times[-1] - times[0] if times else 0.0
     measured = 1000 * (len(times) - 1) / span if span > 0 else 0.0
-    return measured if LOWEST_FPS <= measured <= HIGHEST_FPS else None
+    return measured if is_rate(measured) else None
 
 
 def open_source(source: str, max_pixels: int = MAX_PIXELS) -> FrameSource:
@@ -245,7 +250,7 @@ def encodable_rate(fps: float | None) -> float:
 
     The encoder counts time in at most 65535 parts of a second: too few for three decimals of a rate over 65.
     """
-    if fps is None or not LOWEST_FPS <= fps <= HIGHEST_FPS:  # NaN too
+    if fps is None or not is_rate(fps):
         return DEFAULT_FPS
     return round(fps, 3 if fps < 65 else 2)
 

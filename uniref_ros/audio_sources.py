@@ -92,8 +92,8 @@ class Microphone:
                     self._chunks.put(samples)
                 if self._stop.is_set():
                     return
-                self._complain(f"{self._recording.reason()}; trying again")
                 self._recording.close()
+                self._complain(f"{self._recording.reason()}; trying again")
             self._recording = self._again()
 
     def _again(self) -> _Recording | None:
@@ -140,8 +140,8 @@ class _Recording:
             recording = cls(device, channels)
             if recording._begin():
                 return recording
-            reason = recording.reason()
             recording.close()
+            reason = recording.reason()
             if "Channels count" not in reason:
                 break
         raise AudioError(reason)
@@ -174,10 +174,6 @@ class _Recording:
 
     def reason(self) -> str:
         """Why it has ended, in arecord's words, all of them."""
-        if self._process.poll() is None:
-            self._process.terminate()
-        self._process.wait()
-        self._listener.join(1.0)
         said = "; ".join(self._said) or f"arecord ended with status {self._process.returncode}"
         return f"microphone {self._device!r}: {clipped(said, 600)}"
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import threading
 import time
 from collections.abc import Callable, Mapping
@@ -31,10 +30,6 @@ STAGES = ("wait", "convert", "track", "total")
 
 Complain = Callable[[str, str], None]
 """Called with a kind and a text: counts the error, logs it, shows it in diagnostics."""
-
-
-class AnswerError(UniRefError):
-    """The runtime's answer is none: it holds what is no number."""
 
 
 @dataclass(frozen=True)
@@ -290,7 +285,6 @@ class Camera:
             rgb = self._decode(arrival.message)
             converted = time.monotonic()
             frame = self.tracker.step(rgb)
-            _check_answer(frame)
         except BaseException as error:
             self.failed += 1
             self.failure, self.broken = f"{type(error).__name__}: {error}", not isinstance(error, UniRefError)
@@ -349,9 +343,8 @@ class Camera:
             self.ages.add(age)
 
     def _decode(self, message: Any) -> np.ndarray:
-        limit = self._node.get_parameter("max_pixels").value
         read = to_rgb if self._options.transport == "raw" else compressed_to_rgb
-        return read(message, limit)
+        return read(message, self._settings()["max_pixels"])
 
     def _age_ms(self, stamp: Any) -> float:
         """From the stamp to now by the node's clock; -1 when the stamp is zero or ahead of it."""
@@ -370,12 +363,3 @@ class Camera:
                 self._complain("reference", text)
             else:
                 self._node.get_logger().warning(text)
-
-
-def _check_answer(frame: TrackedFrame) -> None:
-    for item in frame.objects:
-        if not math.isfinite(item.score):
-            raise AnswerError(
-                f"the network answered with the score {item.score} for object {item.id!r}: its weights or "
-                "its numbers are damaged (another runtime or precision?)"
-            )

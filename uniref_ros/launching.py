@@ -30,13 +30,6 @@ def switch(name: str, text: str) -> bool:
     raise ValueError(f"{name} is {text!r}, expected true or false")
 
 
-def choice(name: str, text: str, choices: Sequence[str]) -> str:
-    """A launch argument with a few possible values. Raises ValueError naming them."""
-    if text not in choices:
-        raise ValueError(f"{name} is {text!r}, expected one of {', '.join(filter(None, choices))}")
-    return text
-
-
 def split(text: str, separator: str) -> list[str]:
     """The parts of a list in one argument, without empty ones."""
     return [part.strip() for part in text.split(separator) if part.strip()]

@@ -61,9 +61,10 @@ def declare(node: Node, options: Iterable[Option]) -> None:
     Raises ParameterError.
     """
     _check_quality(node)
+    given = _given(node)
     for option in options:
         value = option.default
-        if option.name in (given := _given(node)):
+        if option.name in given:
             value = typed(option, given[option.name].value)
             if reason := fault_of(option, value):
                 raise ParameterError(reason)

@@ -176,10 +176,11 @@ class Commands:
         the only one whose label or prompt has them in it. Raises PromptError for no words."""
         if not words:
             raise PromptError("forget what? Say which object, such as 'the red mug', or everything")
-        found = self._find(words, camera, match_words) or self._find(words, camera, match_part)
+        named = self._find(words, camera, match_words)
+        found = named or self._find(words, camera, match_part)
         if not found:
             raise self._nobody(words, camera)
-        if len(found) > 1 and not self._find(words, camera, match_words):
+        if len(found) > 1 and not named:
             raise ObjectIdError(
                 f"{quoted(words)} is part of the names of the objects {_list(found)}, expected one; say the "
                 "whole name, or the id"

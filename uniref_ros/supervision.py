@@ -49,7 +49,8 @@ class Supervisor:
         if in_transition:
             self.heart.excuse()
         late = self.heart.stuck(stale_after)
-        reasons = [str(one) for one in (*stuck, *([late] if late else []))]
+        hanging = [*stuck, *([late] if late is not None else [])]
+        reasons = [str(one) for one in hanging]
         if dead:
             reasons.insert(0, "a worker thread has died: restart the node")
         waits = {
@@ -62,25 +63,23 @@ class Supervisor:
             own = [str(one) for one in stuck if one.what in (camera.topic, camera.overlays.topic)]
             if own and camera.name not in by_camera:
                 by_camera[camera.name] = own[0]
-        self._tell(stuck, late)
+        self._tell(hanging)
         patience = PATIENCE * stale_after
         node = "; ".join(reasons) or next(iter(by_camera.values()), "")
-        before, self.faults = (
-            self.faults,
-            Faults(
-                node=node,
-                cameras=MappingProxyType(by_camera),
-                callbacks=late is not None,
-                hopeless=dead
-                or any(one.seconds > patience for one in (*stuck, *([late] if late else [])))
-                or any(camera.broken and seconds > patience for camera, seconds in waits.values()),
-            ),
+        before = self.faults
+        self.faults = Faults(
+            node=node,
+            cameras=MappingProxyType(by_camera),
+            callbacks=late is not None,
+            changed=bool(before.node) != bool(node) or set(before.cameras) != set(by_camera),
+            hopeless=dead
+            or any(one.seconds > patience for one in hanging)
+            or any(camera.broken and seconds > patience for camera, seconds in waits.values()),
         )
-        changed = bool(before.node) != bool(node) or set(before.cameras) != set(by_camera)
-        return Faults(node, self.faults.cameras, self.faults.callbacks, changed, self.faults.hopeless)
+        return self.faults
 
-    def _tell(self, stuck: Sequence[Stuck], late: Stuck | None) -> None:
-        now = {one.what: one for one in (*stuck, *([late] if late else []))}
+    def _tell(self, hanging: Sequence[Stuck]) -> None:
+        now = {one.what: one for one in hanging}
         for what, one in now.items():
             if what not in self._told:
                 self._told[what] = time.monotonic() - one.seconds

@@ -316,9 +316,12 @@ class TrackerNode(LifecycleNodeMixin, Node):
     def _why_not_tracked(self, changes: Sequence[Parameter]) -> str:
         """Why the cameras' trackers cannot work with these changes, or ""."""
         changed = self._settings | {change.name: change.value for change in changes}
-        slots = [item.slot for camera in self._cameras.values() for item in camera.tracker.objects]
-        if changed["max_objects"] < max(slots, default=0):
-            return f"max_objects is {changed['max_objects']}, but slot {max(slots)} is in use"
+        options = parameters.tracker_options(changed)
+        try:
+            for camera in self._cameras.values():
+                camera.tracker.check(**options)
+        except ValueError as error:
+            return str(error)
         return ""
 
     def _apply_parameters(self) -> None:

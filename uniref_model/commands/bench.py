@@ -85,7 +85,7 @@ def bench_command(
         else:
             rows = _stages(loaded, counts, frames, shape, plot)
     caption = ", ".join(f"{name} {value}" for name, value in facts.items() if name != "command")
-    console.output.print(caption, highlight=False, markup=False)
+    console.output.print(caption, highlight=False)
     if facts["busy"]:
         console.status.print("warning: other programs were using this machine; compare ratios only")
     if out is not None:
@@ -193,6 +193,6 @@ def _takes_words(runtime: Runtime) -> bool:
     try:
         runtime.encode_text(PROMPT)
     except ModelFileError as error:
-        console.status.print(f"masks only: {error}", highlight=False, markup=False)
+        console.status.print(f"masks only: {error}", highlight=False)
         return False
     return True

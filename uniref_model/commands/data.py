@@ -110,13 +110,13 @@ def import_command(
 
     done = import_set(source, out, ImportOptions(size, validation, licence, complete), pictures)
     for line in done.left_out:
-        console.status.print(f"left out: {line}", highlight=False, markup=False)
+        console.status.print(f"left out: {line}", highlight=False)
     console.output.print(
         f"{out}: {done.pictures} pictures ({done.validation} for validation), {done.objects} objects",
         highlight=False,
     )
     for name, count in sorted(done.names.items(), key=lambda item: -item[1]):
-        console.output.print(f"{count:6} {name}", highlight=False, markup=False)
+        console.output.print(f"{count:6} {name}", highlight=False)
 
 
 @app.command("preview")
@@ -134,4 +134,4 @@ def preview_command(
     from .preview import preview
 
     for line in preview(out, clips, seed, pack, config, stills):
-        console.output.print(line, highlight=False, markup=False)
+        console.output.print(line, highlight=False)

@@ -70,11 +70,11 @@ def doctor() -> bool:
         table.add_row(name, "works" if problem is None else f"fails: {problem}", "")
     console.output.print(table)
     for name in missing:
-        console.output.print(f"{name} is missing: {_CURES[name]}", highlight=False, markup=False)
+        console.output.print(f"{name} is missing: {_CURES[name]}", highlight=False)
     for problem in problems:
-        console.output.print(problem, highlight=False, markup=False)
+        console.output.print(problem, highlight=False)
         if problem.startswith("runtime tensorrt"):
-            console.output.print(_TENSORRT, highlight=False, markup=False)
+            console.output.print(_TENSORRT, highlight=False)
     return works and all(problem is None for _, problem in checks)
 
 

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 from ..errors import UniRefError
@@ -206,9 +206,7 @@ def fewshot_command(
                 loaded,
                 dataset,
                 limit=limit,
-                on_progress=lambda done, total, title: progress.update(
-                    task, completed=done, total=total, description=title
-                ),
+                on_progress=_shown_in(progress, task),
             )
         _save(out / "fewshot.json", {"limit": limit, **result})
     table = Table(
@@ -283,9 +281,7 @@ def benchmark_command(
                 predictor,
                 out,
                 limit=limit,
-                on_progress=lambda done, total, title: progress.update(
-                    task, completed=done, total=total, description=title
-                ),
+                on_progress=_shown_in(progress, task),
             )
         console.output.print(_benchmark_table(result))
         if not result["scores"]:
@@ -332,6 +328,11 @@ def _benchmark_table(result: dict[str, Any]) -> Table:
 def _progress() -> Progress:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
     return Progress(*columns, console=console.status)
+
+
+def _shown_in(progress: Progress, task: TaskID) -> Callable[[int, int, str], None]:
+    """Shows how many of how many are done, and what is at hand."""
+    return lambda done, total, title: progress.update(task, completed=done, total=total, description=title)
 
 
 def _save(path: Path, value: Any) -> None:

@@ -177,7 +177,7 @@ def build_engine_command(
             )
         loaded.prepare(wanted)
         for name, value in loaded.describe().items():
-            console.output.print(f"{name}: {value}", highlight=False, markup=False)
+            console.output.print(f"{name}: {value}", highlight=False)
 
 
 def renew(
@@ -189,4 +189,4 @@ def renew(
 
     path = find_model(folder) / "model.json"
     changed = renew_folder(path.parent)
-    console.output.print(f"{path}: {'renewed' if changed else 'is as it has to be'}", markup=False)
+    console.output.print(f"{path}: {'renewed' if changed else 'is as it has to be'}")

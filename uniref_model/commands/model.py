@@ -159,8 +159,8 @@ def convert_command(
         report = convert_checkpoint(checkpoint, model, out, allow)
     except ValueError as error:
         raise UniRefError(str(error)) from error
-    console.output.print(str(report), highlight=False, markup=False)
-    console.output.print(_place_tokenizer(out, report.text_encoder), highlight=False, markup=False)
+    console.output.print(str(report), highlight=False)
+    console.output.print(_place_tokenizer(out, report.text_encoder), highlight=False)
 
 
 def _place_tokenizer(weights: Path, text_encoder: str) -> str:

@@ -20,10 +20,11 @@ import cv2
 import numpy as np
 
 from ..datasets.errors import DatasetError
+from ..datasets.evaluation.base import list_annotations
 from ..datasets.names import as_dataset_error
 from ..datasets.pngs import read_labels
 from ..errors import SourceError
-from ..pictures import IMAGE_SUFFIXES, list_images, natural, read_image
+from ..pictures import IMAGE_SUFFIXES, list_images, read_image
 from ..runtime.base import Runtime
 from ..tracking import TrackedFrame, Tracker, TrackerConfig
 from ..video import open_source
@@ -96,10 +97,7 @@ def load_clip(folder: Path, video: Path | None = None) -> Clip:
     """Read and check one clip's folder. Raises DatasetError naming the file at fault."""
     folder = Path(folder)
     meta = _read_meta(folder / "meta.json")
-    files = (path for path in (folder / "masks").glob("*.png") if not path.name.startswith("."))
-    masks = {path.stem: path for path in sorted(files, key=natural)}
-    if not masks:
-        raise DatasetError(f"no masks in {folder / 'masks'}: expected <frame>.png label images")
+    masks = list_annotations(folder / "masks")
     if video is None:
         stems = {path.stem for path in _frame_files(folder)}
         missing = sorted(set(masks) - stems)

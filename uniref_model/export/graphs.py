@@ -156,6 +156,13 @@ class Segment(_Part):
         return output.scores, output.box, output.best_mask
 
 
+def described(network: UniRef, shared: bool, text: bool) -> dict[str, contract.Graph]:
+    """The contract of a network's graphs."""
+    return contract.describe(
+        projected=network.fusion.projects_ahead, nouns=network.nouns is not None, shared=shared, text=text
+    )
+
+
 def build_graphs(
     network: UniRef, size: tuple[int, int], shared: bool = True, all_masks: bool = False
 ) -> dict[str, Graph]:
@@ -163,11 +170,9 @@ def build_graphs(
     left out where the model's fusion mode does not allow it, or without `shared`; all_masks: see
     `Segment`."""
     count = 2  # not 1: an example dimension of one would be taken for a constant
-    config, fusion = network.config, network.fusion
+    config = network.config
     shared = shared and config.fusion.mode in SHARED_MODES
-    ports = contract.describe(
-        projected=fusion.projects_ahead, nouns=network.nouns is not None, shared=shared, text=False
-    )
+    ports = described(network, shared, text=False)
     # Boxes and their masks, not noise: in noise every query is as good as the next, and which one is best
     # (and with it the mask) then hangs on the last bit.
     pictures, outlines = boxes(count, size)

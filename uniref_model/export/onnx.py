@@ -20,7 +20,7 @@ import torch
 from uniref_model import __version__
 from uniref_model.errors import ModelFileError
 from uniref_model.export.emulate import emulate_bfloat16
-from uniref_model.export.graphs import OBJECTS, Graph, build_graphs
+from uniref_model.export.graphs import OBJECTS, Graph, build_graphs, described
 from uniref_model.export.operators import unsupported
 from uniref_model.export.precision import TYPES, with_precision
 from uniref_model.export.prepare import prepare
@@ -28,6 +28,7 @@ from uniref_model.export.text import WordsAndSentence, export_text
 from uniref_model.export.weights import SharedWeights, finite, strip
 from uniref_model.network.config import PACKAGED_ENCODER
 from uniref_model.network.deformable import SAMPLERS, use_sampler
+from uniref_model.network.loading import check_finite
 from uniref_model.network.model import UniRef
 from uniref_model.network.text import load_minilm, minilm_folder
 from uniref_model.runtime import contract
@@ -106,9 +107,7 @@ def export_model(
         options = ExportOptions(sizes=tuple(tuple(size) for size in options or ()))
     folder.mkdir(parents=True, exist_ok=True)
     sizes = options.sizes or default_sizes(network)
-    for name, value in network.state_dict().items():
-        if not torch.isfinite(value).all():
-            raise ModelFileError(f"the weights {name} hold numbers that are not finite")
+    check_finite(network)
     network = prepare(network, options.half_weights)
     checks: dict[str, Difference] = {}
     shared = SharedWeights(folder / "weights.bin")
@@ -252,13 +251,6 @@ def write_spec(
         "sha256": {name: sha256_of(folder / name) for name in files},
     }
     write_json(folder / "model.json", spec)
-
-
-def described(network: UniRef, shared: bool, text: bool) -> dict[str, contract.Graph]:
-    """The contract of a network's graphs."""
-    return contract.describe(
-        projected=network.fusion.projects_ahead, nouns=network.nouns is not None, shared=shared, text=text
-    )
 
 
 @torch.no_grad()

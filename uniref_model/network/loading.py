@@ -84,6 +84,14 @@ def load_model(
     return model.eval()
 
 
+def check_finite(model: UniRef, source: str = "") -> None:
+    """Raise ModelFileError naming the first weights that are not finite. source: for the error."""
+    about = f"{source}: " if source else ""
+    for name, value in model.state_dict().items():
+        if not torch.isfinite(value).all():
+            raise ModelFileError(f"{about}the weights {name} hold numbers that are not finite")
+
+
 def load_weights(model: UniRef, weights: Mapping[str, Tensor], source: str = "weights") -> None:
     """Load a state dict; every key must fit, but for BatchNorm's counters and an unused text encoder."""
     weights = dict(weights)

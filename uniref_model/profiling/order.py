@@ -132,8 +132,8 @@ def export_again(
     """Export the model in `source` once more to `folder`, without some savings, with the very weights of its
     graphs. Takes a minute; needs the `train` extra."""
     try:
-        from ..export.graphs import build_graphs
-        from ..export.onnx import described, to_onnx
+        from ..export.graphs import build_graphs, described
+        from ..export.onnx import to_onnx
         from ..export.prepare import prepare
         from ..export.weights import SharedWeights
         from ..network.loading import load_model

@@ -26,6 +26,11 @@ Places = Sequence[tuple[int, tuple[int, ...], np.dtype]]
 """The same, each with its offset in a block."""
 
 
+def size_of(shape: Sequence[int], dtype: np.dtype) -> int:
+    """Bytes of an array."""
+    return int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+
+
 class Memory(Protocol):
     """Where blocks are."""
 
@@ -68,9 +73,8 @@ class Pool:
         self._places: list[tuple[int, tuple[int, ...], np.dtype]] = []
         for shape, kind in layout:
             self._places.append((self._size, shape, kind))
-            bytes_ = int(np.prod(shape, dtype=np.int64)) * kind.itemsize
-            self._size += -(-bytes_ // ALIGNMENT) * ALIGNMENT
-        self._set_bytes = sum(int(np.prod(shape, dtype=np.int64)) * kind.itemsize for shape, kind in layout)
+            self._size += -(-size_of(shape, kind) // ALIGNMENT) * ALIGNMENT
+        self._set_bytes = sum(size_of(shape, kind) for shape, kind in layout)
         self._spare: list[Any] = []
         self._closed = False
         self._lock = RLock()  # a loan may end inside any of these methods, by the garbage collector

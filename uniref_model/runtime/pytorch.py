@@ -19,7 +19,7 @@ from torch.nn import Module
 
 from ..errors import ModelFileError, RuntimeUnavailable
 from ..network.config import PACKAGED_ENCODER, InputConfig, ModelConfig
-from ..network.loading import has_text_encoder, load_model
+from ..network.loading import check_finite, has_text_encoder, load_model
 from ..network.model import ImageFeatures, UniRef
 from ..network.text import LanguageReference as LanguageBatch
 from ..network.text import load_minilm, minilm_folder
@@ -286,9 +286,7 @@ def _load(path: Path, fusion: str | None) -> UniRef:
         network = load_model(path, with_text=has_text_encoder(path), fusion=fusion)
     except ValueError as error:
         raise ModelFileError(f"{path}: {error}") from error
-    for name, value in network.state_dict().items():
-        if not torch.isfinite(value).all():
-            raise ModelFileError(f"{path}: the weights {name} hold numbers that are not finite")
+    check_finite(network, str(path))
     return network
 
 

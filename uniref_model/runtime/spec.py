@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import json
 import math
-import os
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -15,6 +14,7 @@ from typing import Any
 
 from ..errors import ModelFileError
 from ..limits import MAX_PIXELS, quoted
+from ..outputs import write_whole
 from .contract import VERSION, Graph, from_json
 from .json_checks import Expected, Keys, flag, integer, listed, mapping, number, one_of, short_text, that
 
@@ -147,7 +147,7 @@ def read_json(path: Path) -> dict[str, Any]:
 
 
 def write_json(path: Path, values: Mapping[str, Any]) -> None:
-    """Write a model.json, a port a line. It appears whole or not at all."""
+    """Write a model.json, a port a line. It appears whole or not at all. Raises SourceError."""
     ports: list[str] = []
 
     def aside(port: dict[str, Any]) -> str:
@@ -160,12 +160,7 @@ def write_json(path: Path, values: Mapping[str, Any]) -> None:
     }
     text = json.dumps(dict(values) | {"graphs": graphs}, indent=2)
     text = re.sub(r'"port (\d+)"', lambda found: ports[int(found[1])], text)
-    part = path.with_name(path.name + ".part")
-    try:
-        part.write_text(text + "\n", encoding="utf-8")
-        os.replace(part, path)
-    finally:
-        part.unlink(missing_ok=True)
+    write_whole(path, text + "\n")
 
 
 def check_version(values: Mapping[str, Any], where: str) -> None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from types import EllipsisType
 from typing import Any, Protocol
 
 import numpy as np
 
-from .loans import Places
+from .loans import Places, size_of
 
 Index = int | None | tuple[int, ...] | EllipsisType
 
@@ -102,11 +101,6 @@ class DeviceMemory:
     def cut(self, block: int, places: Places) -> tuple[_Loan, list[DeviceTensor]]:
         loan = _Loan()
         return loan, [DeviceTensor(self.device, block + at, shape, kind, loan) for at, shape, kind in places]
-
-
-def size_of(shape: Sequence[int], dtype: np.dtype) -> int:
-    """Bytes of an array."""
-    return int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
 
 
 def _check(wanted: tuple[int, ...], found: tuple[int, ...]) -> None:

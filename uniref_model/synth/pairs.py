@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
+from typing import Any
 
 import numpy as np
 
@@ -234,6 +235,11 @@ class _ClipPairs:
         }[kind]
         add()
 
+    def _ask(self, kind: Kind, index: int, at: int = CURRENT, **references: Any) -> None:
+        """Add the pair that asks for object `index` in frame `at`."""
+        exact = _is_exact(self._example, index)
+        self._batch.add(kind, self._offset + at, index + 1, exact=exact, **references)
+
     def _visible(self, *frames: int) -> list[int]:
         return [i for i in range(self._count) if all(self._areas[f, i] >= self._minimum for f in frames)]
 
@@ -251,9 +257,7 @@ class _ClipPairs:
             text = None if index is None else self._spoken(index, at)
             if text is not None:
                 self._said.add((text, at))
-                self._batch.add(
-                    Kind.WORDS, self._offset + at, index + 1, text=text, exact=_is_exact(self._example, index)
-                )
+                self._ask(Kind.WORDS, index, at, text=text)
                 return
 
     def _references(self, index: int) -> tuple[int, int]:
@@ -290,14 +294,7 @@ class _ClipPairs:
         if index is None:
             return self._words()
         first, previous = self._references(index)
-        self._batch.add(
-            Kind.MASK,
-            self._offset + CURRENT,
-            index + 1,
-            first=first,
-            previous=previous,
-            exact=_is_exact(self._example, index),
-        )
+        self._ask(Kind.MASK, index, first=first, previous=previous)
 
     def _both(self) -> None:
         seen = [i for i in self._visible(CURRENT) if (self._areas[:CURRENT, i] >= self._minimum).any()]
@@ -305,15 +302,8 @@ class _ClipPairs:
         if index is None:
             return self._mask()
         first, previous = self._references(index)
-        self._batch.add(
-            Kind.BOTH,
-            self._offset + CURRENT,
-            index + 1,
-            text=self._spoken(index, CURRENT),
-            first=first,
-            previous=previous,
-            exact=_is_exact(self._example, index),
-        )
+        text = self._spoken(index, CURRENT)
+        self._ask(Kind.BOTH, index, text=text, first=first, previous=previous)
 
     def _hint(self) -> None:
         index = self._pick(self._visible(CURRENT))
@@ -322,13 +312,7 @@ class _ClipPairs:
         reference = self._batch.add_reference(
             self._offset + CURRENT, hint(self._example.mask(CURRENT, index), self._rng)
         )
-        self._batch.add(
-            Kind.HINT,
-            self._offset + CURRENT,
-            index + 1,
-            first=reference,
-            exact=_is_exact(self._example, index),
-        )
+        self._ask(Kind.HINT, index, first=reference)
 
     def _absent(self) -> None:
         text = self._pick(self._example.absent)

@@ -109,6 +109,7 @@ class StillClips:
                 self._groups.setdefault(identity, []).append(index)
         self._groups = {name: found for name, found in self._groups.items() if len(found) > 1}
         self._nouns = sorted({item.name for picture in self._pictures for item in picture.objects})
+        self._rare_nouns = [noun for noun in self._nouns if not is_everywhere(noun)]
 
     def pair(self) -> list[Example]:
         """Two clips: of two pictures of one thing, with one cut-out in both, or of any two pictures."""
@@ -193,7 +194,7 @@ class StillClips:
         """Objects, which thing each is, and whether it is asked about: never a thing together with its
         parts."""
         whole = any(item.part_of for item in picture.objects) and self._rng.random() < 0.35
-        chosen = [
+        return [
             (
                 item,
                 _identity(picture, item),
@@ -201,7 +202,6 @@ class StillClips:
             )
             for item in picture.objects
         ]
-        return chosen
 
     def _focus(self, labels: np.ndarray, items: Sequence[tuple[Annotation, str, bool]]) -> np.ndarray:
         """The box (x0, y0, x1, y1) of one asked object, by which the views are placed."""
@@ -246,7 +246,7 @@ class StillClips:
             # Others of the kind may stand there without annotation: nothing is said of it by name.
             silent = picture.complete is False and parts[index].item.name in named
             phrases.append([] if silent else expressions_for(rng, frames, index, self._config.expressions))
-        nouns = self._nouns if picture.complete else [n for n in self._nouns if not is_everywhere(n)]
+        nouns = self._nouns if picture.complete else self._rare_nouns
         absent = absent_for(rng, frames, nouns, frozenset(COLOURS), self._config.absent)
         if not picture.complete:
             absent = [text for text in absent if not is_everywhere(text)]

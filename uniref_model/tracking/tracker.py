@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from threading import Lock
 from time import perf_counter
@@ -61,15 +61,23 @@ class Tracker:
 
     def configure(self, **changes: Any) -> TrackerConfig:
         """Change options between frames. Raises ValueError naming the bad one; nothing changes then."""
+        with self._lock:
+            self._config = self._changed(changes)
+            return self._config
+
+    def check(self, **changes: Any) -> None:
+        """Raise what `configure` would now, and change nothing."""
+        with self._lock:
+            self._changed(changes)
+
+    def _changed(self, changes: Mapping[str, Any]) -> TrackerConfig:
         unknown = sorted(set(changes) - {field.name for field in fields(TrackerConfig)})
         if unknown:
             raise ValueError(f"no tracker option {', '.join(unknown)}")
-        with self._lock:
-            config = self._resolve(replace(self._config, **changes))
-            highest = max((target.slot for target in self._targets.values()), default=0)
-            if config.max_objects < highest:
-                raise ValueError(f"max_objects is {config.max_objects}, but slot {highest} is in use")
-            self._config = config
+        config = self._resolve(replace(self._config, **changes))
+        highest = max((target.slot for target in self._targets.values()), default=0)
+        if config.max_objects < highest:
+            raise ValueError(f"max_objects is {config.max_objects}, but slot {highest} is in use")
         return config
 
     @property

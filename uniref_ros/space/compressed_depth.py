@@ -14,44 +14,42 @@ import numpy as np
 
 from uniref_model.errors import ImageError
 from uniref_model.limits import MAX_PIXELS, quoted
-from uniref_model.picture_size import check_picture
+from uniref_model.picture_size import check_picture, picture_format
 from uniref_ros.conversion import decoded
 
 _HEADER = struct.Struct("<iff")  # form, quantisation A and B
-_PNG = b"\x89PNG\r\n\x1a\n"
 ENCODINGS = ("16UC1", "32FC1")
 
 
 def encoding_of(message: Any, limit: int = MAX_PIXELS) -> str:
     """The encoding of the depth image inside a sensor_msgs/CompressedImage. Looks at no pixel. Raises
     ImageError when it is no such message, LimitError when it states more than `limit` pixels."""
+    return _stated(message, limit)[0]
+
+
+def _stated(message: Any, limit: int) -> tuple[str, tuple[int, int]]:
+    """The encoding and the size (width, height)."""
     encoding = message.format.partition(";")[0].strip()
     if encoding not in ENCODINGS:
         raise ImageError(
             f"compressed depth of format {quoted(message.format)}, expected one that begins with "
             f"{' or '.join(ENCODINGS)}"
         )
-    start = bytes(message.data[_HEADER.size : _HEADER.size + len(_PNG)])
-    if start != _PNG:
+    picture = memoryview(message.data)[_HEADER.size :]
+    if picture_format(picture) != "PNG":
         raise ImageError(
             f"{len(message.data)} bytes of compressed depth (format {quoted(message.format)}) without a PNG "
             f"behind the header of {_HEADER.size} bytes; expected compressedDepth with png, not rvl nor "
             "compressed"
         )
-    _size_of(message, limit)
-    return encoding
-
-
-def _size_of(message: Any, limit: int) -> tuple[int, int]:
-    return check_picture(memoryview(message.data)[_HEADER.size :], "compressed depth", limit)
+    return encoding, check_picture(picture, "compressed depth", limit)
 
 
 def depth_samples(message: Any, limit: int = MAX_PIXELS) -> np.ndarray:
     """The samples of the depth image inside, u16 mm or f32 m (NaN where unknown) [height,width]. Raises
     ImageError, LimitError."""
-    encoding = encoding_of(message, limit)
+    encoding, size = _stated(message, limit)
     data = np.frombuffer(message.data, np.uint8)
-    size = _size_of(message, limit)
     pixels = decoded(data[_HEADER.size :], cv2.IMREAD_UNCHANGED, size, "compressed depth")
     if pixels.dtype != np.uint16 or pixels.ndim != 2:
         found = f"{pixels.dtype} {pixels.shape}"

@@ -12,6 +12,7 @@ from ...datasets.errors import DatasetError
 from ...datasets.plain import mask_of
 from ...runtime.base import Runtime
 from ...tracking import Tracker, TrackState
+from ..clips import tight_box
 from ..metrics import score_mask
 from .questions import NEGATIVE, Question, generator
 
@@ -86,7 +87,7 @@ def _refer(tracker: Tracker, question: Question, truth: np.ndarray) -> None:
         image, labels = picture.read()
         tracker.add_mask(mask_of(labels, item), image=image)
     elif question.kind == "box":
-        tracker.add_box(cv2.boundingRect(truth.astype(np.uint8)))
+        tracker.add_box(tight_box(truth))
     elif question.kind == "click":
         tracker.add_points([_deepest(truth)])
     else:

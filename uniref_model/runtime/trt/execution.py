@@ -16,7 +16,8 @@ import numpy as np
 
 from ...errors import RuntimeUnavailable
 from ..contract import Graph
-from ..tensor import DeviceMemory, DeviceTensor, size_of
+from ..loans import size_of
+from ..tensor import DeviceMemory, DeviceTensor
 from .device import CudaDevice
 from .library import Library
 
