@@ -1,9 +1,18 @@
-"""What pyproject.toml cannot say: config/ travels inside the package, as uniref_model/config."""
+"""What pyproject.toml cannot say: config/ and msg/ travel inside the package, as uniref_model/config and
+uniref_model/msg."""
 
 from setuptools import find_packages, setup
 
 setup(
-    packages=[*find_packages(include=["uniref_model", "uniref_model.*"]), "uniref_model.config"],
-    package_dir={"uniref_model.config": "config"},
-    package_data={"uniref_model": ["py.typed", "weights/**/*"], "uniref_model.config": ["**/*.yaml"]},
+    packages=[
+        *find_packages(include=["uniref_model", "uniref_model.*"]),
+        "uniref_model.config",
+        "uniref_model.msg",
+    ],
+    package_dir={"uniref_model.config": "config", "uniref_model.msg": "msg"},
+    package_data={
+        "uniref_model": ["py.typed", "weights/**/*"],
+        "uniref_model.config": ["**/*.yaml"],
+        "uniref_model.msg": ["*.msg"],
+    },
 )

@@ -76,6 +76,8 @@ ROOMS: dict[str, set[str]] = {
     "tracking": GROUND | {"runtime"},
     "video": GROUND,
     "voice": GROUND | {"tracking"},
+    "bags": GROUND | {"tracking", "video", "image_messages"},
+    "offline": GROUND | {"runtime", "tracking", "video", "bags"},
     # the laboratory
     "export": GROUND | {"", "network", "runtime"},
     "datasets": GROUND,
@@ -85,9 +87,9 @@ ROOMS: dict[str, set[str]] = {
     "profiling": GROUND | {"network", "runtime", "tracking", "export"},
     # who stands on all of it
     "commands": GROUND
-    | {"", "network", "runtime", "tracking", "video"}
+    | {"", "network", "runtime", "tracking", "video", "bags", "offline"}
     | {"export", "synth", "datasets", "training", "evaluation", "profiling"},
-    "cli": GROUND | {"", "runtime", "tracking", "commands"},
+    "cli": GROUND | {"", "runtime", "tracking", "video", "offline", "commands"},
     "uniref_ros": GROUND | {"image_messages", "runtime", "tracking", "video", "voice"},
 }
 

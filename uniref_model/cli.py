@@ -49,7 +49,8 @@ def _main(
 @app.command()
 def track(
     source: Annotated[
-        str, typer.Argument(help="A video file, a folder of images, one image, or a camera index.")
+        str,
+        typer.Argument(help="A video file, a folder of images, one image, a camera index, or a ROS 2 bag."),
     ],
     prompt: Annotated[
         list[str], typer.Option("--prompt", "-p", help='Words, such as "the yellow box". One object each.')
@@ -72,6 +73,15 @@ def track(
         list[str],
         typer.Option(metavar="X,Y,W,H", help="A box round the object in the first frame. One object each."),
     ] = [],  # noqa: B006
+    topic: Annotated[
+        list[str],
+        typer.Option(help="Images of a bag to read (repeatable); left out, the only topic that has some."),
+    ] = [],  # noqa: B006
+    start: Annotated[
+        float | None, typer.Option(min=0, help="Begin so many seconds after the beginning.")
+    ] = None,
+    end: Annotated[float | None, typer.Option(min=0, help="End so many seconds after the beginning.")] = None,
+    stride: Annotated[int, typer.Option(min=1, help="Take the first of so many frames.")] = 1,
     out: Annotated[
         Path | None, typer.Option(help="Write a video with the objects drawn (.mp4 or .avi).")
     ] = None,
@@ -81,6 +91,10 @@ def track(
     ] = None,
     json: Annotated[
         Path | None, typer.Option(help="Write id, prompt, state, score and box of every frame.")
+    ] = None,
+    bag: Annotated[
+        Path | None,
+        typer.Option(help="Write a bag: the node's objects and label_image, under the source's stamps."),
     ] = None,
     model: Model = "uniref_nano",
     size: Size = None,
@@ -108,9 +122,12 @@ def track(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress bar and no summary.")] = False,
 ) -> None:
     """Follow objects through a video and write what was seen."""
-    from .commands.track import ModelChoice, Outputs, References
     from .commands.track import track as follow
+    from .offline.model import ModelChoice
+    from .offline.wanted import References
+    from .offline.writers import Outputs
     from .tracking import TrackerConfig
+    from .video import Selection
 
     given = References(tuple(prompt), mask, mask_form, tuple(click), tuple(box))
     try:
@@ -126,12 +143,14 @@ def track(
     follow(
         source,
         given,
-        Outputs(out, masks, json),
+        Outputs(out, masks, json, bag),
         ModelChoice(model, size, runtime, device, threads, fusion),
         config,
-        max_frames,
-        quiet,
-        max_pixels,
+        topics=topic,
+        selection=Selection(start, end, stride),
+        max_frames=max_frames,
+        quiet=quiet,
+        max_pixels=max_pixels,
     )
 
 

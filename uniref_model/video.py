@@ -1,9 +1,13 @@
-"""Frames in, pictures out: video files, folders, single images and cameras, all through OpenCV, all RGB."""
+"""Frames in, pictures out: video files, folders, single images and cameras, all through OpenCV, all RGB.
+
+Bags are sources too, see `bags.source`."""
 
 from __future__ import annotations
 
+import math
 import os
 import re
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -29,24 +33,74 @@ _PROBED = 12
 
 @dataclass(frozen=True, eq=False)
 class SourceFrame:
-    """index counts from 0; name is the image file's stem, or the index as five digits; image uint8 RGB
-    [h,w,3]."""
+    """index counts a camera's frames from 0; name is the image file's stem, or the index as five digits;
+    image uint8 RGB [h,w,3].
+
+    camera: which of the source's; "" for the only one. stamp: ns, the recorded header's, or since the
+    beginning where the source has a rate but no stamps; None where it has neither. frame_id: the header's.
+    recorded: ns, when a bag received it.
+    """
 
     index: int
     name: str
     image: np.ndarray
+    camera: str = ""
+    stamp: int | None = None
+    frame_id: str = ""
+    recorded: int | None = None
+
+
+@dataclass(frozen=True)
+class Selection:
+    """Which frames of a source. start, end: seconds from its beginning, `end` excluded; None for all of it.
+    stride: of every camera, the first of so many frames. Raises SourceError."""
+
+    start: float | None = None
+    end: float | None = None
+    stride: int = 1
+
+    def __post_init__(self) -> None:
+        if self.stride < 1:
+            raise SourceError(f"the stride is {self.stride}, expected at least 1")
+        for name, value in (("start", self.start), ("end", self.end)):
+            if value is not None and not 0 <= value < math.inf:
+                raise SourceError(f"the {name} is {value} s, expected 0 or more")
+        if self.end is not None and self.end <= (self.start or 0.0):
+            raise SourceError(f"the end, {self.end:g} s, is not after the start, {self.start or 0.0:g} s")
+
+    @property
+    def is_timed(self) -> bool:
+        return self.start is not None or self.end is not None
+
+    def indices(self, fps: float | None, what: str) -> range:
+        """The frames of a source with a rate, by index. Raises SourceError for a time where it has none."""
+        if not self.is_timed:
+            return range(0, sys.maxsize, self.stride)
+        if fps is None:
+            raise SourceError(f"{what} has no rate of its own: start and end mean nothing in it")
+        last = sys.maxsize if self.end is None else math.ceil(self.end * fps - _SAME_TIME)
+        return range(math.ceil((self.start or 0.0) * fps - _SAME_TIME), last, self.stride)
+
+
+_SAME_TIME = 1e-6
+"""Frames by which a time may miss a frame and still mean it: 1.2 s at 25 frames/s is 30.000000000000004."""
+
+
+_ALL = Selection()
 
 
 class FrameSource(ABC):
     """Frames one after another. length is None when unknown; fps is None when the source has no rate.
 
-    paths: the files it is read from; named_by_file: one a frame, which has its name.
+    paths: the files it is read from; named_by_file: one a frame, which has its name. cameras: whose frames
+    come, by `SourceFrame.camera`.
     """
 
     length: int | None = None
     fps: float | None = None
     paths: Sequence[Path] = ()
     named_by_file = False
+    cameras: Sequence[str] = ("",)
 
     @abstractmethod
     def __iter__(self) -> Iterator[SourceFrame]: ...
@@ -61,21 +115,29 @@ class ImageSource(FrameSource):
 
     named_by_file = True
 
-    def __init__(self, paths: list[Path], max_pixels: int = MAX_PIXELS) -> None:
+    def __init__(self, paths: list[Path], max_pixels: int = MAX_PIXELS, selection: Selection = _ALL) -> None:
+        self._chosen = selection.indices(None, "a folder of images")[: len(paths)]
         self.paths = paths
         self._max_pixels = max_pixels
-        self.length = len(paths)
+        self.length = len(paths[:: selection.stride])
 
     def __iter__(self) -> Iterator[SourceFrame]:
         for index, path in enumerate(self.paths):
-            yield SourceFrame(index, path.stem, read_image(path, self._max_pixels))
+            if index in self._chosen:
+                yield SourceFrame(index, path.stem, read_image(path, self._max_pixels))
 
 
 class CaptureSource(FrameSource):
     """A video file, a stream or a camera. fps is measured on the first frames where the stated one is
     nonsense."""
 
-    def __init__(self, what: str | int, title: str, max_pixels: int = MAX_PIXELS) -> None:
+    def __init__(
+        self,
+        what: str | int,
+        title: str,
+        max_pixels: int = MAX_PIXELS,
+        selection: Selection = _ALL,
+    ) -> None:
         self._title = title
         self._capture = open_capture(what, title)
         self.paths = [Path(what)] if isinstance(what, str) and Path(what).is_file() else []
@@ -93,21 +155,38 @@ class CaptureSource(FrameSource):
             self._capture.release()
             raise
         count = self._capture.get(cv2.CAP_PROP_FRAME_COUNT)
-        self.length = int(count) if self.paths and 0 < count < 1e9 else None
-        self.fps = read_rate(self._capture, self.paths[0] if self.paths else None)
+        known = self.paths and 0 < count < 1e9
+        rate = read_rate(self._capture, self.paths[0] if self.paths else None)
+        try:
+            self._chosen = selection.indices(rate, title)
+        except SourceError:
+            self._capture.release()
+            raise
+        self.length = len(range(int(count))[_slice(self._chosen)]) if known else None
+        self._rate = rate
+        self.fps = None if rate is None else rate / selection.stride
 
     def __iter__(self) -> Iterator[SourceFrame]:
         index = 0
         frame, self._first = self._first, None
-        while frame is not None:
-            yield SourceFrame(index, f"{index:05d}", cv2.cvtColor(frame, cv2.COLOR_BGR2RGB))
+        while frame is not None and index < self._chosen.stop:
+            if index in self._chosen:
+                rgb = cv2.cvtColor(frame, cv2.COLOR_BGR2RGB)
+                yield SourceFrame(index, f"{index:05d}", rgb, stamp=self._time(index))
             index += 1
             good, frame = self._capture.read()
             if not good:
                 return
 
+    def _time(self, index: int) -> int | None:
+        return None if self._rate is None else round(1e9 * index / self._rate)
+
     def close(self) -> None:
         self._capture.release()
+
+
+def _slice(indices: range) -> slice:
+    return slice(indices.start, indices.stop, indices.step)
 
 
 def open_capture(what: str | int, title: str) -> cv2.VideoCapture:
@@ -142,27 +221,27 @@ def read_rate(capture: cv2.VideoCapture, path: Path | None) -> float | None:
     return measured if is_rate(measured) else None
 
 
-def open_source(source: str, max_pixels: int = MAX_PIXELS) -> FrameSource:
+def open_source(source: str, max_pixels: int = MAX_PIXELS, selection: Selection = _ALL) -> FrameSource:
     """A camera (its index, or its device such as /dev/video0), a video file, a stream's address (rtsp://…), a
     folder of images, or one image. Raises SourceError."""
     path = Path(source)
     if source.isascii() and source.isdecimal() and not path.exists():
-        return CaptureSource(int(source), f"camera {source}", max_pixels)
+        return CaptureSource(int(source), f"camera {source}", max_pixels, selection)
     if _STREAM.match(source):
-        return CaptureSource(source, f"the stream {show(source)}", max_pixels)
+        return CaptureSource(source, f"the stream {show(source)}", max_pixels, selection)
     if path.is_dir():
         images = list_images(path)
         if not images:
             raise SourceError(f"the folder {show(path)} holds no image ({', '.join(IMAGE_SUFFIXES)})")
-        return ImageSource(images, max_pixels)
+        return ImageSource(images, max_pixels, selection)
     if path.is_char_device() and (device := _CAMERA.fullmatch(os.path.realpath(path))):
-        return CaptureSource(int(device[1]), f"the camera {source}", max_pixels)
+        return CaptureSource(int(device[1]), f"the camera {source}", max_pixels, selection)
     if not path.is_file():
         reason = "is no ordinary file" if path.exists() else "does not exist"
         raise SourceError(f"no such file, folder or camera: {show(source)} {reason}")
     if path.suffix.lower() in IMAGE_SUFFIXES:
-        return ImageSource([path], max_pixels)
-    return CaptureSource(str(path), f"the file {show(path)}", max_pixels)
+        return ImageSource([path], max_pixels, selection)
+    return CaptureSource(str(path), f"the file {show(path)}", max_pixels, selection)
 
 
 _STREAM = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)

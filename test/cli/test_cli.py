@@ -14,7 +14,7 @@ from fake_runtime import FakeColourRuntime, overlap, rectangle, scene
 
 from uniref_model import __version__
 from uniref_model.cli import main
-from uniref_model.commands import track as track_command
+from uniref_model.offline import model as model_choice
 from uniref_model.pictures import read_labels
 from uniref_model.video import VideoWriter, open_source
 
@@ -24,7 +24,7 @@ BOXES = [(40 + 8 * step, 32, 48, 40) for step in range(6)]
 @pytest.fixture(autouse=True)
 def fake(monkeypatch) -> FakeColourRuntime:
     runtime = FakeColourRuntime()
-    monkeypatch.setattr(track_command, "load_runtime", lambda *_, **__: runtime.opened())
+    monkeypatch.setattr(model_choice, "load_runtime", lambda *_, **__: runtime.opened())
     return runtime
 
 

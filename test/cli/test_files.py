@@ -18,9 +18,9 @@ from fake_runtime import FakeColourRuntime, rectangle, scene
 
 from uniref_model import pictures
 from uniref_model.cli import main
-from uniref_model.commands import track as track_command
 from uniref_model.errors import MaskError, SourceError
 from uniref_model.limits import LimitError
+from uniref_model.offline import model as model_choice
 from uniref_model.outputs import keep_apart, write_whole
 from uniref_model.pictures import read_image, read_masks
 from uniref_model.video import VideoWriter, encodable_rate, open_source
@@ -31,7 +31,7 @@ BOX = (40, 32, 48, 40)
 
 @pytest.fixture(autouse=True)
 def fake(monkeypatch) -> None:
-    monkeypatch.setattr(track_command, "load_runtime", lambda *_, **__: FakeColourRuntime())
+    monkeypatch.setattr(model_choice, "load_runtime", lambda *_, **__: FakeColourRuntime())
 
 
 @pytest.fixture

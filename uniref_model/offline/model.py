@@ -1,0 +1,23 @@
+"""Which model runs a recording."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ..runtime import Runtime, load_runtime
+
+
+@dataclass(frozen=True)
+class ModelChoice:
+    """Arguments of `load_runtime`."""
+
+    name: str = "uniref_nano"
+    size: str | None = None
+    runtime: str = "auto"
+    device: str = "auto"
+    threads: int | None = None
+    fusion: str | None = None
+
+    def load(self) -> Runtime:
+        """Raises UniRefError."""
+        return load_runtime(self.name, self.size, self.runtime, self.threads, self.device, fusion=self.fusion)
