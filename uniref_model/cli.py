@@ -75,7 +75,9 @@ def track(
     ] = [],  # noqa: B006
     topic: Annotated[
         list[str],
-        typer.Option(help="Images of a bag to read (repeatable); left out, the only topic that has some."),
+        typer.Option(
+            help="Images of a bag, or camera=topic; left out, the only topic with images."
+        ),
     ] = [],  # noqa: B006
     start: Annotated[
         float | None, typer.Option(min=0, help="Begin so many seconds after the beginning.")

@@ -117,6 +117,12 @@ def test_topics_are_chosen_by_name_and_named_where_they_have_to_be(frames, tmp_p
     with pytest.raises(SourceError, match=r"'/nowhere' .* is not there; with images"):
         BagSource(bag, ["nowhere"])
     assert BagSource(bag, ["left/image"]).cameras == ("",)
+    assert BagSource(bag, ["left=/left/image"]).cameras == ("left",)
+    with pytest.raises(SourceError, match=r"two topics are called 'a'"):
+        BagSource(bag, ["a=/left/image", "a=/right/image"])
+    for name in ("..", "a/../b", "/a", "a b", "a//b"):
+        with pytest.raises(SourceError, match="no name for a camera"):
+            BagSource(bag, [f"{name}=/left/image"])
     both = list(BagSource(bag, ["/left/image", "/right/image"]))
     assert [frame.camera for frame in both] == ["left/image", "right/image"] * 8
     assert [frame.index for frame in both] == [index for index in range(8) for _ in range(2)]

@@ -1,5 +1,5 @@
-"""The shipped model in the real node: a replayed bag gives the masks of `uniref track`, and two cameras share
-one engine fairly."""
+"""The shipped model in the real node: a replayed bag gives the masks of `uniref track` over the pictures and
+over the bag itself, and two cameras share one engine fairly."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from typer.testing import CliRunner
 
 from uniref_model.cli import app
 from uniref_model.runtime.files import WEIGHTS
-from uniref_ros.conversion import fill_image
+from uniref_ros.conversion import fill_image, to_mask
 from uniref_ros.msg import TrackedObjectArray
 
 NANO = WEIGHTS / "uniref_nano" / "model.json"
@@ -76,9 +76,19 @@ def test_a_replayed_bag_gives_the_masks_of_the_offline_command(tmp_path, peer, f
     for index, frame in enumerate(frames):
         cv2.imwrite(str(folder / f"{index:05d}.png"), frame)
     prompts = list(itertools.chain.from_iterable(("--prompt", words) for words in WORDS))
-    command = ["track", str(folder), *prompts, "--masks", str(tmp_path / "masks"), "--size", SIZE]
-    done = CliRunner().invoke(app, command)
-    assert done.exit_code == 0, done.output
+    for source, *output in (
+        (folder, "--masks", tmp_path / "masks"),
+        (tmp_path / "bag", "--bag", tmp_path / "seen"),
+    ):
+        command = ["track", str(source), *prompts, "--size", SIZE, *map(str, output)]
+        done = CliRunner().invoke(app, command)
+        assert done.exit_code == 0, done.output
+    with Reader(tmp_path / "seen") as written:
+        said = {
+            topic: [data for connection, _, data in written.messages() if connection.topic == topic]
+            for topic in ("/tracker/objects", "/tracker/label_image")
+        }
+    assert [len(messages) for messages in said.values()] == [FRAMES, FRAMES]
 
     # every image has to come through: as a bag is replayed to a node that must not miss one
     parameters = [
@@ -99,6 +109,10 @@ def test_a_replayed_bag_gives_the_masks_of_the_offline_command(tmp_path, peer, f
             for item in result.objects:
                 ours[full_mask(item, theirs.shape)] = item.slot
             assert np.array_equal(ours, theirs), f"image {index}"
+            offline = deserialize_message(bytes(said["/tracker/objects"][index]), TrackedObjectArray)
+            assert offline.objects == result.objects and offline.header == result.header
+            labels = deserialize_message(bytes(said["/tracker/label_image"][index]), Image)
+            assert np.array_equal(to_mask(labels), ours)
             seen += np.any(ours)
         assert seen > FRAMES // 2
 

@@ -17,7 +17,7 @@ from ..outputs import show
 from ..video import FrameSource, Selection, SourceFrame
 from .reader import IMAGE_TYPES, Bag, Record, Topic
 
-_NAME = re.compile(r"/?[A-Za-z][A-Za-z0-9_]*(?:/[A-Za-z_][A-Za-z0-9_]*)*")
+_NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*(?:/[A-Za-z_][A-Za-z0-9_]*)*")
 
 SECOND = 1_000_000_000  # ns
 
@@ -25,7 +25,8 @@ SECOND = 1_000_000_000  # ns
 class BagSource(FrameSource):
     """The images of some topics in the order in which they were received.
 
-    With one topic the camera has no name, with several each is named by its topic, without the first slash.
+    A camera may be given a name, "left=/left/image"; else, with one topic it has none, with several each is
+    named by its topic, without the first slash.
     An image that cannot be decoded is left out, as the node leaves it out, and counted in `refused`. fps: of
     one camera, on the average.
     """
@@ -46,12 +47,11 @@ class BagSource(FrameSource):
         """Images left out, by topic."""
         self.first_refusal = ""
         try:
-            self._topics = _choose(self.bag, topics)
+            self._names = _choose(self.bag, topics)
         except SourceError:
             self.bag.close()
             raise
-        alone = len(self._topics) == 1
-        self._names = {topic.name: "" if alone else topic.name.strip("/") for topic in self._topics}
+        self._topics = [self.bag.topics[name] for name in self._names]
         self.cameras = tuple(self._names.values())
         self.paths = self.bag.paths
         self.length = None if self._selection.is_timed else sum(map(self._count, self._topics))
@@ -122,23 +122,29 @@ def decode(message: Any, kind: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     return (to_rgb if kind == IMAGE_TYPES[0] else compressed_to_rgb)(message, max_pixels)
 
 
-def _choose(bag: Bag, wanted: Sequence[str]) -> list[Topic]:
+def _choose(bag: Bag, wanted: Sequence[str]) -> dict[str, str]:
+    """The names of the cameras by topic. wanted: topics, or "camera=topic". Raises SourceError."""
     images = {name: topic for name, topic in bag.topics.items() if topic.kind in IMAGE_TYPES}
     there = ", ".join(f"{quoted(name)} ({topic.count})" for name, topic in images.items()) or "none"
-    if not wanted:
-        if len(images) != 1:
+    if not wanted and len(images) != 1:
+        raise SourceError(
+            f"the bag {show(bag.path)} has {len(images)} topics with images ({there}): "
+            f"{'name one or more' if images else 'nothing to follow'}"
+        )
+    cameras: dict[str, str] = {}
+    for text in wanted or list(images):
+        camera, named, topic = text.rpartition("=")
+        topic = topic if topic.startswith("/") or topic in images else f"/{topic}"
+        if topic not in images:
+            found = f"is of type {quoted(bag.topics[topic].kind)}" if topic in bag.topics else "is not there"
             raise SourceError(
-                f"the bag {show(bag.path)} has {len(images)} topics with images ({there}): "
-                f"{'name one or more' if images else 'nothing to follow'}"
+                f"the topic {quoted(topic)} of the bag {show(bag.path)} {found}; with images: {there}"
             )
-        wanted = list(images)
-    names = [name if name.startswith("/") or name in images else f"/{name}" for name in dict.fromkeys(wanted)]
-    for name in names:
-        if name not in images:
-            found = f"is of type {quoted(bag.topics[name].kind)}" if name in bag.topics else "is not there"
-            raise SourceError(
-                f"the topic {quoted(name)} of the bag {show(bag.path)} {found}; with images: {there}"
-            )
-        if not _NAME.fullmatch(name):  # files are named by it
-            raise SourceError(f"the topic {quoted(name)} has no name that ROS 2 allows")
-    return [images[name] for name in names]
+        if not named:
+            camera = "" if len(set(wanted)) <= 1 else topic.strip("/")
+        if camera and not _NAME.fullmatch(camera):  # files are named by it
+            raise SourceError(f"{quoted(camera)} is no name for a camera: letters, digits, _ and / between")
+        if camera in cameras.values() and cameras.get(topic) != camera:
+            raise SourceError(f"two topics are called {quoted(camera)}")
+        cameras[topic] = camera
+    return cameras
