@@ -105,7 +105,7 @@ ENTRIES: dict[str, Entry] = {
         ),
         Entry(
             "node_latency",
-            "The ROS node: camera-to-mask latency by stage, CPU and memory",
+            "The ROS node: camera-to-mask latency by step, CPU and memory",
             "benchmarks.node.latency",
             1.5,
             (*_ROS, "matplotlib"),

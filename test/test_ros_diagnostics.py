@@ -10,7 +10,7 @@ pytest.importorskip("uniref_ros.msg", reason="the ROS package is not built here 
 from diagnostic_msgs.msg import DiagnosticStatus
 
 from uniref_model.errors import ImageError
-from uniref_ros.diagnostics import ErrorBook
+from uniref_ros.diagnostics import ErrorLog
 from uniref_ros.status import make_status, plain
 
 
@@ -30,66 +30,66 @@ def log() -> Log:
 
 
 @pytest.fixture
-def book(log):
-    """An ErrorBook on a clock that is moved by hand."""
-    book = ErrorBook(log, clock=lambda: book.now)
-    book.now = 1000.0
-    return book
+def errors(log):
+    """An ErrorLog on a clock that is moved by hand."""
+    errors = ErrorLog(log, clock=lambda: errors.now)
+    errors.now = 1000.0
+    return errors
 
 
-def test_a_flood_of_one_kind_is_a_few_lines_that_say_how_many(book, log):
+def test_a_flood_of_one_kind_is_a_few_lines_that_say_how_many(errors, log):
     for index in range(3000):  # 100 s at 30 Hz
-        book.now += 1 / 30
-        book.complain("image", f"bad {index}")
+        errors.now += 1 / 30
+        errors.report("image", f"bad {index}")
     assert 5 <= len(log.lines) <= 10
     assert "more since the last such line" in log.lines[-1]
-    counts, last, fresh = book.report()
+    counts, last, fresh = errors.summary()
     assert counts == {"image": 3000} and last == "image: bad 2999" and fresh
-    assert not book.report()[2]
+    assert not errors.summary()[2]
 
 
-def test_kinds_do_not_silence_each_other(book, log):
+def test_kinds_do_not_silence_each_other(errors, log):
     for _ in range(100):
-        book.complain("image", "bad")
-    book.complain("command", "unknown")
+        errors.report("image", "bad")
+    errors.report("command", "unknown")
     assert log.lines[-1] == "command: unknown"
 
 
-def test_a_traceback_comes_once_for_each_kind_and_type(book, log):
+def test_a_traceback_comes_once_for_each_kind_and_type(errors, log):
     for error in (RuntimeError, RuntimeError, ValueError):
         for kind in ("left", "right"):
             try:
                 raise error("broken")
             except error as caught:
-                assert book.complain_of(kind, caught) == f"internal error: {error.__name__}: broken"
+                assert errors.report_exception(kind, caught) == f"internal error: {error.__name__}: broken"
     assert sum("Traceback" in line for line in log.lines) == 4
-    assert book.complain_of("left", ImageError("cut short")) == "cut short"
+    assert errors.report_exception("left", ImageError("cut short")) == "cut short"
     assert sum("Traceback" in line for line in log.lines) == 4
 
 
-def test_an_error_that_cannot_say_what_it_is_is_an_error_like_others(book):
+def test_an_error_that_cannot_say_what_it_is_is_an_error_like_others(errors):
     class Mute(Exception):
         def __str__(self) -> str:
             raise ValueError
 
-    assert "Mute" in book.complain_of("image", Mute())
+    assert "Mute" in errors.report_exception("image", Mute())
 
 
-def test_kinds_are_bounded(book):
+def test_kinds_are_bounded(errors):
     for index in range(1000):
-        book.complain(f"kind {index}", "bad")
-    counts, _, _ = book.report()
+        errors.report(f"kind {index}", "bad")
+    counts, _, _ = errors.summary()
     assert len(counts) <= 201 and sum(counts.values()) == 1000
 
 
 NASTY = "a\nb\x1b[31mred\x07\r\u2028\u202e\udce9"
 
 
-def test_no_text_holds_control_characters_or_is_endless(book, log):
+def test_no_text_holds_control_characters_or_is_endless(errors, log):
     assert plain(NASTY).isprintable() and "\\n" in plain(NASTY)
     assert len(plain("x" * 10_000_000)) < 600
-    book.complain("prompt", NASTY + "x" * 100_000)
-    _, last, _ = book.report()
+    errors.report("prompt", NASTY + "x" * 100_000)
+    _, last, _ = errors.summary()
     values = {f"object {NASTY}": NASTY, "y" * 5000: "x" * 10_000_000, "last error": last}
     status = make_status(NASTY, DiagnosticStatus.OK, NASTY * 1000, values)
     texts = [status.name, status.message, *log.lines]

@@ -73,13 +73,14 @@ class Microphone:
 
     rate = RATE
 
-    def __init__(self, device: str, chunks: Chunks, complain: Callable[[str], None]) -> None:
-        """device: as `arecord -L` lists them, empty for the default. complain: told when the recording ends.
+    def __init__(self, device: str, chunks: Chunks, report_error: Callable[[str], None]) -> None:
+        """device: as `arecord -L` lists them, empty for the default. report_error: told when the recording
+        ends.
 
         Raises AudioError without arecord, and for a device that cannot be recorded from.
         """
         self._device = device or "default"
-        self._chunks, self._complain = chunks, complain
+        self._chunks, self._report_error = chunks, report_error
         self._stop = threading.Event()
         self._recording = _Recording.start(self._device)
         self._thread = threading.Thread(target=self._read, daemon=True)
@@ -93,7 +94,7 @@ class Microphone:
                 if self._stop.is_set():
                     return
                 self._recording.close()
-                self._complain(f"{self._recording.reason()}; trying again")
+                self._report_error(f"{self._recording.reason()}; trying again")
             self._recording = self._again()
 
     def _again(self) -> _Recording | None:
@@ -103,7 +104,7 @@ class Microphone:
         try:
             return _Recording.start(self._device)
         except AudioError as error:
-            self._complain(str(error))
+            self._report_error(str(error))
             return None
 
     def close(self) -> None:
@@ -222,14 +223,20 @@ class AudioTopic:
     installed, audio_common_msgs/AudioData (little-endian)."""
 
     def __init__(
-        self, node: Node, kind: str, rate: int, channels: int, chunks: Chunks, complain: Callable[[str], None]
+        self,
+        node: Node,
+        kind: str,
+        rate: int,
+        channels: int,
+        chunks: Chunks,
+        report_error: Callable[[str], None],
     ) -> None:
-        """kind: of MESSAGE_TYPES. complain: told why a message is of no use. Raises AudioError when the
+        """kind: of MESSAGE_TYPES. report_error: told why a message is of no use. Raises AudioError when the
         message type is not installed."""
         self.rate = rate
         self._channels = channels
         self._chunks = chunks
-        self._complain = complain
+        self._report_error = report_error
         self._node = node
         self._subscription = node.create_subscription(
             _message(kind), "audio", self._on_audio, QoSProfile(depth=_DEPTH)
@@ -239,7 +246,7 @@ class AudioTopic:
         try:
             self._chunks.put(to_mono(samples_of(message), self._channels))
         except AudioError as error:
-            self._complain(f"audio: {error}")
+            self._report_error(f"audio: {error}")
 
     def close(self) -> None:
         """Hear no more."""

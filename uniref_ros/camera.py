@@ -15,26 +15,26 @@ from sensor_msgs.msg import CompressedImage, Image
 
 from uniref_model.errors import ImageError, UniRefError
 from uniref_model.tracking import TrackedFrame, Tracker
-from uniref_model.tracking.frame_pass import STAGES as TRACK_STAGES
+from uniref_model.tracking.frame_pass import TIMINGS as TRACK_TIMINGS
 from uniref_ros.conversion import TornImageError, compressed_to_rgb, to_rgb
 from uniref_ros.detections import VisionPublishers
 from uniref_ros.publishers import Latency, Overlays, Picture, Publishers, objects_message
 from uniref_ros.qos import CURE, explain_silence, listen, quality, resolved, similar_topics
 from uniref_ros.rolling import Rate, Rolling
-from uniref_ros.space.depth_input import DepthInput, Located
+from uniref_ros.space.depth_input import DepthInput, ObjectsInSpace
 from uniref_ros.space.publishers import SpatialPublishers
 from uniref_ros.stamps import HeldImages, check_stamp
 from uniref_ros.worker import Mailbox
 
-STAGES = ("wait", "convert", "track", "total")
+TIMINGS = ("wait", "convert", "track", "total")
 
-Complain = Callable[[str, str], None]
+ReportError = Callable[[str, str], None]
 """Called with a kind and a text: counts the error, logs it, shows it in diagnostics."""
 
 
 @dataclass(frozen=True)
-class Bells:
-    """What mailboxes ring. images: for the thread that works on images. pictures: for the one that publishes
+class Conditions:
+    """What mailboxes notify. images: of the thread that works on images. pictures: of the one that publishes
     overlays."""
 
     images: threading.Condition
@@ -50,7 +50,7 @@ class Arrival:
 
 
 @dataclass(frozen=True, eq=False)
-class Shown:
+class ProcessedImage:
     """A processed image: the tracker's answer, the image's header, and its pixels, uint8 RGB [h,w,3]."""
 
     frame: TrackedFrame
@@ -70,7 +70,7 @@ class CameraOptions:
 
 
 class Camera:
-    """A worker's station: its subscription, mailbox, tracker, publishers and figures."""
+    """What the worker serves for one camera: its subscription, mailbox, tracker, publishers and figures."""
 
     def __init__(
         self,
@@ -78,18 +78,18 @@ class Camera:
         name: str,
         tracker: Tracker,
         options: CameraOptions,
-        bells: Bells,
-        complain: Complain,
+        conditions: Conditions,
+        report_error: ReportError,
         settings: Callable[[], Mapping[str, Any]],
     ) -> None:
         """settings: gives the node's parameters in force."""
         self.name = name
         self.tracker = tracker
-        self.mailbox: Mailbox[Arrival] = Mailbox(bells.images)
+        self.mailbox: Mailbox[Arrival] = Mailbox(conditions.images)
         self.enabled = True
         self.received = Rate()
         self.processed = Rate()
-        self.times = {stage: Rolling() for stage in (*STAGES, *TRACK_STAGES)}
+        self.times = {step: Rolling() for step in (*TIMINGS, *TRACK_TIMINGS)}
         self.ages = Rolling()
         self.failed = 0
         self.torn = 0
@@ -98,9 +98,9 @@ class Camera:
         """Images that the transport says it lost."""
         self.ahead = 0
         """Images in a row whose stamp is later than the node's clock."""
-        self.last: Shown | None = None
+        self.last: ProcessedImage | None = None
         """The last processed image."""
-        self.shown: Shown | None = None
+        self.shown: ProcessedImage | None = None
         """The last image that went out as an overlay: what people see and click at."""
         self.failure = ""
         """What the last image failed by, "" when it did not."""
@@ -108,7 +108,7 @@ class Camera:
         """Whether it failed by something that nobody foresaw, which more images may not mend."""
         self._node = node
         self._options = options
-        self._complain = complain
+        self._report_error = report_error
         self._settings = settings
         self._waiting_since: float | None = None  # when the first image came since the last result left
         self._listening_since = 0.0
@@ -116,12 +116,12 @@ class Camera:
         self._incompatible = 0
         self._silence_told: tuple[bool, bool] | None = None
         self._started = 0.0
-        self.depth = DepthInput(node, name, complain, self._source)
+        self.depth = DepthInput(node, name, report_error, self._source)
         self._spatial = SpatialPublishers(node, name, options.output_reliability)
         self._vision = VisionPublishers(node, name, options.output_reliability)
         self._publishers = Publishers(node, name, options.output_reliability)
-        self.overlays = Overlays(self._publishers, self.topic, bells.pictures, self._on_shown)
-        """The station of the thread that publishes overlays."""
+        self.overlays = Overlays(self._publishers, self.topic, conditions.pictures, self._on_shown)
+        """What the thread that publishes overlays serves."""
         self._subscription: Any = None
 
     @property
@@ -256,27 +256,28 @@ class Camera:
             self._waiting_since = now
         jump = self._held.add(message)
         if jump:
-            self._complain("clock", f"{self.topic}: the image stamps jumped by {jump:+.1f} s")
+            self._report_error("clock", f"{self.topic}: the image stamps jumped by {jump:+.1f} s")
         self.mailbox.put(Arrival(message, now))
 
     def _on_incompatible(self, event: Any) -> None:
         self._incompatible = event.total_count
-        self._complain("quality of service", f"{self.topic}: {event.total_count} publishers do not match it")
+        text = f"{self.topic}: {event.total_count} publishers do not match it"
+        self._report_error("quality of service", text)
 
     def _on_lost(self, event: Any) -> None:
         self.lost = event.total_count
 
-    def _on_shown(self, shown: Shown) -> None:
+    def _on_shown(self, shown: ProcessedImage) -> None:
         if self._subscription is not None:
             self.shown = shown
 
     def ready_in(self, now: float) -> float:
-        """See `Station`: the parameter max_rate sets the least time between two images."""
+        """See `Consumer`: the parameter max_rate sets the least time between two images."""
         rate = self._settings()["max_rate"]
         return self._started + 1.0 / rate - now if rate > 0 else 0.0
 
     def process(self, arrival: Arrival) -> None:
-        """See `Station`. Raises ImageError for an image that cannot be used."""
+        """See `Consumer`. Raises ImageError for an image that cannot be used."""
         self._started = time.monotonic()
         header = arrival.message.header
         try:
@@ -295,14 +296,14 @@ class Camera:
         stepped = time.monotonic()
         if self._subscription is None:
             return  # deactivated meanwhile: what is late is not shown
-        self.last = shown = Shown(frame, header, rgb)
+        self.last = shown = ProcessedImage(frame, header, rgb)
         self._note(frame)
-        located = self.depth.locate(frame, header)
-        self._spatial.publish_transforms(frame, located, header)  # first: who gets the objects looks them up
-        self._publish(frame, header, located, arrival.received, converted, stepped)
+        in_space = self.depth.locate(frame, header)
+        self._spatial.publish_transforms(frame, in_space, header)  # first: who gets the objects looks them up
+        self._publish(frame, header, in_space, arrival.received, converted, stepped)
         self._publishers.publish_labels(frame, header)
-        self._spatial.publish(frame, located, rgb, header)
-        self._vision.publish(frame, located, header, self.tracker.config.language_threshold)
+        self._spatial.publish(frame, in_space, rgb, header)
+        self._vision.publish(frame, in_space, header, self.tracker.config.language_threshold)
         if self._publishers.overlay_heard:
             status = f"{self.processed.hertz():.1f} FPS  {1e3 * (stepped - self._started):.0f} ms"
             self.overlays.mailbox.put(Picture(shown, self._settings()["overlay_quality"], status))
@@ -311,7 +312,7 @@ class Camera:
         self,
         frame: TrackedFrame,
         header: Any,
-        located: Located | None,
+        in_space: ObjectsInSpace | None,
         received: float,
         converted: float,
         stepped: float,
@@ -330,15 +331,15 @@ class Camera:
             camera=self.name,
             dropped=self.dropped,
             latency=latency,
-            surfaces=located.surfaces if located is not None else {},
+            surfaces=in_space.surfaces if in_space is not None else {},
         )
         self._publishers.publish_objects(message)
         self.processed.tick()
         self._waiting_since, self.failure, self.broken = None, "", False
-        for stage in STAGES:
-            self.times[stage].add(getattr(latency, f"{stage}_ms"))
-        for stage in TRACK_STAGES:
-            self.times[stage].add(frame.timings.get(stage, 0.0))
+        for step in TIMINGS:
+            self.times[step].add(getattr(latency, f"{step}_ms"))
+        for step in TRACK_TIMINGS:
+            self.times[step].add(frame.timings.get(step, 0.0))
         if age >= 0:
             self.ages.add(age)
 
@@ -360,6 +361,6 @@ class Camera:
             about = f"object {note.object_id}: " if note.object_id else ""
             text = f"{self.topic}: {about}{note.message}"
             if note.level == "error":
-                self._complain("reference", text)
+                self._report_error("reference", text)
             else:
                 self._node.get_logger().warning(text)

@@ -9,7 +9,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 
 from uniref_model.tracking import TrackedFrame, TrackedObject
 from uniref_ros.qos import overridable, quality
-from uniref_ros.space.depth_input import Located
+from uniref_ros.space.depth_input import ObjectsInSpace
 from uniref_ros.space.surface import Surface
 
 
@@ -35,7 +35,9 @@ class VisionPublishers:
             qos_overriding_options=overridable(),
         )
 
-    def publish(self, frame: TrackedFrame, located: Located | None, header: Any, threshold: float) -> None:
+    def publish(
+        self, frame: TrackedFrame, in_space: ObjectsInSpace | None, header: Any, threshold: float
+    ) -> None:
         """Publish detections to those who listen, and the label info when it has changed: it is latched, for
         who comes later. threshold: score above which words count as seen."""
         if self._info is None:
@@ -45,7 +47,7 @@ class VisionPublishers:
             self._names = names
             self._info.publish(self._label_info(names, header, threshold))
         if self._detections.get_subscription_count():
-            self._detections.publish(self._detection_array(frame, located, header))
+            self._detections.publish(self._detection_array(frame, in_space, header))
 
     def _label_info(self, names: dict[int, str], header: Any, threshold: float) -> Any:
         return self._kinds.LabelInfo(
@@ -56,8 +58,8 @@ class VisionPublishers:
             threshold=threshold,
         )
 
-    def _detection_array(self, frame: TrackedFrame, located: Located | None, header: Any) -> Any:
-        surfaces = located.surfaces if located is not None else {}
+    def _detection_array(self, frame: TrackedFrame, in_space: ObjectsInSpace | None, header: Any) -> Any:
+        surfaces = in_space.surfaces if in_space is not None else {}
         return self._kinds.Detection2DArray(
             header=header,
             detections=[

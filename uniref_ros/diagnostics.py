@@ -16,7 +16,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from uniref_model.errors import UniRefError
 from uniref_model.limits import clipped
 from uniref_model.runtime.memory import resident_mb
-from uniref_ros.camera import STAGES, TRACK_STAGES, Camera
+from uniref_ros.camera import TIMINGS, TRACK_TIMINGS, Camera
 from uniref_ros.status import make_status, plain
 
 _BURST = 5  # errors of one kind that are logged at once
@@ -45,7 +45,7 @@ class _Kind:
         return True
 
 
-class ErrorBook:
+class ErrorLog:
     """Counts errors by kind and keeps the last text. Of each kind the first few are logged, then one in half
     a minute, with how many there were. Safe between threads."""
 
@@ -60,28 +60,28 @@ class ErrorBook:
         self._traced: set[tuple[str, str]] = set()
         self._last = ""
 
-    def complain(self, kind: str, text: str) -> None:
+    def report(self, kind: str, text: str) -> None:
         """Count an error, and log it unless it is one of many."""
-        self._complain(kind, text)
+        self._count(kind, text)
 
-    def complain_of(self, kind: str, error: BaseException) -> str:
-        """As `complain`. An error that nobody foresaw is logged with its traceback, once for each kind.
+    def report_exception(self, kind: str, error: BaseException) -> str:
+        """As `report`. An error that nobody foresaw is logged with its traceback, once for each kind.
         Returns the text for who asked."""
         foreseen = isinstance(error, UniRefError)
         text = _words_of(error) if foreseen else f"internal error: {type(error).__name__}: {_words_of(error)}"
-        self._complain(kind, text)
+        self._count(kind, text)
         if not foreseen and self._logger is not None and self._is_new(kind, error):
             self._logger.error("".join(traceback.format_exception(error)))
         return text
 
-    def report(self) -> tuple[dict[str, int], str, bool]:
+    def summary(self) -> tuple[dict[str, int], str, bool]:
         """Counts by kind, the last error's text, and whether errors came in since the last report."""
         with self._lock:
             fresh = self._counts != self._reported
             self._reported = Counter(self._counts)
             return dict(self._counts), self._last, fresh
 
-    def _complain(self, kind: str, text: str) -> None:
+    def _count(self, kind: str, text: str) -> None:
         line = plain(f"{kind}: {text}")
         with self._lock:
             kind = kind if kind in self._kinds or len(self._kinds) < _MAX_KINDS else "other"
@@ -116,12 +116,12 @@ def node_status(
     enabled: bool,
     progress: str,
     facts: Mapping[str, str],
-    errors: ErrorBook,
+    errors: ErrorLog,
     fault: str = "",
 ) -> DiagnosticStatus:
     """The node's own status. state: its lifecycle state. progress: what configuring is at, "" when it is not.
     facts: from `Runtime.describe`. fault: what keeps results away, an ERROR; "" for nothing."""
-    counts, last, fresh = errors.report()
+    counts, last, fresh = errors.summary()
     level, message = DiagnosticStatus.OK, state if enabled else f"{state}, paused"
     if progress:
         message = f"{message}: {progress}"
@@ -166,9 +166,9 @@ def camera_status(
         "age at publication p50/p95 (ms)": f"{_number(age_50)}/{_number(age_95)}",
         **camera.depth.facts(),
     }
-    for stage in (*STAGES, *TRACK_STAGES):
-        middle, high = camera.times[stage].percentiles(50, 95)
-        label = f"track/{stage}" if stage in TRACK_STAGES else stage
+    for step in (*TIMINGS, *TRACK_TIMINGS):
+        middle, high = camera.times[step].percentiles(50, 95)
+        label = f"track/{step}" if step in TRACK_TIMINGS else step
         values[f"{label} p50/p95 (ms)"] = f"{_number(middle)}/{_number(high)}"
     for item in camera.tracker.objects:
         values[f"object {item.id}"] = (

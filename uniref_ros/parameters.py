@@ -248,7 +248,7 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "on_hang",
         "report",
-        "When the network, or anything else, hangs: report says so, with the stage, in diagnostics and in "
+        "When the network, or anything else, hangs: report says so, with the step, in diagnostics and in "
         "the log; exit also ends the process, with status 75, after five times stale_after, so that a "
         "respawning launch brings it back.",
         choices=("report", "exit"),

@@ -41,8 +41,8 @@ class Latency:
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """An overlay to be made. shown: the processed image (`camera.Shown`). jpeg: quality, 1 to 100. status:
-    written in the corner."""
+    """An overlay to be made. shown: the processed image (`camera.ProcessedImage`). jpeg: quality, 1 to 100.
+    status: written in the corner."""
 
     shown: Any
     jpeg: int
@@ -148,27 +148,27 @@ def _heard(publisher: Any) -> bool:
 
 
 class Overlays:
-    """A worker's station: the overlays of one camera, published by a thread of their own, so that whoever
+    """The overlays of one camera, published by a thread of their own, so that whoever
     looks at them keeps no mask waiting. A newer one replaces one that waits."""
 
     def __init__(
         self,
         publishers: Publishers,
         topic: str,
-        bell: threading.Condition,
+        condition: threading.Condition,
         on_shown: Callable[[Any], None],
     ) -> None:
         """topic: the camera's, for messages. on_shown: told of what went out (`Picture.shown`)."""
         self.topic = f"overlay of {topic}"
-        self.mailbox: Mailbox[Picture] = Mailbox(bell)
+        self.mailbox: Mailbox[Picture] = Mailbox(condition)
         self._publishers = publishers
         self._on_shown = on_shown
 
     def ready_in(self, now: float) -> float:
-        """See `Station`: at once."""
+        """See `Consumer`: at once."""
         return 0.0
 
     def process(self, picture: Picture) -> None:
-        """See `Station`."""
+        """See `Consumer`."""
         if self._publishers.publish_overlays(picture):
             self._on_shown(picture.shown)

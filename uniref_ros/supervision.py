@@ -9,7 +9,7 @@ from types import MappingProxyType
 from typing import Any
 
 from uniref_ros.camera import Camera
-from uniref_ros.diagnostics import ErrorBook
+from uniref_ros.diagnostics import ErrorLog
 from uniref_ros.watchdog import PATIENCE, Heartbeat, Stuck, stack_of, stuck_item
 from uniref_ros.worker import Worker
 
@@ -30,7 +30,7 @@ class Faults:
 class Supervisor:
     """Looks at workers and cameras, keeps what it found, and tells the log when something begins to hang."""
 
-    def __init__(self, errors: ErrorBook, logger: Any) -> None:
+    def __init__(self, errors: ErrorLog, logger: Any) -> None:
         self.heart = Heartbeat()
         """Beaten by whoever serves the node's callbacks."""
         self.faults = Faults()
@@ -83,15 +83,15 @@ class Supervisor:
         for what, one in now.items():
             if what not in self._told:
                 self._told[what] = time.monotonic() - one.seconds
-                self._errors.complain("hang", str(one))
+                self._errors.report("hang", str(one))
                 self._trace(one)
         for what in [what for what in self._told if what not in now]:
             seconds = time.monotonic() - self._told.pop(what)
             self._logger.info(f"{what} goes on after {seconds:.1f} s", throttle_duration_sec=30.0)
 
     def _trace(self, one: Stuck) -> None:
-        """Where it hangs, once for each stage."""
-        key = one.what, one.stage
+        """Where it hangs, once for each step."""
+        key = one.what, one.step
         if key not in self._traced:
             self._traced.add(key)
             self._logger.error(f"it hangs here:\n{stack_of(one.thread)}")

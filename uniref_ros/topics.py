@@ -15,7 +15,7 @@ from std_srvs.srv import SetBool, Trigger
 
 from uniref_model.errors import MaskError
 from uniref_model.limits import MAX_POINTS, check_count, quoted
-from uniref_ros.diagnostics import ErrorBook
+from uniref_ros.diagnostics import ErrorLog
 from uniref_ros.losses import Losses
 from uniref_ros.msg import TrackCommand
 from uniref_ros.qos import listen, with_info
@@ -34,7 +34,7 @@ class Inputs:
     services, answered.
     """
 
-    def __init__(self, node: Node, commands: Commands, errors: ErrorBook, cameras: Iterable[str]) -> None:
+    def __init__(self, node: Node, commands: Commands, errors: ErrorLog, cameras: Iterable[str]) -> None:
         """cameras: names; a named one has topics of its own for what refers to its images."""
         self._node = node
         self._errors = errors
@@ -84,13 +84,13 @@ class Inputs:
             try:
                 answer = action(message)
             except Exception as error:  # a message must never stop the node
-                self._errors.complain_of(source, error)
+                self._errors.report_exception(source, error)
             else:
                 self._node.get_logger().info(answer.message)
 
         def say_lost(count: int) -> None:
             if count:
-                self._errors.complain(
+                self._errors.report(
                     f"{source} lost",
                     f"{count} of {subscription.topic_name} never came ({losses.total} in all): send fewer at "
                     "once, with a deeper queue, or by a service, which answers",
@@ -113,7 +113,7 @@ class Inputs:
                 answer = action(request)
             except Exception as error:  # who asked is waiting for an answer
                 response.success = False
-                response.message = self._errors.complain_of(source, error)
+                response.message = self._errors.report_exception(source, error)
                 return response
             response.success, response.message = True, answer.message
             if hasattr(response, "object_id"):

@@ -22,8 +22,8 @@ from uniref_model.tracking import Tracker, TrackerConfig
 from uniref_model.tracking.ids import ObjectIds
 from uniref_ros import parameter_rules as rules
 from uniref_ros import parameters
-from uniref_ros.camera import Bells, Camera, CameraOptions
-from uniref_ros.diagnostics import ErrorBook, camera_status, node_status
+from uniref_ros.camera import Camera, CameraOptions, Conditions
+from uniref_ros.diagnostics import ErrorLog, camera_status, node_status
 from uniref_ros.executor import NodeExecutor, end_process, make_node, prepare_signals, start_ros
 from uniref_ros.parameters import OPTIONS
 from uniref_ros.requests import Commands
@@ -55,12 +55,12 @@ class TrackerNode(LifecycleNodeMixin, Node):
         LifecycleNodeMixin.__init__(self, callback_group=self.transitions)
         self.failed = False
         """Set when the node was to start by itself and could not."""
-        self.errors = ErrorBook(self.get_logger())
+        self.errors = ErrorLog(self.get_logger())
         self._cameras: dict[str, Camera] = {}
         self._runtime: Runtime | None = None
         self._workers: list[Worker] = []
         self._inputs: Inputs | None = None
-        self._bells = Bells(threading.Condition(), threading.Condition())
+        self._conditions = Conditions(threading.Condition(), threading.Condition())
         self._changing = threading.Lock()  # held while a transition is carried out
         self._applying = threading.RLock()  # held while parameters are handed to the cameras
         self._closed = False
@@ -137,7 +137,7 @@ class TrackerNode(LifecycleNodeMixin, Node):
                 undo()
                 self._state = before
                 if self.context.ok():  # else a signal came in the middle of it
-                    self.errors.complain_of(f"cannot {what}", error)
+                    self.errors.report_exception(f"cannot {what}", error)
                 return TransitionCallbackReturn.FAILURE
             finally:
                 self._progress = ""
@@ -189,8 +189,8 @@ class TrackerNode(LifecycleNodeMixin, Node):
                     name,
                     Tracker(runtime, config, ids=self._ids),
                     options,
-                    self._bells,
-                    self.errors.complain,
+                    self._conditions,
+                    self.errors.report,
                     lambda: self._settings,
                 )
         finally:
@@ -224,8 +224,8 @@ class TrackerNode(LifecycleNodeMixin, Node):
             camera.subscribe()
         overlays = [camera.overlays for camera in cameras]
         self._workers = [
-            Worker(cameras, self._bells.images, self._on_station_error),
-            Worker(overlays, self._bells.pictures, self._on_station_error, "uniref overlays"),
+            Worker(cameras, self._conditions.images, self._on_consumer_error),
+            Worker(overlays, self._conditions.pictures, self._on_consumer_error, "uniref overlays"),
         ]
         for worker in self._workers:
             worker.start()
@@ -336,9 +336,9 @@ class TrackerNode(LifecycleNodeMixin, Node):
                 try:
                     camera.tracker.configure(**options)
                 except ValueError as error:  # an object was added between the check and now
-                    self.errors.complain("parameters", str(error))
-        with self._bells.images:
-            self._bells.images.notify_all()  # max_rate may let an image go that waits
+                    self.errors.report("parameters", str(error))
+        with self._conditions.images:
+            self._conditions.images.notify_all()  # max_rate may let an image go that waits
 
     def _set_enabled(self, enabled: bool) -> str:
         self._enabled = enabled
@@ -348,9 +348,9 @@ class TrackerNode(LifecycleNodeMixin, Node):
 
     # ---- reports
 
-    def _on_station_error(self, station: Any, error: BaseException) -> None:
+    def _on_consumer_error(self, consumer: Any, error: BaseException) -> None:
         if self.context.ok() and not self._closed:  # else there is nowhere to publish it, and no need
-            self.errors.complain_of(station.topic, error)
+            self.errors.report_exception(consumer.topic, error)
 
     def _look(self) -> None:
         """What the watchdog does: say at once what has begun to hang, and end the process if told to."""
@@ -416,7 +416,7 @@ def main(args: list[str] | None = None) -> int:
         rclpy.try_shutdown()
         return status
     executor = NodeExecutor(
-        lambda error: node.errors.complain_of("a callback failed", error),
+        lambda error: node.errors.report_exception("a callback failed", error),
         slow=[node.transitions],
         until=lambda: node.failed,
     )

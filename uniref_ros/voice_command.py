@@ -110,10 +110,10 @@ class VoiceCommand(Node):
     def _open_source(self) -> Microphone | AudioFile | AudioTopic:
         source = self._value("source")
         if source == "microphone":
-            return Microphone(self._value("device"), self._chunks, self._complain_of_microphone)
+            return Microphone(self._value("device"), self._chunks, self._report_microphone)
         if source == "topic":
             kind, rate, channels = (self._value(name) for name in ("audio_type", "rate", "channels"))
-            return AudioTopic(self, kind, rate, channels, self._chunks, self._complain)
+            return AudioTopic(self, kind, rate, channels, self._chunks, self._report_error)
         wanted = self._value("wait_for_subscribers")
         return AudioFile(source, self._chunks, lambda: self._prompts.get_subscription_count() >= wanted)
 
@@ -173,13 +173,13 @@ class VoiceCommand(Node):
 
     # ---- reports
 
-    def _complain(self, text: str) -> None:
+    def _report_error(self, text: str) -> None:
         self._counts["bad audio messages"] += 1
         self._last_error = text
         if self._counts["bad audio messages"] % _REPEATED == 1:
             self.get_logger().error(text)
 
-    def _complain_of_microphone(self, text: str) -> None:
+    def _report_microphone(self, text: str) -> None:
         self._last_error = text
         self.get_logger().error(plain(text))
 

@@ -1,6 +1,6 @@
 """Sees what no longer moves: an image that is never done, a worker that died, callbacks that are not served.
 
-It looks from a thread of its own, so it sees another that hangs deep in a library, and says in which stage.
+It looks from a thread of its own, so it sees another that hangs deep in a library, and says in which step.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ PATIENCE = 5
 HUNG = 75
 """Exit status of a process that ended itself because it hung: EX_TEMPFAIL, worth another try."""
 
-_STAGES = {
+_STEPS = {
     "_decode": "decode",
     "encode_text": "encode_text",
     "encode_image": "encode_image",
@@ -39,26 +39,26 @@ _STAGES = {
 
 @dataclass(frozen=True)
 class Stuck:
-    """Something that has been going on for too long. what: for people. stage: "" when it is in none of the
+    """Something that has been going on for too long. what: for people. step: "" when it is in none of the
     known ones. thread: its identifier."""
 
     what: str
-    stage: str
+    step: str
     seconds: float
     thread: int | None
 
     def __str__(self) -> str:
-        where = f" in {self.stage}" if self.stage else ""
+        where = f" in {self.step}" if self.step else ""
         return f"{self.what} hangs{where} for {self.seconds:.1f} s"
 
 
-def stage_of(thread: int | None) -> str:
-    """The innermost known stage that a thread is in, "" for none."""
+def step_of(thread: int | None) -> str:
+    """The innermost known step that a thread is in, "" for none."""
     frame = sys._current_frames().get(thread)
     while frame is not None:
-        stage = _STAGES.get(frame.f_code.co_name)
-        if stage is not None:
-            return stage
+        step = _STEPS.get(frame.f_code.co_name)
+        if step is not None:
+            return step
         frame = frame.f_back
     return ""
 
@@ -77,7 +77,7 @@ def stuck_item(worker: Worker | None, limit: float) -> Stuck | None:
     seconds = time.monotonic() - in_hand.since
     if seconds <= limit:
         return None
-    return Stuck(in_hand.station.topic, stage_of(worker.thread), seconds, worker.thread)
+    return Stuck(in_hand.consumer.topic, step_of(worker.thread), seconds, worker.thread)
 
 
 class Heartbeat:
@@ -107,7 +107,7 @@ class Heartbeat:
             return None
         last, thread = self._last
         seconds = time.monotonic() - last
-        return Stuck("a callback", stage_of(thread), seconds, thread) if seconds > limit else None
+        return Stuck("a callback", step_of(thread), seconds, thread) if seconds > limit else None
 
 
 class Watchdog:

@@ -15,28 +15,28 @@ from typing import Any, Generic, Protocol, TypeVar
 
 T = TypeVar("T")
 
-_LONGEST_WAIT = 1.0  # s until stations are asked again: an answer may be longer than can be waited
+_LONGEST_WAIT = 1.0  # s until consumers are asked again: an answer may be longer than can be waited
 
 
 class Mailbox(Generic[T]):
-    """Holds at most one item, the newest. Safe between threads; `bell` is rung when an item arrives."""
+    """Holds at most one item, the newest. Safe between threads; `condition` is notified of every item."""
 
-    def __init__(self, bell: threading.Condition) -> None:
-        self._bell = bell
+    def __init__(self, condition: threading.Condition) -> None:
+        self._condition = condition
         self._item: T | None = None
         self.replaced = 0
         """Items that a newer one replaced before they were taken."""
 
     def put(self, item: T) -> None:
         """Leave an item, replacing one that is still there."""
-        with self._bell:
+        with self._condition:
             self.replaced += self._item is not None
             self._item = item
-            self._bell.notify()
+            self._condition.notify()
 
     def take(self) -> T | None:
         """The item, if there is one; the mailbox is empty then."""
-        with self._bell:
+        with self._condition:
             item, self._item = self._item, None
             return item
 
@@ -46,7 +46,7 @@ class Mailbox(Generic[T]):
         return self._item is not None
 
 
-class Station(Protocol):
+class Consumer(Protocol):
     """What the worker serves: a mailbox and the work on its items."""
 
     mailbox: Mailbox[Any]
@@ -62,28 +62,28 @@ class Station(Protocol):
 class InHand:
     """What a thread is at: whose item, and since when (time.monotonic())."""
 
-    station: Station
+    consumer: Consumer
     since: float
 
 
 class Worker:
-    """One thread that serves stations in turn, so that a busy camera does not starve the others.
+    """One thread that serves consumers in turn, so that a busy camera does not starve the others.
 
-    It ends when it is stopped, and by nothing else: whatever a station or `on_error` raises, the next item is
-    served.
+    It ends when it is stopped, and by nothing else: whatever a consumer or `on_error` raises, the next item
+    is served.
     """
 
     def __init__(
         self,
-        stations: Sequence[Station],
-        bell: threading.Condition,
-        on_error: Callable[[Station, BaseException], None],
+        consumers: Sequence[Consumer],
+        condition: threading.Condition,
+        on_error: Callable[[Consumer, BaseException], None],
         name: str = "uniref worker",
     ) -> None:
-        """bell: the condition the stations' mailboxes ring. on_error: told of what a station raised. name: of
-        the thread."""
-        self._stations = list(stations)
-        self._bell = bell
+        """condition: the one that the consumers' mailboxes notify. on_error: told of what a consumer raised.
+        name: of the thread."""
+        self._consumers = list(consumers)
+        self._condition = condition
         self._on_error = on_error
         self._stopping = False
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
@@ -97,9 +97,9 @@ class Worker:
     def stop(self, timeout: float | None) -> bool:
         """Finish the item in hand and end. Returns False when it is still busy after `timeout` seconds, None
         waits on."""
-        with self._bell:
+        with self._condition:
             self._stopping = True
-            self._bell.notify_all()
+            self._condition.notify_all()
         if self._thread.ident is None:
             return True  # it never began
         self._thread.join(timeout)
@@ -116,40 +116,41 @@ class Worker:
         return self._thread.ident
 
     def _run(self) -> None:
-        while (station := self._next()) is not None:
-            item = station.mailbox.take()
+        while (consumer := self._next()) is not None:
+            item = consumer.mailbox.take()
             if item is None:
                 continue
-            self.in_hand = InHand(station, time.monotonic())
+            self.in_hand = InHand(consumer, time.monotonic())
             try:
-                station.process(item)
+                consumer.process(item)
             except BaseException as error:  # SystemExit too: nothing may end the work on all other items
-                self._tell(station, error)
+                self._tell(consumer, error)
             finally:
                 self.in_hand = None
                 item = None  # an image is not kept while the next one is waited for
 
-    def _tell(self, station: Station, error: BaseException) -> None:
+    def _tell(self, consumer: Consumer, error: BaseException) -> None:
         with contextlib.suppress(BaseException):  # who is to be told may be what is broken
-            self._on_error(station, error)
+            self._on_error(consumer, error)
 
-    def _next(self) -> Station | None:
-        """Wait for the next station with something to do; None when stopping."""
-        with self._bell:
+    def _next(self) -> Consumer | None:
+        """Wait for the next consumer with something to do; None when stopping."""
+        with self._condition:
             while not self._stopping:
-                waiting = [station for station in self._stations if station.mailbox.full]
-                delays = {id(station): self._delay(station) for station in waiting}
-                due = [station for station in waiting if not delays[id(station)] > 0]  # not-a-number is due
+                waiting = [consumer for consumer in self._consumers if consumer.mailbox.full]
+                delays = {id(consumer): self._delay(consumer) for consumer in waiting}
+                # not-a-number is due
+                due = [consumer for consumer in waiting if not delays[id(consumer)] > 0]
                 if due:
-                    self._stations.remove(due[0])
-                    self._stations.append(due[0])  # served last next time
+                    self._consumers.remove(due[0])
+                    self._consumers.append(due[0])  # served last next time
                     return due[0]
-                self._bell.wait(min([_LONGEST_WAIT, *delays.values()]) if delays else None)
+                self._condition.wait(min([_LONGEST_WAIT, *delays.values()]) if delays else None)
         return None
 
-    def _delay(self, station: Station) -> float:
+    def _delay(self, consumer: Consumer) -> float:
         try:
-            return station.ready_in(time.monotonic())
+            return consumer.ready_in(time.monotonic())
         except Exception as error:
-            self._tell(station, error)
+            self._tell(consumer, error)
             return 0.0

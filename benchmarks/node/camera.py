@@ -24,7 +24,7 @@ from std_msgs.msg import Header
 
 from uniref_ros.conversion import fill_image
 
-from .stage import ACTORS, Actor, Stage
+from .scene import ACTORS, Actor, Scene
 
 
 @dataclass
@@ -66,7 +66,7 @@ class Camera(Node):
             for name in plan.names
         ]
         actors = tuple(Actor(**{**values, "away": tuple(values["away"])}) for values in plan.actors)
-        self._stage = Stage((plan.height, plan.width), actors)
+        self._scene = Scene((plan.height, plan.width), actors)
         self._cache = [self._message(index / plan.rate) for index in range(plan.cached)]
         self.sent = dict.fromkeys(plan.names, 0)
         self.malformed = 0
@@ -95,7 +95,7 @@ class Camera(Node):
             self.sent[name] += 1
 
     def _message(self, moment: float) -> Image:
-        return fill_image(Image(), self._stage.image(moment), "rgb8", Header())
+        return fill_image(Image(), self._scene.image(moment), "rgb8", Header())
 
 
 def _malformed(number: int, stamp: Time) -> Image:

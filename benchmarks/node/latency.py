@@ -1,4 +1,4 @@
-"""Camera-to-mask latency of the real node, by stage, with its CPU and memory."""
+"""Camera-to-mask latency of the real node, by step, with its CPU and memory."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from ..results import COLOURS, new_figure
 from .camera import CameraPlan
 from .listener import Heard, Listener
 from .processes import Child, camera_report, start_camera, tracker_command
-from .stage import ACTORS, Stage
+from .scene import ACTORS, Scene
 
-STAGES = {
+TIMINGS = {
     "transport in": "DDS: the camera's publish until the node's callback has the image",
     "wait": "in the mailbox, until the worker is free",
     "convert": "to RGB",
@@ -100,8 +100,8 @@ INSIDE = ("prepare", "encode_image", "given", "segment", "merge", "encode_refere
 def inside_track(case: Case, threads: int, frames: int) -> dict[str, float]:
     """Median milliseconds of the parts of `Tracker.step`, measured here without ROS on the node's model, for
     the case's image size and objects."""
-    stage = Stage((case.height, case.width), ACTORS)
-    pictures = [stage.image(index / 30.0) for index in range(frames)]
+    scene = Scene((case.height, case.width), ACTORS)
+    pictures = [scene.image(index / 30.0) for index in range(frames)]
     with load_runtime("uniref_nano", threads=threads) as runtime:
         tracker = Tracker(runtime, TrackerConfig(language_threshold=0.0))
         for actor in ACTORS[: case.objects]:
@@ -157,7 +157,7 @@ def _measure(case: Case, options: Options, warm_up: float, seconds: float, folde
         "memory_mb": memory,
         "camera_late": sent["late"],
         "latency_ms": _percentiles([item.latency_ms for item in heard]),
-        "stages_ms": _stages(heard),
+        "timings_ms": _timings(heard),
     }
 
 
@@ -168,9 +168,9 @@ def _percentiles(values: Iterable[float]) -> dict[str, float]:
     }
 
 
-def _stages(heard: list[Heard]) -> dict[str, dict[str, float]]:
-    """Milliseconds by stage, from what the message itself says and from when it came."""
-    parts: dict[str, list[float]] = {name: [] for name in STAGES}
+def _timings(heard: list[Heard]) -> dict[str, dict[str, float]]:
+    """Milliseconds by step, from what the message itself says and from when it came."""
+    parts: dict[str, list[float]] = {name: [] for name in TIMINGS}
     for item in heard:
         m = item.message
         inside = m.wait_ms + m.convert_ms + m.track_ms
@@ -181,7 +181,7 @@ def _stages(heard: list[Heard]) -> dict[str, dict[str, float]]:
             m.track_ms,
             item.latency_ms - m.age_ms,  # the age is taken when the message is about to be built
         )
-        for name, value in zip(STAGES, values, strict=True):
+        for name, value in zip(TIMINGS, values, strict=True):
             parts[name].append(max(0.0, value))
     return {name: _percentiles(values) for name, values in parts.items()}
 
@@ -195,7 +195,7 @@ def _report(
             row["title"],
             f"{row['rate_each']:.1f}",
             *(f"{row['latency_ms'][rank]:.0f}" for rank in ("p50", "p95", "p99")),
-            f"{row['stages_ms']['track']['p50']:.0f}",
+            f"{row['timings_ms']['track']['p50']:.0f}",
             f"{row['cpu_cores']:.2f}",
             f"{row['memory_mb']:.0f}",
         ]
@@ -207,14 +207,14 @@ def _report(
         f"{model['model']} {model['size']} on {model['runtime']}. Latency is from the image's stamp to the "
         "listener's callback. Camera, node and listener share this machine's cores.",
         "The newest image wins: with fewer masks a second than images, the others were replaced, not queued.",
-        *(f"{name}: {text}." for name, text in STAGES.items()),
+        *(f"{name}: {text}." for name, text in TIMINGS.items()),
         "Inside track is measured afterwards without ROS, with the whole machine to itself: compare shares.",
     ]
     lost = [row["title"] for row in rows if not row["results"]]
     if lost:
         notes.append(f"No image came through at all: {'; '.join(lost)}.")
     return Result(
-        {"stages": STAGES, "cases": rows, "inside_track_ms": inside},
+        {"timings": TIMINGS, "cases": rows, "inside_track_ms": inside},
         {"": _draw(rows), "inside": _draw_inside(inside)},
         [
             ("Camera-to-mask latency of the node", header, table),
@@ -246,12 +246,12 @@ def _draw(rows: list[dict[str, Any]]) -> Any:
     figure, axes = new_figure(1, 2, (12.0, 1.8 + 0.36 * len(rows)))
     places = np.arange(len(rows))[::-1]
     left = np.zeros(len(rows))
-    for name, colour in zip(STAGES, COLOURS, strict=False):
-        values = np.nan_to_num([row["stages_ms"][name]["p50"] for row in rows])
+    for name, colour in zip(TIMINGS, COLOURS, strict=False):
+        values = np.nan_to_num([row["timings_ms"][name]["p50"] for row in rows])
         axes[0].barh(places, values, left=left, color=colour, label=name, height=0.7)
         left += values
     axes[0].set_yticks(places, [row["title"] for row in rows], fontsize=8)
-    axes[0].set_xlabel("ms, median of each stage")
+    axes[0].set_xlabel("ms, median of each step")
     for rank, colour in (("p99", "#cfe3ee"), ("p95", "#7fb8d6"), ("p50", COLOURS[0])):
         values = np.nan_to_num([row["latency_ms"][rank] for row in rows])
         axes[1].barh(places, values, color=colour, height=0.7, label=rank)

@@ -20,7 +20,7 @@ from ..results import COLOURS, new_figure
 from .camera import CameraPlan
 from .listener import Heard, Listener
 from .processes import Supervisor, start_camera, tracker_command
-from .stage import ACTORS
+from .scene import ACTORS
 
 TOLERANCE = 1.5
 """A life after a SIGKILL may take so many times the longest ordinary start-up: leftovers of the killed

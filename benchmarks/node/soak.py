@@ -27,7 +27,7 @@ from ..results import COLOURS, new_figure
 from .camera import CameraPlan
 from .listener import Heard, Listener, wrong_headers
 from .processes import Child, camera_report, start_camera, tracker_command
-from .stage import ACTORS, overlap
+from .scene import ACTORS, overlap
 
 CAMERAS = ("left", "right")
 SIZE = (480, 640)
@@ -41,7 +41,7 @@ GROWTH_MB = 8.0
 
 
 @dataclass
-class Wish:
+class Expectation:
     """A prompt that must show up in every camera's results, or a removal after which it must not."""
 
     prompt: str
@@ -72,7 +72,7 @@ class Soak:
         self.listener, self.node, self.camera = listener, node, camera
         self.diary = Diary()
         self._began = time.monotonic()
-        self._wishes: list[Wish] = []
+        self._expectations: list[Expectation] = []
         self._last: dict[str, float] = {}
         self._silent_since: float | None = None
         self._sampled = 0.0
@@ -86,7 +86,7 @@ class Soak:
         return time.monotonic() - self._began
 
     def spin(self, seconds: float, until: Callable[[], Any] = lambda: False) -> bool:
-        """Listen, and note memory and overdue wishes."""
+        """Listen, and note memory and overdue expectations."""
         end = self.now + seconds
         while self.now < end:
             if self.listener.spin(0.2, until):
@@ -114,12 +114,12 @@ class Soak:
             (self.now, message.camera, heard.latency_ms, message.track_ms, len(message.objects))
         )
         prompts = {item.prompt for item in message.objects}
-        for wish in list(self._wishes):
-            if (wish.prompt in prompts) == wish.present:
-                wish.waiting.discard(message.camera)
-            if not wish.waiting:
-                self._wishes.remove(wish)
-                diary.answers.append(self.now - wish.said)
+        for expectation in list(self._expectations):
+            if (expectation.prompt in prompts) == expectation.present:
+                expectation.waiting.discard(message.camera)
+            if not expectation.waiting:
+                self._expectations.remove(expectation)
+                diary.answers.append(self.now - expectation.said)
         self._compare(heard)
 
     def _compare(self, heard: Heard) -> None:
@@ -135,23 +135,25 @@ class Soak:
                 self.diary.overlaps.append(overlap(truth, box) if seen else 0.0)
 
     def _expire(self) -> None:
-        for wish in list(self._wishes):
-            if self.now - wish.said > PATIENCE:
-                self._wishes.remove(wish)
-                word = "was not taken" if wish.present else "was not forgotten"
-                self.diary.lost.append(f"{wish.prompt!r} {word} by {', '.join(sorted(wish.waiting))}")
+        for expectation in list(self._expectations):
+            if self.now - expectation.said > PATIENCE:
+                self._expectations.remove(expectation)
+                word = "was not taken" if expectation.present else "was not forgotten"
+                self.diary.lost.append(
+                    f"{expectation.prompt!r} {word} by {', '.join(sorted(expectation.waiting))}"
+                )
 
     # ---- what is done to it
 
     def say(self, prompt: str, present: bool = True) -> None:
         """A prompt, or its "forget"."""
         self.listener.say(prompt if present else f"forget {prompt}")
-        self._wishes.append(Wish(prompt, present, self.now))
+        self._expectations.append(Expectation(prompt, present, self.now))
         self.diary.counts["prompts" if present else "removals"] += 1
 
     def settled(self) -> bool:
-        """Whether every wish has come true or been given up."""
-        return not self._wishes
+        """Whether every expectation has come true or been given up."""
+        return not self._expectations
 
     def send_bad_command(self) -> None:
         """A command that must be refused, counted, and disturb nothing."""

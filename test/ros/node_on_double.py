@@ -3,7 +3,7 @@ process.
 
 DOUBLE_DELAY: seconds the double takes for each image. DOUBLE_LOAD: seconds it takes to load. DOUBLE_DRAW:
 seconds that drawing an overlay takes.
-DOUBLE_TROUBLE: "STAGE:WHAT", while the file DOUBLE_WHEN is there: in the runtime's verb STAGE (encode_text,
+DOUBLE_TROUBLE: "STEP:WHAT", while the file DOUBLE_WHEN is there: in the runtime's verb STEP (encode_text,
 encode_image, encode_reference, segment) it hangs, raises, exits (SystemExit) or answers with not-a-number.
 """
 
@@ -28,14 +28,14 @@ from uniref_ros import publishers, tracker_node  # noqa: E402
 class TroubledRuntime(FakeColourRuntime):
     """The double, in trouble in one of its verbs while a file is there."""
 
-    def __init__(self, stage: str, what: str, when: Path, **options: Any) -> None:
+    def __init__(self, step: str, what: str, when: Path, **options: Any) -> None:
         super().__init__(**options)
-        self._stage, self._what, self._when = stage, what, when
+        self._step, self._what, self._when = step, what, when
         if what == "nan":
             self.score = lambda _, found: float("nan") if when.exists() else 0.9 if found else 0.05
 
-    def _pass(self, stage: str) -> None:
-        if stage != self._stage or not self._when.exists():
+    def _pass(self, step: str) -> None:
+        if step != self._step or not self._when.exists():
             return
         if self._what == "raises":
             raise RuntimeError("the device fell off\nthe bus")
@@ -65,8 +65,8 @@ def make_double() -> FakeColourRuntime:
     """The double, troubled if the environment says so."""
     if "DOUBLE_TROUBLE" not in os.environ:
         return FakeColourRuntime(interactive=True)
-    stage, what = os.environ["DOUBLE_TROUBLE"].split(":")
-    return TroubledRuntime(stage, what, Path(os.environ["DOUBLE_WHEN"]), interactive=True)
+    step, what = os.environ["DOUBLE_TROUBLE"].split(":")
+    return TroubledRuntime(step, what, Path(os.environ["DOUBLE_WHEN"]), interactive=True)
 
 
 def load_double(*_: object, progress: Callable[[str], None], **__: object) -> FakeColourRuntime:

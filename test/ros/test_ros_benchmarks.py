@@ -20,7 +20,7 @@ from std_msgs.msg import Header
 from benchmarks.node.camera import frame_id, from_seconds
 from benchmarks.node.listener import wrong_headers
 from benchmarks.node.processes import Supervisor
-from benchmarks.node.stage import Actor, overlap
+from benchmarks.node.scene import Actor, overlap
 from benchmarks.registry import ENTRIES, Options
 from uniref_ros.msg import TrackedObject, TrackedObjectArray
 
@@ -83,12 +83,12 @@ def without_rclpy(monkeypatch):
         rclpy.init(args=[])
 
 
-def test_latency_is_measured_by_stage(without_rclpy):
+def test_latency_is_measured_by_step(without_rclpy):
     case = ENTRIES["node_latency"].run(SMOKE).data["cases"][0]
-    stages = case["stages_ms"]
+    timings = case["timings_ms"]
     assert case["results"] > 0 and case["latency_ms"]["p50"] > 0
-    assert set(stages) == {"transport in", "wait", "convert", "track", "publish"}
-    assert stages["track"]["p50"] < case["latency_ms"]["p99"]
+    assert set(timings) == {"transport in", "wait", "convert", "track", "publish"}
+    assert timings["track"]["p50"] < case["latency_ms"]["p99"]
     assert case["memory_mb"] > 50 and case["cpu_cores"] > 0
 
 

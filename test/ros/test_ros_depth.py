@@ -221,8 +221,8 @@ def test_nothing_is_made_while_nobody_listens(ros, monkeypatch):
         rclpy.spin_once(node, timeout_sec=0.05)
         if node.count_subscribers("quiet/points") and node.count_subscribers("quiet/markers"):
             break
-    located = type("Located", (), {"surfaces": {}})()
-    publishers.publish(None, located, None, Header())
+    in_space = type("ObjectsInSpace", (), {"surfaces": {}})()
+    publishers.publish(None, in_space, None, Header())
     assert made == ["cloud", "markers"] and ears
     publishers.destroy()
     node.destroy_node()

@@ -267,7 +267,7 @@ def test_diagnostics_say_how_the_node_fares(node, peer):
     assert float(status["memory (MB)"]) == pytest.approx(node.memory_mb() * 1.048576, rel=0.2)
     assert float(camera["received (1/s)"]) > 0 and float(camera["processed (1/s)"]) > 0
     assert camera["object 1"].startswith("red: tracked, score 0.9") and camera["image size"] == "224x128"
-    for stage in ("wait", "convert", "track", "total", "track/encode_image", "track/segment"):
-        middle, high = (float(word) for word in camera[f"{stage} p50/p95 (ms)"].split("/"))
-        assert 0 <= middle <= high < 10_000, stage
+    for step in ("wait", "convert", "track", "total", "track/encode_image", "track/segment"):
+        middle, high = (float(word) for word in camera[f"{step} p50/p95 (ms)"].split("/"))
+        assert 0 <= middle <= high < 10_000, step
     assert "later than their images' stamps" in camera["message"], "the stamps are of 1970, without sim time"

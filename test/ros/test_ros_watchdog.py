@@ -1,4 +1,4 @@
-"""What does not move is an ERROR within two seconds, with the stage it hangs in; a node told to ends."""
+"""What does not move is an ERROR within two seconds, with the step it hangs in; a node told to ends."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from uniref_model.tracking import Tracker
 from uniref_ros.camera import Camera
 from uniref_ros.publishers import Publishers
 from uniref_ros.space.depth_input import DepthInput
-from uniref_ros.watchdog import HUNG, PATIENCE, stack_of, stage_of
+from uniref_ros.watchdog import HUNG, PATIENCE, stack_of, step_of
 
 RED = scene(("red", (40, 32, 48, 40)))
 STALE = 1.0
@@ -88,7 +88,7 @@ def troubled(tmp_path, peer) -> Iterator[Callable[..., Trouble]]:
 
 
 @pytest.mark.parametrize(
-    ("owner", "name", "stage"),
+    ("owner", "name", "step"),
     [
         (Camera, "_decode", "decode"),
         (DepthInput, "locate", "depth"),
@@ -99,34 +99,34 @@ def troubled(tmp_path, peer) -> Iterator[Callable[..., Trouble]]:
         (Runtime, "encode_fitted", "encode_image"),
     ],
 )
-def test_a_thread_is_in_the_stage_whose_function_it_is_in(owner, name, stage):
-    """The stages are known by the names of functions, which have to be there."""
+def test_a_thread_is_in_the_step_whose_function_it_is_in(owner, name, step):
+    """The steps are known by the names of functions, which have to be there."""
     assert callable(getattr(owner, name))
     inside, leave, names = threading.Event(), threading.Event(), {}
     exec(f"def {name}(wait):\n    wait()", names)
     thread = threading.Thread(target=names[name], args=(lambda: (inside.set(), leave.wait(10)),), daemon=True)
     thread.start()
     assert inside.wait(10)
-    assert stage_of(thread.ident) == stage and f"in {name}" in stack_of(thread.ident)
+    assert step_of(thread.ident) == step and f"in {name}" in stack_of(thread.ident)
     leave.set()
     thread.join()
-    assert stage_of(thread.ident) == "" == stage_of(None)
+    assert step_of(thread.ident) == "" == step_of(None)
 
 
-@pytest.mark.parametrize("stage", ["encode_image", "segment", "encode_reference"])
-def test_a_network_that_hangs_is_an_error_that_names_the_stage(troubled, stage):
+@pytest.mark.parametrize("step", ["encode_image", "segment", "encode_reference"])
+def test_a_network_that_hangs_is_an_error_that_names_the_step(troubled, step):
     """Although diagnostics are a minute apart."""
-    trouble = troubled(f"{stage}:hangs")
+    trouble = troubled(f"{step}:hangs")
     began = trouble.begin()
     trouble.flood(20.0, lambda: trouble.level(": image")[0] == ERROR)
     seconds = time.monotonic() - began
     level, message = trouble.level("tracker")
-    assert level == ERROR and f"image hangs in {stage} for" in message
+    assert level == ERROR and f"image hangs in {step} for" in message
     level, message = trouble.level(": image")
-    assert f"image hangs in {stage} for" in message
-    print(f"{stage}: ERROR {seconds:.1f} s after it hung (stale_after {STALE} s)")
+    assert f"image hangs in {step} for" in message
+    print(f"{step}: ERROR {seconds:.1f} s after it hung (stale_after {STALE} s)")
     assert seconds < STALE + SOON
-    assert trouble.process.text().count("it hangs here") == 1 and f"in {stage}" in trouble.process.text()
+    assert trouble.process.text().count("it hangs here") == 1 and f"in {step}" in trouble.process.text()
     trouble.end()
     trouble.flood(20.0, lambda: trouble.level("tracker")[0] not in ("", ERROR))
     assert trouble.level("tracker")[0] != ERROR and trouble.level(": image")[0] != ERROR

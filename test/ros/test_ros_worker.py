@@ -10,11 +10,11 @@ from uniref_ros.rolling import Rate, Rolling
 from uniref_ros.worker import Mailbox, Worker
 
 
-class Station:
+class Consumer:
     """Notes what it processed; waits at the gate while it is shut."""
 
-    def __init__(self, bell: threading.Condition, delay: float = 0.0) -> None:
-        self.mailbox: Mailbox = Mailbox(bell)
+    def __init__(self, condition: threading.Condition, delay: float = 0.0) -> None:
+        self.mailbox: Mailbox = Mailbox(condition)
         self.done: list = []
         self.gate = threading.Event()
         self.gate.set()
@@ -34,18 +34,18 @@ class Station:
 
 
 @pytest.fixture
-def bell() -> threading.Condition:
+def condition() -> threading.Condition:
     return threading.Condition()
 
 
 @pytest.fixture
-def run(bell):
+def run(condition):
     """Starts workers and stops them after the test; errors are kept."""
     started: list[Worker] = []
 
-    def start(*stations):
+    def start(*consumers):
         errors: list = []
-        worker = Worker(stations, bell, lambda station, error: errors.append((station, str(error))))
+        worker = Worker(consumers, condition, lambda consumer, error: errors.append((consumer, str(error))))
         worker.start()
         started.append(worker)
         return worker, errors
@@ -64,32 +64,32 @@ def wait_for(condition) -> None:
     raise AssertionError("waited 10 s")
 
 
-def test_a_newer_item_replaces_one_that_waits(bell, run):
-    station = Station(bell)
-    station.gate.clear()
-    run(station)
-    station.mailbox.put(0)
-    assert station.busy.wait(10)
+def test_a_newer_item_replaces_one_that_waits(condition, run):
+    consumer = Consumer(condition)
+    consumer.gate.clear()
+    run(consumer)
+    consumer.mailbox.put(0)
+    assert consumer.busy.wait(10)
     for item in range(1, 6):
-        station.mailbox.put(item)
-    assert station.mailbox.replaced == 4
-    station.gate.set()
-    wait_for(lambda: len(station.done) == 2)
-    assert station.done == [0, 5]
+        consumer.mailbox.put(item)
+    assert consumer.mailbox.replaced == 4
+    consumer.gate.set()
+    wait_for(lambda: len(consumer.done) == 2)
+    assert consumer.done == [0, 5]
 
 
-def test_an_error_is_told_and_work_goes_on(bell, run):
-    station = Station(bell)
-    _, errors = run(station)
-    station.mailbox.put("bad")
+def test_an_error_is_told_and_work_goes_on(condition, run):
+    consumer = Consumer(condition)
+    _, errors = run(consumer)
+    consumer.mailbox.put("bad")
     wait_for(lambda: errors)
-    station.mailbox.put("good")
-    wait_for(lambda: station.done)
-    assert errors == [(station, "bad item")] and station.done == ["good"]
+    consumer.mailbox.put("good")
+    wait_for(lambda: consumer.done)
+    assert errors == [(consumer, "bad item")] and consumer.done == ["good"]
 
 
-def test_stations_take_turns(bell, run):
-    one, two = Station(bell), Station(bell)
+def test_consumers_take_turns(condition, run):
+    one, two = Consumer(condition), Consumer(condition)
     one.gate.clear()
     run(one, two)
     one.mailbox.put("first")
@@ -103,25 +103,25 @@ def test_stations_take_turns(bell, run):
     assert order == ["other", "second"], "the one just served waits for the other"
 
 
-def test_an_item_that_is_not_due_yet_is_processed_later(bell, run):
-    station = Station(bell, delay=0.05)
-    run(station)
-    station.mailbox.put("item")
-    wait_for(lambda: station.done)
+def test_an_item_that_is_not_due_yet_is_processed_later(condition, run):
+    consumer = Consumer(condition, delay=0.05)
+    run(consumer)
+    consumer.mailbox.put("item")
+    wait_for(lambda: consumer.done)
 
 
-def test_stopping_says_whether_the_thread_has_ended(bell, run):
-    station = Station(bell)
-    station.gate.clear()
-    worker, _ = run(station)
-    station.mailbox.put(1)
-    assert station.busy.wait(10)
+def test_stopping_says_whether_the_thread_has_ended(condition, run):
+    consumer = Consumer(condition)
+    consumer.gate.clear()
+    worker, _ = run(consumer)
+    consumer.mailbox.put(1)
+    assert consumer.busy.wait(10)
     assert worker.stop(0.01) is False
-    station.gate.set()
+    consumer.gate.set()
     assert worker.stop(10) is True
 
 
-class Angry(Station):
+class Angry(Consumer):
     """Cannot even say when it is ready."""
 
     def ready_in(self, now: float) -> float:
@@ -129,27 +129,27 @@ class Angry(Station):
 
 
 @pytest.mark.parametrize("delay", [1e11, float("inf"), 1e300])
-def test_a_wait_that_is_longer_than_can_be_waited_ends_nothing(bell, run, delay):
-    station, other = Station(bell, delay=delay), Station(bell)
-    worker, errors = run(station, other)
-    station.mailbox.put("late")
+def test_a_wait_that_is_longer_than_can_be_waited_ends_nothing(condition, run, delay):
+    consumer, other = Consumer(condition, delay=delay), Consumer(condition)
+    worker, errors = run(consumer, other)
+    consumer.mailbox.put("late")
     other.mailbox.put("item")
     wait_for(lambda: other.done)
     assert not worker.dead and not errors
 
 
-def test_a_station_that_raises_when_asked_is_told_of_and_served(bell, run):
-    station = Angry(bell)
-    worker, errors = run(station)
-    station.mailbox.put("item")
-    wait_for(lambda: station.done)
-    assert errors == [(station, "no such time")] and not worker.dead
+def test_a_consumer_that_raises_when_asked_is_told_of_and_served(condition, run):
+    consumer = Angry(condition)
+    worker, errors = run(consumer)
+    consumer.mailbox.put("item")
+    wait_for(lambda: consumer.done)
+    assert errors == [(consumer, "no such time")] and not worker.dead
 
 
 @pytest.mark.parametrize("error", [ValueError, SystemExit, KeyboardInterrupt, GeneratorExit, MemoryError])
 @pytest.mark.parametrize("told", [True, False], ids=["told", "on_error raises"])
-def test_nothing_that_is_raised_ends_the_worker(bell, error, told):
-    def on_error(station: Station, raised: BaseException) -> None:
+def test_nothing_that_is_raised_ends_the_worker(condition, error, told):
+    def on_error(consumer: Consumer, raised: BaseException) -> None:
         heard.append(type(raised))
         if not told:
             raise raised
@@ -157,38 +157,38 @@ def test_nothing_that_is_raised_ends_the_worker(bell, error, told):
     def fail(item: str) -> None:
         raise error(item)
 
-    station, heard = Station(bell), []
-    work, station.process = station.process, fail
-    worker = Worker([station], bell, on_error)
+    consumer, heard = Consumer(condition), []
+    work, consumer.process = consumer.process, fail
+    worker = Worker([consumer], condition, on_error)
     worker.start()
-    station.mailbox.put("item")
+    consumer.mailbox.put("item")
     wait_for(lambda: heard == [error])
-    station.process = work
-    station.mailbox.put("next")
-    wait_for(lambda: station.done == ["next"])
+    consumer.process = work
+    consumer.mailbox.put("next")
+    wait_for(lambda: consumer.done == ["next"])
     assert not worker.dead
     assert worker.stop(5) and not worker.dead, "one that was stopped is not dead"
 
 
-def test_a_worker_whose_thread_ended_is_dead(bell):
-    worker = Worker([Station(bell)], bell, lambda *_: None)
+def test_a_worker_whose_thread_ended_is_dead(condition):
+    worker = Worker([Consumer(condition)], condition, lambda *_: None)
     assert not worker.dead and worker.stop(0), "it never began"
-    worker = Worker([Station(bell)], bell, lambda *_: None)
+    worker = Worker([Consumer(condition)], condition, lambda *_: None)
     worker._next = lambda: None
     worker.start()
     wait_for(lambda: worker.dead)
 
 
-def test_what_is_in_hand_and_since_when(bell, run):
-    station = Station(bell)
-    station.gate.clear()
-    worker, _ = run(station)
+def test_what_is_in_hand_and_since_when(condition, run):
+    consumer = Consumer(condition)
+    consumer.gate.clear()
+    worker, _ = run(consumer)
     assert worker.in_hand is None
-    station.mailbox.put("item")
-    assert station.busy.wait(10)
+    consumer.mailbox.put("item")
+    assert consumer.busy.wait(10)
     wait_for(lambda: worker.in_hand is not None)
-    assert worker.in_hand.station is station
-    station.gate.set()
+    assert worker.in_hand.consumer is consumer
+    consumer.gate.set()
     wait_for(lambda: worker.in_hand is None)
 
 

@@ -13,8 +13,18 @@ from uniref_model.synth.compose import ClipGenerator
 from uniref_model.synth.config import ClipConfig
 from uniref_model.synth.packs.sprites import PackWriter, SpritePack, held_out
 from uniref_model.synth.rooms.build import RoomMaker, add_rooms, room_key
+from uniref_model.synth.rooms.layout import (
+    FLOOR,
+    TABLE,
+    Entry,
+    _block,
+    _quad,
+    choose,
+    entries,
+    lay_out,
+    spread,
+)
 from uniref_model.synth.rooms.render import SIZE, Body, Eye, RoomRenderer, Sun
-from uniref_model.synth.rooms.stage import FLOOR, TABLE, Entry, _block, _quad, choose, entries, spread, stage
 from uniref_model.synth.things.names import name_object
 
 SUN = Sun(np.array([0.0, 0.8, -0.6]), np.full(3, 0.5), np.full(3, 0.5), 0.01, 0.0, 3.0)
@@ -128,11 +138,11 @@ def entry(noun: str, size: tuple[float, float, float] = (0.5, 0.5, 0.5)) -> Entr
 
 
 @pytest.mark.parametrize("table", [False, True])
-def test_things_on_a_stage_do_not_overlap_and_stand_inside_the_walls(table: bool) -> None:
+def test_things_in_a_layout_do_not_overlap_and_stand_inside_the_walls(table: bool) -> None:
     for seed in range(8):
         rng = np.random.default_rng(seed)
         among = [entry("chair"), entry("sofa", (1.3, 0.8, 0.9)), entry("box", (0.3, 0.3, 0.4))]
-        made = stage(rng, choose(rng, among, 4), table, [])
+        made = lay_out(rng, choose(rng, among, 4), table, [])
         for t in range(3):
             feet = np.array([stand.place(t)[:3, 3] for stand in made.stands])
             assert len(set(feet[:, 1])) == 1 and (feet[0, 1] > 0.5) == table, "all on one ground"

@@ -270,8 +270,8 @@ def failing(*_):
 
 
 @pytest.mark.parametrize("verdict", ["renews the anchor", "moves the object"])
-@pytest.mark.parametrize("stage", ["before_segment", "before_reference"])
-def test_a_frame_that_fails_changes_nothing_of_an_object(runtime, verdict, stage):
+@pytest.mark.parametrize("step", ["before_segment", "before_reference"])
+def test_a_frame_that_fails_changes_nothing_of_an_object(runtime, verdict, step):
     """Whatever a check row would do to the anchor is done when nothing can fail any more, or not at all."""
     tracker = Tracker(runtime, TrackerConfig(recheck_every=1, reanchor_after=1))
     runtime.score = lambda item, found: 0.5
@@ -287,12 +287,12 @@ def test_a_frame_that_fails_changes_nothing_of_an_object(runtime, verdict, stage
         )[0]
     runtime.score = lambda item, found: 0.9 if asked_of(item) == "l" else 0.5
     before = state_of(target)
-    setattr(runtime, stage, failing)
+    setattr(runtime, step, failing)
     for _ in range(3):
         with pytest.raises(RuntimeError, match="out of memory"):
             tracker.step(picture)
         assert state_of(target) == before
-    setattr(runtime, stage, lambda *_: None)
+    setattr(runtime, step, lambda *_: None)
     first = target.first
     tracker.step(picture)
     assert target.first is not first and target.first is target.previous

@@ -108,6 +108,6 @@ def test_one_image_encoding_serves_all_objects(tracker, runtime):
 def test_timings_name_every_stage(tracker):
     tracker.add_text("red")
     timings = tracker.step(scene(("red", BOX))).timings
-    stages = {"prepare", "encode_image", "given", "segment", "merge", "encode_reference"}
-    assert set(timings) == stages | {"total"}
-    assert timings["total"] >= sum(timings[stage] for stage in stages) * 0.99
+    steps = {"prepare", "encode_image", "given", "segment", "merge", "encode_reference"}
+    assert set(timings) == steps | {"total"}
+    assert timings["total"] >= sum(timings[step] for step in steps) * 0.99

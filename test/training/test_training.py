@@ -18,7 +18,7 @@ from uniref_model.synth.degrade import degrade, hint  # noqa: E402
 from uniref_model.synth.pairs import Kind, Pairs, PairSampler  # noqa: E402
 from uniref_model.training import calibrate  # noqa: E402
 from uniref_model.training.boxes import boxes_of_masks, pairwise_iou_giou  # noqa: E402
-from uniref_model.training.config import Stage, TrainingConfig  # noqa: E402
+from uniref_model.training.config import Phase, TrainingConfig  # noqa: E402
 from uniref_model.training.losses import area_mean, class_loss, focal_loss, mask_losses  # noqa: E402
 from uniref_model.training.matcher import Match, match  # noqa: E402
 
@@ -142,14 +142,14 @@ def test_unknown_settings_are_refused_by_name(tmp_path: Path) -> None:
     path.write_text("learning_rat: 1\n")
     with pytest.raises(ValueError, match="learning_rat"):
         TrainingConfig.from_yaml(path)
-    path.write_text("stages:\n  - {until: 0.5, height: 64, width: 128, clips: 1}\n")
+    path.write_text("phases:\n  - {until: 0.5, height: 64, width: 128, clips: 1}\n")
     with pytest.raises(ValueError, match=r"1\.0"):
         TrainingConfig.from_yaml(path)
 
 
 def test_the_shipped_config_reads() -> None:
     config = TrainingConfig.from_yaml(REPOSITORY / "config" / "training" / "nano.yaml")
-    assert config.stages_at(0.0)[0].height < config.stages_at(0.99)[0].height
+    assert config.phases_at(0.0)[0].height < config.phases_at(0.99)[0].height
 
 
 class TestRun:
@@ -163,7 +163,7 @@ class TestRun:
 
         output = tmp_path_factory.mktemp("run")
         config = TrainingConfig(
-            stages=(Stage(1.0, 64, 128, 2),), validation_clips=4, feedback_after=0.0, feedback_probability=1.0
+            phases=(Phase(1.0, 64, 128, 2),), validation_clips=4, feedback_after=0.0, feedback_probability=1.0
         )
         train(config, RunOptions(output, minutes=0.1, threads=1, workers=0), toy_examples, toy_examples)
         return output
@@ -190,7 +190,7 @@ class TestRun:
         from uniref_model.training.recipes.nano import RunOptions, train
 
         before = notes_of(find(run))
-        config = TrainingConfig(stages=(Stage(1.0, 64, 128, 2),), validation_clips=4)
+        config = TrainingConfig(phases=(Phase(1.0, 64, 128, 2),), validation_clips=4)
         options = RunOptions(
             tmp_path, minutes=before["seconds"] / 60 + 0.02, resume=run, threads=1, workers=0
         )
@@ -228,7 +228,7 @@ class TestRun:
         from uniref_model.training.checkpoints import find
         from uniref_model.training.recipes.nano import RunOptions, train
 
-        config = TrainingConfig(stages=(Stage(1.0, 64, 128, 2),), validation_clips=4, calibration_clips=4)
+        config = TrainingConfig(phases=(Phase(1.0, 64, 128, 2),), validation_clips=4, calibration_clips=4)
         train(
             config, RunOptions(tmp_path, 0.05, processes=2, threads=1, workers=0), toy_examples, toy_examples
         )
@@ -253,7 +253,7 @@ def test_a_few_steps_on_one_batch_lower_the_loss(tmp_path: Path) -> None:
     from uniref_model.training.step import Tensors
     from uniref_model.training.words import WordCache
 
-    config = TrainingConfig(stages=(Stage(1.0, 64, 128, 2),))
+    config = TrainingConfig(phases=(Phase(1.0, 64, 128, 2),))
     model = build_model(config).train()
     words = WordCache(tmp_path, model.network.config.text.max_words)
     data = Tensors.of(sampled(Pairs()), words, torch.device("cpu"))

@@ -1,4 +1,4 @@
-"""Parts of the second run: contour and presence losses, stages in turns, given weights, class names."""
+"""Parts of the second run: contour and presence losses, phases in turns, given weights, class names."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from toy_clips import toy_examples  # noqa: E402
 
 from uniref_model.synth.pairs import Pairs  # noqa: E402
 from uniref_model.training import calibrate  # noqa: E402
-from uniref_model.training.config import LossWeights, Stage, TrainingConfig  # noqa: E402
+from uniref_model.training.config import LossWeights, Phase, TrainingConfig  # noqa: E402
 from uniref_model.training.losses import contour_loss, mask_losses, presence_loss  # noqa: E402
 from uniref_model.training.source import BatchStream  # noqa: E402
 
@@ -64,9 +64,9 @@ def test_presence_wants_an_even_chance_at_half_overlap_and_silence_at_none() -> 
         assert float(logit.grad) == pytest.approx(0.5 - wanted)
 
 
-def test_stages_that_end_together_take_turns() -> None:
-    config = TrainingConfig(stages=(Stage(1.0, 64, 128, 2), Stage(1.0, 96, 128, 1)))
-    stream = iter(BatchStream(toy_examples, config, config.stages_at(0.3), 0))
+def test_phases_that_end_together_take_turns() -> None:
+    config = TrainingConfig(phases=(Phase(1.0, 64, 128, 2), Phase(1.0, 96, 128, 1)))
+    stream = iter(BatchStream(toy_examples, config, config.phases_at(0.3), 0))
     shapes = [next(stream).images.shape for _ in range(4)]
     assert shapes == [(6, 64, 128, 3), (3, 96, 128, 3)] * 2
 
@@ -75,7 +75,7 @@ def test_the_finetuning_config_reads() -> None:
     from uniref_model.synth.config import ClipConfig
 
     config = TrainingConfig.from_yaml(REPOSITORY / "config" / "training" / "nano_finetune.yaml")
-    assert len(config.stages_at(0.5)) == 2 and config.weights.contour > 0
+    assert len(config.phases_at(0.5)) == 2 and config.weights.contour > 0
     ClipConfig.from_yaml(REPOSITORY / "config" / "training" / "data_finetune.yaml")
 
 

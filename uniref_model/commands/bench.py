@@ -57,7 +57,7 @@ def bench_command(
     plot: Annotated[Path | None, typer.Option(help="Also draw them here (.png or .svg).")] = None,
     list_savings: Annotated[bool, typer.Option("--list-savings", help="Say what can be undone.")] = False,
 ) -> None:
-    """Measure latency by stage, state and memory on made-up frames: coloured boxes that move."""
+    """Measure latency by step, state and memory on made-up frames: coloured boxes that move."""
     from ..outputs import keep_apart, make_folder, write_whole
     from ..profiling.figures import machine
     from ..profiling.order import SAVINGS
@@ -83,7 +83,7 @@ def bench_command(
         elif long:
             rows = _long(loaded, counts[0], long, shape, plot)
         else:
-            rows = _stages(loaded, counts, frames, shape, plot)
+            rows = _timings(loaded, counts, frames, shape, plot)
     caption = ", ".join(f"{name} {value}" for name, value in facts.items() if name != "command")
     console.output.print(caption, highlight=False)
     if facts["busy"]:
@@ -99,11 +99,11 @@ def _counts(text: str) -> tuple[int, ...]:
     return counts
 
 
-def _stages(
+def _timings(
     runtime: Runtime, objects: tuple[int, ...], frames: int, shape: tuple[int, int], plot: Path | None
 ) -> list[dict[str, Any]]:
     from ..profiling import plots
-    from ..profiling.stages import STAGES, WARM_UP, run, summary
+    from ..profiling.latency import TIMINGS, WARM_UP, run, summary
 
     rows = []
     with Progress(console=console.status) as bar:
@@ -115,7 +115,7 @@ def _stages(
     table = Table("", title="milliseconds a frame: p50 (p95, p99)")
     for row in rows:
         table.add_column(f"{row['objects']} objects", justify="right")
-    for name in (*STAGES, "network", "frame"):
+    for name in (*TIMINGS, "network", "frame"):
         parts = [row["ms"][name] for row in rows]
         table.add_row(name, *(f"{p['p50']:.1f} ({p['p95']:.1f}, {p['p99']:.1f})" for p in parts))
     table.add_row("frames/s", *(f"{row['frames_per_second']:.1f}" for row in rows))
@@ -132,7 +132,7 @@ def _stages(
         highlight=False,
     )
     if plot is not None:
-        plots.stages(rows, f"{runtime.spec.name} {runtime.size[0]}x{runtime.size[1]}, {runtime.name}", plot)
+        plots.timings(rows, f"{runtime.spec.name} {runtime.size[0]}x{runtime.size[1]}, {runtime.name}", plot)
     return rows
 
 
@@ -140,7 +140,7 @@ def _long(
     runtime: Runtime, count: int, frames: int, shape: tuple[int, int], plot: Path | None
 ) -> list[dict[str, Any]]:
     from ..profiling import plots
-    from ..profiling.stages import flatness, run, summary
+    from ..profiling.latency import flatness, run, summary
 
     warm_up = min(200, frames)
     with Progress(console=console.status) as bar:

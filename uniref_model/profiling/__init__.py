@@ -1,1 +1,1 @@
-"""What a frame costs on this machine: latency by stage, memory over a long run, what each saving saves."""
+"""What a frame costs on this machine: latency by step, memory over a long run, what each saving saves."""

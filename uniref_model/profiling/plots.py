@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import UniRefError
-from .stages import STAGES
+from .latency import TIMINGS
 
 
 def _axes(columns: int) -> tuple[Any, Any]:
@@ -20,14 +20,14 @@ def _axes(columns: int) -> tuple[Any, Any]:
     return figure, figure.subplots(1, columns, squeeze=False)[0]
 
 
-def stages(rows: list[dict[str, Any]], title: str, path: Path) -> None:
-    """Median latency by stage, one bar for each number of objects, with whiskers to p95."""
+def timings(rows: list[dict[str, Any]], title: str, path: Path) -> None:
+    """Median latency by step, one bar for each number of objects, with whiskers to p95."""
     figure, (axes,) = _axes(1)
     names = [str(row["objects"]) for row in rows]
     base = np.zeros(len(rows))
-    for stage in STAGES:
-        heights = np.array([row["ms"][stage]["p50"] for row in rows])
-        axes.bar(names, heights, bottom=base, label=stage)
+    for name in TIMINGS:
+        heights = np.array([row["ms"][name]["p50"] for row in rows])
+        axes.bar(names, heights, bottom=base, label=name)
         base += heights
     frame = [row["ms"]["frame"] for row in rows]
     axes.plot(names, [part["p95"] for part in frame], "k_", markersize=18, label="frame, p95")

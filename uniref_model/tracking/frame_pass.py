@@ -25,7 +25,7 @@ from .frame_fit import FrameGeometry, sigmoid, upsample_logits
 from .objects import GIVEN_ANCHOR, Row, Target, Verdict, plan_rows
 from .types import FrameNote
 
-STAGES = ("prepare", "encode_image", "given", "segment", "merge", "encode_reference")
+TIMINGS = ("prepare", "encode_image", "given", "segment", "merge", "encode_reference")
 """Keys of the timings, in order."""
 
 SAME_OBJECT = 0.5
@@ -71,7 +71,7 @@ class FramePass:
     config: TrackerConfig
     aggregator: Aggregator
     index: int
-    timings: dict[str, float] = field(default_factory=lambda: dict.fromkeys(STAGES, 0.0))
+    timings: dict[str, float] = field(default_factory=lambda: dict.fromkeys(TIMINGS, 0.0))
     notes: list[FrameNote] = field(default_factory=list)
     dropped: list[Target] = field(default_factory=list)
     _last: float = field(default_factory=perf_counter)
@@ -273,9 +273,9 @@ class FramePass:
         geometry = view.geometry
         return geometry.mask_to_model_floor(mask) if self.config.as_authors else geometry.mask_to_model(mask)
 
-    def _lap(self, stage: str) -> None:
+    def _lap(self, step: str) -> None:
         now = perf_counter()
-        self.timings[stage] += 1000 * (now - self._last)
+        self.timings[step] += 1000 * (now - self._last)
         self._last = now
 
 

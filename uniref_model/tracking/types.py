@@ -69,8 +69,8 @@ class TrackedFrame:
     """One stepped frame: index counts from 0, size (h, w) in pixels, objects in order of slot.
 
     label_image: uint16 [h,w], 0 background, else an object's slot; every pixel has one label. timings:
-    milliseconds by stage ("prepare", "encode_image", "given", "segment", "merge", "encode_reference",
-    "total"; a stage that did not run is 0).
+    milliseconds by step ("prepare", "encode_image", "given", "segment", "merge", "encode_reference",
+    "total"; a step that did not run is 0).
     notes: what went wrong or was changed, each said in one frame only.
     """
 

@@ -11,8 +11,8 @@ from uniref_model.synth.stills import StillConfig
 
 
 @dataclass(frozen=True)
-class Stage:
-    """One stretch of the run. `until` is the fraction of the run (0..1] at which it ends; stages that end
+class Phase:
+    """One stretch of the run. `until` is the fraction of the run (0..1] at which it ends; phases that end
     together take turns, step by step, so that one run may serve several sizes alike."""
 
     until: float
@@ -45,7 +45,7 @@ class TrainingConfig:
     """All of a run. Rates are per optimiser step at the given batch size."""
 
     model: str = "uniref_nano"
-    stages: tuple[Stage, ...] = (Stage(1.0, 128, 224, 2),)
+    phases: tuple[Phase, ...] = (Phase(1.0, 128, 224, 2),)
     pairs: Pairs = field(default_factory=Pairs)
     weights: LossWeights = field(default_factory=LossWeights)
     positives: int = 4  # most queries a target may claim (dynamic-k); 1 = Hungarian
@@ -71,14 +71,14 @@ class TrainingConfig:
 
     @staticmethod
     def from_yaml(path: str | Path) -> TrainingConfig:
-        """Read a YAML file; ValueError names an unknown key or a stage list that does not end at 1."""
+        """Read a YAML file; ValueError names an unknown key or a phase list that does not end at 1."""
         config = load_settings(TrainingConfig, path)
-        ends = [stage.until for stage in config.stages]
+        ends = [phase.until for phase in config.phases]
         if not ends or ends != sorted(ends) or ends[-1] != 1.0:
-            raise ValueError(f"{path}: stages' `until` must rise and end at 1.0, got {ends}")
+            raise ValueError(f"{path}: phases' `until` must rise and end at 1.0, got {ends}")
         return config
 
-    def stages_at(self, progress: float) -> tuple[Stage, ...]:
-        """The stages for `progress` in 0..1 of the run, which take turns."""
-        until = next((stage.until for stage in self.stages if progress < stage.until), self.stages[-1].until)
-        return tuple(stage for stage in self.stages if stage.until == until)
+    def phases_at(self, progress: float) -> tuple[Phase, ...]:
+        """The phases for `progress` in 0..1 of the run, which take turns."""
+        until = next((phase.until for phase in self.phases if progress < phase.until), self.phases[-1].until)
+        return tuple(phase for phase in self.phases if phase.until == until)

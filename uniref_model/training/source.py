@@ -9,7 +9,7 @@ import torch
 from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 
 from uniref_model.synth.pairs import Batch, Example, PairSampler
-from uniref_model.training.config import Stage, TrainingConfig
+from uniref_model.training.config import Phase, TrainingConfig
 
 ExampleMaker = Callable[
     [tuple[int, int], int], Iterator[Example]
@@ -17,34 +17,34 @@ ExampleMaker = Callable[
 
 
 class BatchStream(IterableDataset):
-    """Endless batches of the given stages in turn; every worker of every process draws its own clips."""
+    """Endless batches of the given phases in turn; every worker of every process draws its own clips."""
 
     def __init__(
-        self, make: ExampleMaker, config: TrainingConfig, stages: Sequence[Stage], seed: int
+        self, make: ExampleMaker, config: TrainingConfig, phases: Sequence[Phase], seed: int
     ) -> None:
         super().__init__()
-        self._make, self._config, self._stages, self._seed = make, config, tuple(stages), seed
+        self._make, self._config, self._phases, self._seed = make, config, tuple(phases), seed
 
     def __iter__(self) -> Iterator[Batch]:
         worker = get_worker_info()
         seed = 1009 * self._seed + (0 if worker is None else worker.id)
-        sources = [self._batches(stage, seed) for stage in self._stages]
+        sources = [self._batches(phase, seed) for phase in self._phases]
         while True:
             for source in sources:
                 yield next(source)
 
-    def _batches(self, stage: Stage, seed: int) -> Iterator[Batch]:
-        sampler = pair_sampler(self._config, stage, seed)
-        examples = self._make((stage.height, stage.width), seed)
+    def _batches(self, phase: Phase, seed: int) -> Iterator[Batch]:
+        sampler = pair_sampler(self._config, phase, seed)
+        examples = self._make((phase.height, phase.width), seed)
         while True:
-            batch = sampler.batch([next(examples) for _ in range(stage.clips)])
+            batch = sampler.batch([next(examples) for _ in range(phase.clips)])
             if batch.frame:
                 yield batch
 
 
-def pair_sampler(config: TrainingConfig, stage: Stage, seed: int) -> PairSampler:
-    """The stage's sampler of pairs."""
-    minimum = max(int(config.minimum_area * stage.height * stage.width), 8)
+def pair_sampler(config: TrainingConfig, phase: Phase, seed: int) -> PairSampler:
+    """The phase's sampler of pairs."""
+    minimum = max(int(config.minimum_area * phase.height * phase.width), 8)
     return PairSampler(config.pairs, minimum, np.random.default_rng(seed))
 
 

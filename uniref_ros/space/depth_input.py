@@ -46,7 +46,7 @@ _FORMS = {
 
 
 @dataclass(frozen=True, eq=False)
-class Located:
+class ObjectsInSpace:
     """The objects of one image in space. surfaces: by object id, of those with a position."""
 
     view: DepthView
@@ -57,7 +57,11 @@ class DepthInput:
     """Receives depth and camera info, and tells where the objects of an image are."""
 
     def __init__(
-        self, node: Node, camera: str, complain: Callable[[str, str], None], image_topic: Callable[[], str]
+        self,
+        node: Node,
+        camera: str,
+        report_error: Callable[[str, str], None],
+        image_topic: Callable[[], str],
     ) -> None:
         """image_topic: tells the full name of the image topic that is subscribed to, without what a transport
         adds to it."""
@@ -69,7 +73,7 @@ class DepthInput:
         """Depth images and camera infos that could not be used."""
         self._node = node
         self._image_topic = image_topic
-        self._complain = complain
+        self._report_error = report_error
         self._ring = DepthRing()
         self._info: CameraInfo | None = None
         self._heard = False
@@ -109,7 +113,7 @@ class DepthInput:
         """An image with this stamp is being processed: keep the depth that is nearest to it."""
         self._ring.expect(stamp)
 
-    def locate(self, frame: TrackedFrame, header: Any) -> Located | None:
+    def locate(self, frame: TrackedFrame, header: Any) -> ObjectsInSpace | None:
         """The surfaces of a frame's objects; None when there is no depth for it, and `facts` says why."""
         if not self._heard:
             return None
@@ -120,7 +124,7 @@ class DepthInput:
             if text != self._told:  # once, not for every image
                 self._told = text
                 self.failed += 1
-                self._complain(self.topic, f"no positions: {text}")
+                self._report_error(self.topic, f"no positions: {text}")
             return None
         if view is None:
             return None
@@ -129,7 +133,7 @@ class DepthInput:
             for item in frame.objects
             if item.box is not None and (surface := find_surface(view, item.mask, item.box)) is not None
         }
-        return Located(view, surfaces)
+        return ObjectsInSpace(view, surfaces)
 
     @property
     def warning(self) -> str:
@@ -210,7 +214,7 @@ class DepthInput:
             self._form.check(message, self._most_pixels())
         except UniRefError as error:
             self.failed += 1
-            self._complain(self.topic, str(error))
+            self._report_error(self.topic, str(error))
             return
         self._ring.put(message)
 

@@ -22,7 +22,7 @@ from uniref_model.limits import clipped
 from uniref_model.tracking import TrackedFrame, TrackedObject
 from uniref_model.tracking.overlay import slot_colour
 from uniref_ros.qos import overridable, quality
-from uniref_ros.space.depth_input import Located
+from uniref_ros.space.depth_input import ObjectsInSpace
 from uniref_ros.space.surface import Surface, contours, find_surface
 
 POINT = np.dtype([("x", "=f4"), ("y", "=f4"), ("z", "=f4"), ("rgb", "=u4"), ("label", "=u4")])
@@ -36,24 +36,30 @@ _NAMESPACES = ("box", "contour", "text")
 
 
 def cloud_message(
-    frame: TrackedFrame, located: Located, rgb: np.ndarray, header: Any, *, stride: int, organised: bool
+    frame: TrackedFrame,
+    in_space: ObjectsInSpace,
+    rgb: np.ndarray,
+    header: Any,
+    *,
+    stride: int,
+    organised: bool,
 ) -> PointCloud2:
     """The objects' surface points, label = slot. rgb: uint8 [h,w,3], the image. stride: of the depth image,
     every so many-th row and column. organised: the depth image's rows and columns, NaN where no object is,
     else a list of the points."""
-    height, width = (-(-side // stride) for side in located.view.depth.shape)
+    height, width = (-(-side // stride) for side in in_space.view.depth.shape)
     grid = np.zeros((height, width), POINT) if organised else None
     if grid is not None:
         for name in "xyz":
             grid[name] = np.nan
     parts = []
     for item in frame.objects:
-        surface = located.surfaces.get(item.id)
+        surface = in_space.surfaces.get(item.id)
         if surface is None:
             continue
         if surface.step > 1:  # thinned for the figures; the cloud has its own way
-            surface = find_surface(located.view, item.mask, item.box, sys.maxsize) or surface
-        rows, columns, points = _points(located, surface, rgb, item.slot, stride)
+            surface = find_surface(in_space.view, item.mask, item.box, sys.maxsize) or surface
+        rows, columns, points = _points(in_space, surface, rgb, item.slot, stride)
         if grid is None:
             parts.append(points)
         else:
@@ -64,10 +70,10 @@ def cloud_message(
 
 
 def _points(
-    located: Located, surface: Surface, rgb: np.ndarray, slot: int, stride: int
+    in_space: ObjectsInSpace, surface: Surface, rgb: np.ndarray, slot: int, stride: int
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Rows and columns of the depth image, and the points there."""
-    view = located.view
+    view = in_space.view
     taken = surface.inside & (surface.rows % stride == 0)[:, None] & (surface.columns % stride == 0)
     i, j = np.nonzero(taken)
     rows, columns = surface.rows[i], surface.columns[j]
@@ -102,7 +108,7 @@ def _cloud(grid: np.ndarray, header: Any, *, dense: bool) -> PointCloud2:
 
 
 def markers_of(
-    item: TrackedObject, surface: Surface, located: Located, header: Any, lifetime: float
+    item: TrackedObject, surface: Surface, in_space: ObjectsInSpace, header: Any, lifetime: float
 ) -> list[Marker]:
     """Box, contour and text of one object; the marker's id is its slot. lifetime: s."""
 
@@ -123,7 +129,7 @@ def markers_of(
     ]
     box.points = _message_points(corners[end] for edge in _EDGES for end in edge)
     outline = marker(Marker.LINE_LIST, "contour", _LINE)
-    for line in contours(located.view, surface):
+    for line in contours(in_space.view, surface):
         pairs = np.stack([line, np.roll(line, -1, axis=0)], axis=1)
         outline.points.extend(_message_points(pairs.reshape(-1, 3)))
     text = marker(Marker.TEXT_VIEW_FACING, "text", 0.0)
@@ -179,28 +185,30 @@ class SpatialPublishers:
         self._tf_kind = TFMessage
         return self._node.create_publisher(TFMessage, "/tf", QoSProfile(depth=100))
 
-    def publish_transforms(self, frame: TrackedFrame, located: Located | None, header: Any) -> None:
-        """Publish the objects' frames, when asked for. located: None when there is no depth for this
+    def publish_transforms(self, frame: TrackedFrame, in_space: ObjectsInSpace | None, header: Any) -> None:
+        """Publish the objects' frames, when asked for. in_space: None when there is no depth for this
         frame."""
-        if self._tf is not None and located is not None and located.surfaces:
+        if self._tf is not None and in_space is not None and in_space.surfaces:
             self._tf.publish(
                 self._tf_kind(
                     transforms=[
-                        transform_of(item, located.surfaces[item.id], header, self._camera)
+                        transform_of(item, in_space.surfaces[item.id], header, self._camera)
                         for item in frame.objects
-                        if item.id in located.surfaces
+                        if item.id in in_space.surfaces
                     ]
                 )
             )
 
-    def publish(self, frame: TrackedFrame, located: Located | None, rgb: np.ndarray, header: Any) -> None:
-        """Publish points and markers to those who listen. located: as in `publish_transforms`."""
-        if located is not None and self._points.get_subscription_count():
+    def publish(
+        self, frame: TrackedFrame, in_space: ObjectsInSpace | None, rgb: np.ndarray, header: Any
+    ) -> None:
+        """Publish points and markers to those who listen. in_space: as in `publish_transforms`."""
+        if in_space is not None and self._points.get_subscription_count():
             value = self._node.get_parameter
             self._points.publish(
                 cloud_message(
                     frame,
-                    located,
+                    in_space,
                     rgb,
                     header,
                     stride=value("points_stride").value,
@@ -208,18 +216,18 @@ class SpatialPublishers:
                 )
             )
         if self._markers.get_subscription_count():
-            self._publish_markers(frame, located, header)
+            self._publish_markers(frame, in_space, header)
 
-    def _publish_markers(self, frame: TrackedFrame, located: Located | None, header: Any) -> None:
+    def _publish_markers(self, frame: TrackedFrame, in_space: ObjectsInSpace | None, header: Any) -> None:
         lifetime = self._node.get_parameter("marker_lifetime").value
         markers = [
             marker
             for item in frame.objects
-            if located is not None and (surface := located.surfaces.get(item.id)) is not None
-            for marker in markers_of(item, surface, located, header, lifetime)
+            if in_space is not None and (surface := in_space.surfaces.get(item.id)) is not None
+            for marker in markers_of(item, surface, in_space, header, lifetime)
         ]
         # Without depth for this very image, markers of what is still in view stay for their lifetime.
-        visible = {item.id for item in frame.objects if item.box is not None} if located is None else set()
+        visible = {item.id for item in frame.objects if item.box is not None} if in_space is None else set()
         fresh = {(marker.ns, marker.id) for marker in markers}
         gone = {key for key, owner in self._shown.items() if key not in fresh and owner not in visible}
         markers += [Marker(header=header, ns=ns, id=slot, action=Marker.DELETE) for ns, slot in sorted(gone)]

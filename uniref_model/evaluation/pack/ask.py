@@ -37,7 +37,7 @@ class Answer:
 
 
 @dataclass(frozen=True, eq=False)
-class Shown:
+class AnswerPicture:
     """What a question was asked of: image uint8 [h,w,3], the mask that came, what was meant, bool [h,w]."""
 
     image: np.ndarray
@@ -47,7 +47,7 @@ class Shown:
 
 def ask_all(
     runtime: Runtime, asked: Sequence[Question], complain: Callable[[str], None]
-) -> Iterator[tuple[Answer, Shown]]:
+) -> Iterator[tuple[Answer, AnswerPicture]]:
     """The answers in order, and for looking at them what was shown; a picture that cannot be read is named
     and left out."""
     for question in asked:
@@ -59,7 +59,7 @@ def ask_all(
         yield answer
 
 
-def _ask(runtime: Runtime, question: Question) -> tuple[Answer, Shown]:
+def _ask(runtime: Runtime, question: Question) -> tuple[Answer, AnswerPicture]:
     image, labels = question.picture.read()
     truth = np.zeros(labels.shape, bool) if question.item is None else mask_of(labels, question.item)
     tracker = Tracker(runtime)
@@ -75,7 +75,7 @@ def _ask(runtime: Runtime, question: Question) -> tuple[Answer, Shown]:
     mask = frame.label_image > 0
     j = score_mask(mask, truth).j if truth.any() else 0.0
     score = 0.0 if found is None else float(found.score)
-    return Answer(question, answered, score, j), Shown(image, mask & answered, truth)
+    return Answer(question, answered, score, j), AnswerPicture(image, mask & answered, truth)
 
 
 def _refer(tracker: Tracker, question: Question, truth: np.ndarray) -> None:

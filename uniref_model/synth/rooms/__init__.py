@@ -1,1 +1,1 @@
-"""Furnished rooms and laid tables: staged, rendered once, and shot anew for each clip."""
+"""Furnished rooms and laid tables: laid out, rendered once, and shot anew for each clip."""

@@ -13,8 +13,8 @@ import numpy as np
 
 from ..packs.sprites import PackWriter, SpritePack, held_out
 from ..things import turntable
+from .layout import FLOOR, TABLE, Entry, Layout, choose, entries, lay_out
 from .render import Body, Part, RoomRenderer
-from .stage import FLOOR, TABLE, Entry, Stage, choose, entries, stage
 
 log = logging.getLogger(__name__)
 
@@ -35,23 +35,23 @@ class Rendered:
     whole: np.ndarray
 
 
-def render(renderer: RoomRenderer, set_up: Stage, parts: Sequence[Sequence[Part]]) -> Rendered:
-    """The three views of a stage; parts: of each of its stands."""
+def render(renderer: RoomRenderer, layout: Layout, parts: Sequence[Sequence[Part]]) -> Rendered:
+    """The three views of a layout; parts: of each of its stands."""
     images, labels, whole = [], [], []
-    for t, eye in enumerate(set_up.eyes):
+    for t, eye in enumerate(layout.eyes):
         standing = [
             Body(made, stand.place(t), number)
-            for number, (stand, made) in enumerate(zip(set_up.stands, parts, strict=True), 1)
+            for number, (stand, made) in enumerate(zip(layout.stands, parts, strict=True), 1)
         ]
-        everything = [*set_up.around, *standing]
-        images.append(renderer.picture(everything, eye, set_up.sun))
+        everything = [*layout.around, *standing]
+        images.append(renderer.picture(everything, eye, layout.sun))
         labels.append(renderer.labels(everything, eye))
-        counted = [*standing, *(body for body in set_up.around if body.number)]
+        counted = [*standing, *(body for body in layout.around if body.number)]
         whole.append([renderer.whole(body, eye) for body in counted])
-    renderer.forget(set_up.around)
-    nouns = [stand.entry.noun for stand in set_up.stands]
+    renderer.forget(layout.around)
+    nouns = [stand.entry.noun for stand in layout.stands]
     count = len(nouns)
-    if set_up.table:
+    if layout.table:
         nouns.append("table")
     return Rendered(np.stack(images), np.stack(labels), nouns, count, np.array(whole).T)
 
@@ -90,7 +90,7 @@ class RoomMaker:
             photos = [self._photos[str(key)]() for key in (rng.choice(keys, 2) if keys else ())]
             made = render(
                 self._renderer,
-                stage(rng, chosen, table, photos),
+                lay_out(rng, chosen, table, photos),
                 [self._read(entry) or [] for entry in chosen],
             )
             seen = np.bincount(made.labels[-1].ravel(), minlength=made.count + 1)[1 : made.count + 1]

@@ -22,7 +22,7 @@ from uniref_model.network.model import UniRef
 from uniref_model.synth.pairs import Pairs
 from uniref_model.training import calibrate, checkpoints
 from uniref_model.training.average import averaged
-from uniref_model.training.config import Stage, TrainingConfig
+from uniref_model.training.config import Phase, TrainingConfig
 from uniref_model.training.log import RunLog, draw
 from uniref_model.training.optimiser import build_optimiser, set_rate
 from uniref_model.training.pretrained import load_pretrained_backbone
@@ -92,15 +92,15 @@ def _run(config: TrainingConfig, options: RunOptions, make: ExampleMaker, held_o
     shared = np.random.default_rng(config.seed + step)  # equal in all processes
     held = _held_out(config, held_out, config.validation_clips, 0, words, accelerator.device)
     validation = list(held) if main else []
-    stages: tuple[Stage, ...] = ()
+    phases: tuple[Phase, ...] = ()
 
     started, saved, validated = time.monotonic(), seconds, seconds
     log = _open_log(output, options, step, seconds) if main else None
     with nullcontext() if log is None else closing(log):
         while (progress := _agreed(accelerator, seconds / total)) < 1:
-            if stages != config.stages_at(progress):
-                stages = config.stages_at(progress)
-                batches = iter(loader(BatchStream(make, config, stages, seed + step), options.workers))
+            if phases != config.phases_at(progress):
+                phases = config.phases_at(progress)
+                batches = iter(loader(BatchStream(make, config, phases, seed + step), options.workers))
             rate = set_rate(optimiser, config, step, progress)
             feedback = progress > config.feedback_after and shared.random() < config.feedback_probability
             data = Tensors.of(next(batches), words, accelerator.device)
@@ -177,10 +177,10 @@ def _held_out(
     words: WordCache,
     device: torch.device,
 ) -> Iterator[Tensors]:
-    """Batches of held-out clips at the last stage's size."""
-    last = config.stages[-1]
+    """Batches of held-out clips at the last phase's size."""
+    last = config.phases[-1]
     asked = replace(config, pairs=VALIDATION_PAIRS)
-    stream = iter(BatchStream(held_out, asked, [Stage(1.0, last.height, last.width, 4)], seed))
+    stream = iter(BatchStream(held_out, asked, [Phase(1.0, last.height, last.width, 4)], seed))
     return (Tensors.of(next(stream), words, device) for _ in range(clips // 4))
 
 

@@ -1,4 +1,4 @@
-"""The authors' protocol in the tracker; its label maps are in test_authors_tracker.py."""
+"""The authors' protocol in the tracker; its label maps are in test_authors_label_maps.py."""
 
 from __future__ import annotations
 

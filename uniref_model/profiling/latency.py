@@ -1,4 +1,4 @@
-"""Latency of whole frames through the tracker, stage by stage."""
+"""Latency of whole frames through the tracker, step by step."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from .state import state_bytes
 WARM_UP = 10
 """Frames not counted: the first ones make sessions and fill caches."""
 
-STAGES = ("prepare", "encode_image", "segment", "merge", "encode_reference")
+TIMINGS = ("prepare", "encode_image", "segment", "merge", "encode_reference")
 NETWORK = ("encode_image", "segment", "encode_reference")
 
 
@@ -29,7 +29,7 @@ def run(
     progress: Callable[[], None] = lambda: None,
     warm_up: int = WARM_UP,
 ) -> dict[str, np.ndarray]:
-    """Milliseconds of every frame after the warm-up, by stage, with "network" (what the network takes) and
+    """Milliseconds of every frame after the warm-up, by step, with "network" (what the network takes) and
     "frame" (all of a step); "memory" is resident MB after the frame, "seen" the objects seen.
 
     Thresholds are 0, so that every object is seen in every frame and renews its reference: the most expensive
@@ -40,7 +40,7 @@ def run(
     pictures, masks = boxes(count, shape)
     for index, mask in enumerate(masks):
         tracker.add_mask(mask, prompt=f"thing number {index}")
-    names = (*STAGES, "network", "frame", "memory", "seen")
+    names = (*TIMINGS, "network", "frame", "memory", "seen")
     table = {name: np.zeros(frames, np.float32) for name in names}  # made beforehand: nothing grows
     for index in range(warm_up + frames):
         found = tracker.step(pictures[index % len(pictures)])
@@ -48,9 +48,9 @@ def run(
         row = index - warm_up
         if row < 0:
             continue
-        for stage in STAGES:
-            table[stage][row] = found.timings[stage]
-        table["network"][row] = sum(found.timings[stage] for stage in NETWORK)
+        for name in TIMINGS:
+            table[name][row] = found.timings[name]
+        table["network"][row] = sum(found.timings[name] for name in NETWORK)
         table["frame"][row] = found.timings["total"]
         table["memory"][row] = resident_mb()
         table["seen"][row] = sum(item.box is not None for item in found.objects)
@@ -66,7 +66,7 @@ def summary(
         "objects": count,
         "frames": len(table["frame"]),
         "warm_up": warm_up,
-        "ms": {name: percentiles(table[name]) for name in (*STAGES, "network", "frame")},
+        "ms": {name: percentiles(table[name]) for name in (*TIMINGS, "network", "frame")},
         "frames_per_second": round(1000 / float(np.median(table["frame"])), 2),
         "network_frames_per_second": round(1000 / float(np.median(table["network"])), 2),
         "state_bytes": state.as_dict()

@@ -125,7 +125,7 @@ class Stand:
 
 
 @dataclass(frozen=True)
-class Stage:
+class Layout:
     """Everything to render: things that stand about, walls and the like (number 0; a table has number one
     more than there are things), one eye a frame, and the light."""
 
@@ -152,9 +152,9 @@ def choose(rng: np.random.Generator, among: Sequence[Entry], count: int) -> list
     return chosen
 
 
-def stage(
+def lay_out(
     rng: np.random.Generator, chosen: Sequence[Entry], table: bool, photos: Sequence[np.ndarray]
-) -> Stage:
+) -> Layout:
     """Place the chosen models on the floor or a table, choose surfaces, light and the camera's way.
     photos: RGB uint8 [h,w,3], may hang on the walls."""
     height = _TABLE_HEIGHT + float(rng.uniform(-0.04, 0.04)) if table else 0.0
@@ -174,7 +174,7 @@ def stage(
     around = _walls(rng, reach, eyes, table, photos)
     if table:
         around.append(_table(rng, stands, height, len(chosen) + 1))
-    return Stage(stands, around, eyes, _sun(rng, reach + 1.3 * tall + height), table)
+    return Layout(stands, around, eyes, _sun(rng, reach + 1.3 * tall + height), table)
 
 
 def spread(rng: np.random.Generator, radii: Sequence[float], gap: float) -> np.ndarray:

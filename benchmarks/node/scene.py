@@ -60,7 +60,7 @@ ACTORS = (
 )
 
 
-class Stage:
+class Scene:
     """Draws actors on a textured ground. image(time) is uint8 RGB [h,w,3]."""
 
     def __init__(self, size: tuple[int, int], actors: tuple[Actor, ...], seed: int = 0) -> None:
