@@ -9,7 +9,8 @@ from fake_runtime import COLOURS, asked_of, overlap, rectangle, scene
 from uniref_model.errors import NetworkError, ObjectIdError
 from uniref_model.runtime import Prediction
 from uniref_model.tracking import Tracker, TrackerConfig, TrackState
-from uniref_model.tracking.objects import GIVEN_ANCHOR, plan_rows
+from uniref_model.tracking.objects import GIVEN_ANCHOR
+from uniref_model.tracking.rules import Streaming
 
 BOX = (40, 32, 48, 40)
 EMPTY = scene()
@@ -231,7 +232,7 @@ def test_batches_do_not_outgrow_their_bucket(runtime):
     assert len(runtime.asked[-1]) == 8
     found = tracker.step(scene(*patches)).objects
     assert [item.id for item in found if item.area] == names
-    assert plan_rows([], 0, runtime.buckets, tracker.config) == []
+    assert Streaming(tracker.config).plan_rows([], 0, runtime.buckets) == []
 
 
 def test_only_the_references_that_are_used_are_made(runtime):

@@ -10,8 +10,8 @@ from uniref_model.errors import CapacityError, ObjectIdError
 from uniref_model.tracking import Tracker, TrackerConfig, TrackState
 from uniref_model.tracking.aggregate import Aggregator, Claim, Share
 from uniref_model.tracking.frame_fit import FrameGeometry
-from uniref_model.tracking.objects import Target
 from uniref_model.tracking.overlay import draw_overlay, slot_colour
+from uniref_model.tracking.rules import Streaming
 
 BOX = (40, 32, 48, 40)
 EMPTY = scene()
@@ -76,9 +76,7 @@ def test_an_object_mostly_covered_by_another_does_not_learn_from_it(tracker, run
 @pytest.mark.parametrize(("area", "expected"), [(59, True), (50, True), (49, False), (0, False)])
 def test_a_mask_that_lost_most_pixels_to_others_is_no_reference(area, expected):
     share = Share(box=(0, 0, 10, 10), mask=np.zeros((10, 10), np.uint8), area=area, claimed=100)
-    assert Target("1", 1, "x", "x").is_well_seen(
-        share, model_area=area, config=TrackerConfig(min_area=1)
-    ) == (expected)
+    assert Streaming(TrackerConfig(min_area=1)).is_well_seen(share, model_area=area) == expected
 
 
 def test_adding_and_removing_leaves_the_other_objects_alone(tracker):

@@ -49,10 +49,6 @@ class TrackerConfig:
     contours: str = "model"
     reference_protocol: str = "streaming"
 
-    @property
-    def as_authors(self) -> bool:
-        return self.reference_protocol == "authors"
-
     def __post_init__(self) -> None:
         if self.references not in REFERENCES:
             raise ValueError(f"references is {self.references!r}, expected one of {', '.join(REFERENCES)}")

@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from time import perf_counter
 
 import numpy as np
@@ -20,9 +21,9 @@ from ..runtime.base import FrameFeatures, MaskReference, Prediction, Runtime
 from .aggregate import Aggregator, Claim, Share
 from .clicks import mask_for
 from .config import TrackerConfig
-from .contours import follow_colour
 from .frame_fit import FrameGeometry, sigmoid, upsample_logits
-from .objects import GIVEN_ANCHOR, Row, Target, Verdict, plan_rows
+from .objects import GIVEN_ANCHOR, Target, Verdict
+from .rules import Row, Rules, rules_for
 from .types import FrameNote
 
 TIMINGS = ("prepare", "encode_image", "given", "segment", "merge", "encode_reference")
@@ -44,22 +45,13 @@ class _View:
 
 @dataclass(frozen=True, eq=False)
 class _Answer:
-    """What this frame says about one object: probability f32 [H,W], or a given mask [h,w]; neither when it is
-    absent.
-
-    anchor_score: to be noted if this frame becomes its first reference. verdict: of the check that was made.
-    """
+    """What this frame says about one object. claim: None when it is absent. anchor_score: to be noted if this
+    frame becomes its first reference. verdict: of the check that was made."""
 
     score: float
+    claim: Claim | None = None
     anchor_score: float = GIVEN_ANCHOR
-    probability: np.ndarray | None = None
-    given: np.ndarray | None = None
     verdict: Verdict | None = None
-
-    def claim(self, slot: int) -> Claim | None:
-        if self.probability is None and self.given is None:
-            return None
-        return Claim(slot, self.probability, self.given)
 
 
 @dataclass(eq=False)
@@ -75,6 +67,10 @@ class FramePass:
     notes: list[FrameNote] = field(default_factory=list)
     dropped: list[Target] = field(default_factory=list)
     _last: float = field(default_factory=perf_counter)
+
+    @cached_property
+    def rules(self) -> Rules:
+        return rules_for(self.config)
 
     def run(self, image: np.ndarray, targets: Sequence[Target]) -> tuple[np.ndarray, dict[str, Share]]:
         """image uint8 [h,w,3], objects in order of slot -> labels uint16 [h,w], shares by id of the objects
@@ -93,7 +89,12 @@ class FramePass:
                 target.take(answer.verdict)
             if target.id in shares:
                 reference = references.get(target.id)
-                target.see(answer.score, reference, anchor_score=answer.anchor_score, config=self.config)
+                target.see(
+                    answer.score,
+                    reference,
+                    anchor_score=answer.anchor_score,
+                    anchor_after=self.rules.anchor_after,
+                )
             else:
                 target.miss(answer.score, self.config)
         return labels, shares
@@ -152,17 +153,16 @@ class FramePass:
         else:
             given.check(view.geometry.frame)
         if given.mask is not None:
-            mask = self._mask_to_model(given.mask, view)
-            # The authors merge it as it is at model size, soft at the edges; ours stands to the pixel.
-            as_given = {"probability": mask} if self.config.as_authors else {"given": given.mask}
-            answer = _Answer(1.0, **as_given)
+            score, mask = 1.0, self.rules.mask_to_model(given.mask, view.geometry)
+            claim = self.rules.claim_given(target.slot, given.mask, mask)
         else:
-            answer = self._cut_out(target, given, view)
-            mask = (answer.probability > 0.5).astype(np.float32)
+            score, claim = self._cut_out(target, given, view)
+            mask = (claim.probability > 0.5).astype(np.float32)
         target.anchor(self.runtime.encode_reference(view.features, mask[None])[0])
-        return None if earlier else answer
+        return None if earlier else _Answer(score, claim)
 
-    def _cut_out(self, target: Target, given: Prompt, view: _View) -> _Answer:
+    def _cut_out(self, target: Target, given: Prompt, view: _View) -> tuple[float, Claim]:
+        """Score and claim of what is clicked or boxed. Raises MaskError when nothing is found."""
         found = mask_for(
             given,
             view.features,
@@ -176,11 +176,11 @@ class FramePass:
             what = f"points {given.points}" if given.points else f"box {given.box}"
             raise MaskError(f"nothing that stands out was found at the {what}")
         probability, score = found
-        return _Answer(score, probability=probability)
+        return score, Claim(target.slot, probability)
 
     def _ask(self, targets: list[Target], view: _View) -> dict[str, _Answer]:
         """Look for every object in one batch."""
-        rows = plan_rows(targets, self.index, self.runtime.buckets, self.config)
+        rows = self.rules.plan_rows(targets, self.index, self.runtime.buckets)
         predictions = self.runtime.segment(view.features, [row.references for row in rows]) if rows else []
         pairs: dict[str, list[tuple[Row, Prediction]]] = {target.id: [] for target in targets}
         for row, prediction in zip(rows, predictions, strict=True):
@@ -203,14 +203,12 @@ class FramePass:
             return _Answer(prediction.score, verdict=verdict)
         method = self.runtime.spec.upsample_for(row.references.language is not None)
         logits = upsample_logits(prediction.mask_logits, self.runtime.size, method)
-        probability = self._probability(logits, view)
-        return _Answer(prediction.score, prediction.score, probability, verdict=verdict)
+        claim = Claim(target.slot, self._probability(logits, view))
+        return _Answer(prediction.score, claim, anchor_score=prediction.score, verdict=verdict)
 
     def _probability(self, logits: np.ndarray, view: _View) -> np.ndarray:
-        """Mask logits [H,W] -> probability, contours drawn as configured; the authors' masks stay theirs."""
-        if self.config.contours == "colour" and not self.config.as_authors:
-            logits = follow_colour(view.features.image, logits)
-        return sigmoid(logits)
+        """Mask logits [H,W] -> probability, contours drawn as the rules say."""
+        return sigmoid(self.rules.draw(logits, view.features.image))
 
     def _sureness(self, pair: tuple[Row, Prediction]) -> float:
         """Score over threshold: above 1 the object is there."""
@@ -238,10 +236,9 @@ class FramePass:
     def _merge(
         self, targets: Sequence[Target], answers: dict[str, _Answer], view: _View
     ) -> tuple[np.ndarray, dict[str, Share]]:
-        claims = {target.id: answers[target.id].claim(target.slot) for target in targets}
-        claims = {name: claim for name, claim in claims.items() if claim is not None}
+        claims = {target.id: claim for target in targets if (claim := answers[target.id].claim) is not None}
         labels, shares = self.aggregator.merge(
-            list(claims.values()), view.geometry, whole=self.config.as_authors
+            list(claims.values()), view.geometry, whole=self.rules.whole_merge
         )
         self._lap("merge")
         return labels, {name: share for name, share in zip(claims, shares, strict=True) if share.area}
@@ -260,18 +257,14 @@ class FramePass:
             verdict = answers[target.id].verdict
             if target.id not in shares or not target.needs_reference(self.config, verdict):
                 continue
-            mask = self._mask_to_model(labels == target.slot, view)
-            if target.is_well_seen(shares[target.id], int(np.count_nonzero(mask)), self.config):
+            mask = self.rules.mask_to_model(labels == target.slot, view.geometry)
+            if self.rules.is_well_seen(shares[target.id], int(np.count_nonzero(mask))):
                 masks[target.id] = mask
         references: list[MaskReference] = []
         if masks:
             references = self.runtime.encode_reference(view.features, np.stack(list(masks.values())))
         self._lap("encode_reference")
         return dict(zip(masks, references, strict=True))
-
-    def _mask_to_model(self, mask: np.ndarray, view: _View) -> np.ndarray:
-        geometry = view.geometry
-        return geometry.mask_to_model_floor(mask) if self.config.as_authors else geometry.mask_to_model(mask)
 
     def _lap(self, step: str) -> None:
         now = perf_counter()

@@ -19,10 +19,6 @@ from .aggregate import Share
 from .config import TrackerConfig
 from .types import TrackedObject, TrackState
 
-MIN_SHARE = 0.5
-"""Part of its own pixels an object must keep in the merge for the mask to become its reference: an object
-that another one covers would otherwise learn to look like the other."""
-
 GIVEN_ANCHOR = 2.0
 """Anchor score of a reference a person gave: words never come to be surer than that."""
 
@@ -77,17 +73,15 @@ class Target:
             return first, None
         return (None if config.references == "previous" else first), previous
 
-    def is_well_seen(self, share: Share, model_area: int, config: TrackerConfig) -> bool:
-        """Whether this frame's mask may become a reference; the authors take any."""
-        if config.as_authors:
-            return True
-        return model_area >= config.min_area and share.area >= MIN_SHARE * share.claimed
+    def references(self, config: TrackerConfig) -> ObjectReferences:
+        """All that it may be looked for with: its words and its mask references."""
+        return ObjectReferences(self.language, *self.mask_references(config))
 
     def see(
-        self, score: float, reference: MaskReference | None, *, anchor_score: float, config: TrackerConfig
+        self, score: float, reference: MaskReference | None, *, anchor_score: float, anchor_after: int
     ) -> None:
-        """Take in a frame in which the object is seen; reference: this frame's, if it is good enough to
-        keep."""
+        """Take in a frame in which the object is seen. reference: this frame's, if it is good enough to keep.
+        anchor_after: frames in a row in which words alone must see it before one becomes its first."""
         self.state, self.score = TrackState.TRACKED, score
         self.frames_tracked += 1
         self.frames_since_seen = 0
@@ -96,8 +90,7 @@ class Target:
             return
         if self.first is None:
             self.sightings += 1
-            patient = not config.as_authors and self.sightings < config.anchor_after
-            if patient and anchor_score < GIVEN_ANCHOR:
+            if self.sightings < anchor_after and anchor_score < GIVEN_ANCHOR:
                 return
         if self.first is None or self.wants_anchor:
             checked = anchor_score if self.renewal is None else self.renewal
@@ -155,87 +148,3 @@ class Target:
             frames_since_seen=self.frames_since_seen,
             **shown,
         )
-
-
-@dataclass(frozen=True, eq=False)
-class Row:
-    """One row of a segment batch: which object, looked for with what. check: words alone, beside the tracked
-    answer."""
-
-    target: Target
-    references: ObjectReferences
-    check: bool = False
-
-
-def plan_rows(
-    targets: list[Target], frame_index: int, buckets: tuple[int, ...], config: TrackerConfig
-) -> list[Row]:
-    """What to ask the network in this frame, at least one row for each object.
-
-    Tracked objects: words (if any) and references together. Lost objects take turns, so that one row finds
-    them either
-    way: with words, words alone in even frames (a stale mask must not veto what the words see) and words with
-    the first reference in odd ones; without words, the first reference alone, then all references. A batch is
-    padded to the next bucket anyway; the spare rows go to the other turn of lost objects, then to `check`
-    rows of objects anchored by words (see `Tracker`), which are asked for every `recheck_every` frames even
-    when no row is spare. By the authors' protocol every object is asked for once, with all it has.
-    """
-    if config.as_authors:
-        return [Row(target, _everything(target, config)) for target in targets]
-    rows = [Row(target, _main(target, frame_index, config)) for target in targets]
-    due = config.recheck_every > 0 and frame_index % config.recheck_every == 0
-    checkable = [target for target in targets if _checkable(target, config)]
-    if due and checkable:
-        rows.append(_check(checkable[frame_index // config.recheck_every % len(checkable)]))
-        checkable = [target for target in checkable if target is not rows[-1].target]
-    spare = _padded(len(rows), buckets) - len(rows)
-    extra = [
-        Row(target, _main(target, frame_index + 1, config))
-        for target in targets
-        if target.state is TrackState.LOST and _has_other_turn(target, config)
-    ]
-    turn = frame_index % len(checkable) if checkable else 0
-    extra += [_check(target) for target in checkable[turn:] + checkable[:turn]]
-    return rows + extra[:spare]
-
-
-def _main(target: Target, turn: int, config: TrackerConfig) -> ObjectReferences:
-    first, previous = target.mask_references(config)
-    if target.state is TrackState.LOST and target.language is not None:
-        if turn % 2 == 0:
-            return ObjectReferences(language=target.language)
-        return ObjectReferences(target.language, first or previous)
-    if target.state is TrackState.LOST and turn % 2 == 0:
-        return ObjectReferences(first=first or previous)
-    return _everything(target, config)
-
-
-def _everything(target: Target, config: TrackerConfig) -> ObjectReferences:
-    return ObjectReferences(target.language, *target.mask_references(config))
-
-
-def _has_other_turn(target: Target, config: TrackerConfig) -> bool:
-    first, previous = target.mask_references(config)
-    if target.language is not None:
-        return first is not None or previous is not None
-    return first is not None and previous is not None
-
-
-def _checkable(target: Target, config: TrackerConfig) -> bool:
-    return (
-        config.reanchor_after > 0
-        and target.language is not None
-        and target.state is TrackState.TRACKED
-        and target.first is not None
-        and target.anchor_score + config.reanchor_margin < 1.0
-    )
-
-
-def _check(target: Target) -> Row:
-    return Row(target, ObjectReferences(language=target.language), check=True)
-
-
-def _padded(count: int, buckets: tuple[int, ...]) -> int:
-    """Rows the runtime will compute for `count` asked."""
-    whole, rest = divmod(count, buckets[-1])
-    return whole * buckets[-1] + (next(size for size in buckets if size >= rest) if rest else 0)

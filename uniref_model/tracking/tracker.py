@@ -32,7 +32,7 @@ class Tracker:
     reused in a Tracker's life (see `ObjectIds`).
 
     An object known by words is anchored where the words first saw it, which may have been the wrong thing. So
-    words alone are asked again now and then (`objects.plan_rows`): where they are much surer than at the
+    words alone are asked again now and then (`rules.Streaming`): where they are much surer than at the
     anchor and mean what is tracked, the anchor is renewed; where they keep meaning something else, the object
     moves there.
     """

@@ -1,0 +1,180 @@
+"""By which rules objects are followed: `Streaming`, made for cameras, or `Authors`, as the video protocols
+behind the authors' numbers (`inference_vos_3f`, `inference_rvos_vl`)."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..runtime.base import ObjectReferences
+from .aggregate import Claim, Share
+from .config import TrackerConfig
+from .contours import follow_colour
+from .frame_fit import FrameGeometry
+from .objects import Target
+from .types import TrackState
+
+MIN_SHARE = 0.5
+"""Part of its own pixels an object must keep in the merge for the mask to become its reference: an object
+that another one covers would otherwise learn to look like the other."""
+
+
+@dataclass(frozen=True, eq=False)
+class Row:
+    """One row of a segment batch: which object, looked for with what. check: words alone, beside the tracked
+    answer."""
+
+    target: Target
+    references: ObjectReferences
+    check: bool = False
+
+
+class Rules(ABC):
+    """What the protocols do differently; everything else is the same for both."""
+
+    whole_merge: bool
+    """`Aggregator.merge`: compute every pixel of every claim, and let predictions reach 1."""
+
+    def __init__(self, config: TrackerConfig) -> None:
+        self.config = config
+
+    @property
+    @abstractmethod
+    def anchor_after(self) -> int:
+        """Frames in a row in which words alone must see an object before the last becomes its first
+        reference."""
+
+    @abstractmethod
+    def plan_rows(self, targets: Sequence[Target], frame_index: int, buckets: tuple[int, ...]) -> list[Row]:
+        """What to ask the network in this frame, at least one row for each object."""
+
+    @abstractmethod
+    def is_well_seen(self, share: Share, model_area: int) -> bool:
+        """Whether this frame's mask may become a reference. model_area: its pixels at model size."""
+
+    @abstractmethod
+    def mask_to_model(self, mask: np.ndarray, geometry: FrameGeometry) -> np.ndarray:
+        """bool or uint8 [h,w] -> f32 [H,W], as the network is given it for a reference."""
+
+    @abstractmethod
+    def claim_given(self, slot: int, mask: np.ndarray, model_mask: np.ndarray) -> Claim:
+        """What a mask that a person gave claims of its frame. mask: bool [h,w]. model_mask: f32 [H,W]."""
+
+    def draw(self, logits: np.ndarray, image: np.ndarray) -> np.ndarray:
+        """Mask logits [H,W] with their contours as configured. image: uint8 [H,W,3]."""
+        return logits
+
+
+class Streaming(Rules):
+    """Made for cameras.
+
+    Tracked objects are asked for by words (if any) and references together. Lost objects take turns, so that
+    one row finds them either way: with words, words alone in even frames (a stale mask must not veto what the
+    words see) and words with the first reference in odd ones; without words, the first reference alone, then
+    all references. A batch is padded to the next bucket anyway; the spare rows go to the other turn of lost
+    objects, then to `check` rows of objects anchored by words (see `Tracker`), which are asked for every
+    `recheck_every` frames even when no row is spare.
+    """
+
+    whole_merge = False
+
+    @property
+    def anchor_after(self) -> int:
+        return self.config.anchor_after
+
+    def plan_rows(self, targets: Sequence[Target], frame_index: int, buckets: tuple[int, ...]) -> list[Row]:
+        config = self.config
+        rows = [Row(target, _in_turn(target, frame_index, config)) for target in targets]
+        due = config.recheck_every > 0 and frame_index % config.recheck_every == 0
+        checkable = [target for target in targets if _checkable(target, config)]
+        if due and checkable:
+            rows.append(_check(checkable[frame_index // config.recheck_every % len(checkable)]))
+            checkable = [target for target in checkable if target is not rows[-1].target]
+        spare = _padded(len(rows), buckets) - len(rows)
+        extra = [
+            Row(target, _in_turn(target, frame_index + 1, config))
+            for target in targets
+            if target.state is TrackState.LOST and _has_other_turn(target, config)
+        ]
+        turn = frame_index % len(checkable) if checkable else 0
+        extra += [_check(target) for target in checkable[turn:] + checkable[:turn]]
+        return rows + extra[:spare]
+
+    def is_well_seen(self, share: Share, model_area: int) -> bool:
+        return model_area >= self.config.min_area and share.area >= MIN_SHARE * share.claimed
+
+    def mask_to_model(self, mask: np.ndarray, geometry: FrameGeometry) -> np.ndarray:
+        return geometry.mask_to_model(mask)
+
+    def claim_given(self, slot: int, mask: np.ndarray, model_mask: np.ndarray) -> Claim:
+        return Claim(slot, given=mask)  # to the pixel
+
+    def draw(self, logits: np.ndarray, image: np.ndarray) -> np.ndarray:
+        return follow_colour(image, logits) if self.config.contours == "colour" else logits
+
+
+class Authors(Rules):
+    """As the authors' code does with recorded videos: every object is asked for once, with all it has, seen
+    or not, and any part that it gets of the merged frame renews its previous reference."""
+
+    whole_merge = True
+    anchor_after = 1
+
+    def plan_rows(self, targets: Sequence[Target], frame_index: int, buckets: tuple[int, ...]) -> list[Row]:
+        return [Row(target, target.references(self.config)) for target in targets]
+
+    def is_well_seen(self, share: Share, model_area: int) -> bool:
+        return True
+
+    def mask_to_model(self, mask: np.ndarray, geometry: FrameGeometry) -> np.ndarray:
+        return geometry.mask_to_model_floor(mask)
+
+    def claim_given(self, slot: int, mask: np.ndarray, model_mask: np.ndarray) -> Claim:
+        return Claim(slot, probability=model_mask)  # at model size, so soft at the edges
+
+
+def rules_for(config: TrackerConfig) -> Rules:
+    """The rules of `config.reference_protocol`."""
+    return {"streaming": Streaming, "authors": Authors}[config.reference_protocol](config)
+
+
+def _in_turn(target: Target, turn: int, config: TrackerConfig) -> ObjectReferences:
+    """What an object is looked for with; lost ones take turns."""
+    first, previous = target.mask_references(config)
+    if target.state is TrackState.LOST and target.language is not None:
+        if turn % 2 == 0:
+            return ObjectReferences(language=target.language)
+        return ObjectReferences(target.language, first or previous)
+    if target.state is TrackState.LOST and turn % 2 == 0:
+        return ObjectReferences(first=first or previous)
+    return target.references(config)
+
+
+def _has_other_turn(target: Target, config: TrackerConfig) -> bool:
+    first, previous = target.mask_references(config)
+    if target.language is not None:
+        return first is not None or previous is not None
+    return first is not None and previous is not None
+
+
+def _checkable(target: Target, config: TrackerConfig) -> bool:
+    return (
+        config.reanchor_after > 0
+        and target.language is not None
+        and target.state is TrackState.TRACKED
+        and target.first is not None
+        and target.anchor_score + config.reanchor_margin < 1.0
+    )
+
+
+def _check(target: Target) -> Row:
+    return Row(target, ObjectReferences(language=target.language), check=True)
+
+
+def _padded(count: int, buckets: tuple[int, ...]) -> int:
+    """Rows the runtime will compute for `count` asked."""
+    whole, rest = divmod(count, buckets[-1])
+    return whole * buckets[-1] + (next(size for size in buckets if size >= rest) if rest else 0)
