@@ -76,8 +76,9 @@ ROOMS: dict[str, set[str]] = {
     "tracking": GROUND | {"runtime"},
     "video": GROUND,
     "voice": GROUND | {"tracking"},
-    "bags": GROUND | {"tracking", "video", "image_messages"},
-    "offline": GROUND | {"runtime", "tracking", "video", "bags"},
+    "requests": GROUND | {"tracking", "image_messages"},
+    "bags": GROUND | {"tracking", "video", "image_messages", "requests"},
+    "offline": GROUND | {"runtime", "tracking", "video", "requests", "bags"},
     # the laboratory
     "export": GROUND | {"", "network", "runtime"},
     "datasets": GROUND,
@@ -90,7 +91,7 @@ ROOMS: dict[str, set[str]] = {
     | {"", "network", "runtime", "tracking", "video", "bags", "offline"}
     | {"export", "synth", "datasets", "training", "evaluation", "profiling"},
     "cli": GROUND | {"", "runtime", "tracking", "video", "offline", "commands"},
-    "uniref_ros": GROUND | {"image_messages", "runtime", "tracking", "video", "voice"},
+    "uniref_ros": GROUND | {"image_messages", "runtime", "tracking", "requests", "video", "voice"},
 }
 
 

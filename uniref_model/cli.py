@@ -75,15 +75,22 @@ def track(
     ] = [],  # noqa: B006
     topic: Annotated[
         list[str],
-        typer.Option(
-            help="Images of a bag, or camera=topic; left out, the only topic with images."
-        ),
+        typer.Option(help="Images of a bag, or camera=topic; left out, the only topic with images."),
     ] = [],  # noqa: B006
     start: Annotated[
         float | None, typer.Option(min=0, help="Begin so many seconds after the beginning.")
     ] = None,
     end: Annotated[float | None, typer.Option(min=0, help="End so many seconds after the beginning.")] = None,
     stride: Annotated[int, typer.Option(min=1, help="Take the first of so many frames.")] = 1,
+    replay_prompts: Annotated[
+        bool,
+        typer.Option(
+            "--replay-prompts", help="Obey what was recorded on ~/prompt and ~/command, at its time."
+        ),
+    ] = False,
+    node: Annotated[
+        str, typer.Option(help="Whose recorded prompts: the tracker's name, with its namespace.")
+    ] = "/tracker",
     out: Annotated[
         Path | None, typer.Option(help="Write a video with the objects drawn (.mp4 or .avi).")
     ] = None,
@@ -150,6 +157,7 @@ def track(
         config,
         topics=topic,
         selection=Selection(start, end, stride),
+        replayed="/" + node.strip("/") if replay_prompts else None,
         max_frames=max_frames,
         quiet=quiet,
         max_pixels=max_pixels,

@@ -14,6 +14,7 @@ from rclpy.time import Time
 from sensor_msgs.msg import CompressedImage, Image
 
 from uniref_model.errors import ImageError, UniRefError
+from uniref_model.requests.stamps import HeldImages, check_stamp
 from uniref_model.tracking import TrackedFrame, Tracker
 from uniref_model.tracking.frame_pass import TIMINGS as TRACK_TIMINGS
 from uniref_ros.conversion import TornImageError, compressed_to_rgb, to_rgb
@@ -23,7 +24,6 @@ from uniref_ros.qos import CURE, explain_silence, listen, quality, resolved, sim
 from uniref_ros.rolling import Rate, Rolling
 from uniref_ros.space.depth_input import DepthInput, ObjectsInSpace
 from uniref_ros.space.publishers import SpatialPublishers
-from uniref_ros.stamps import HeldImages, check_stamp
 from uniref_ros.worker import Mailbox
 
 TIMINGS = ("wait", "convert", "track", "total")

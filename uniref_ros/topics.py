@@ -15,11 +15,11 @@ from std_srvs.srv import SetBool, Trigger
 
 from uniref_model.errors import MaskError
 from uniref_model.limits import MAX_POINTS, check_count, quoted
+from uniref_model.requests.commands import Answer, CommandError, Commands
 from uniref_ros.diagnostics import ErrorLog
 from uniref_ros.losses import Losses
 from uniref_ros.msg import TrackCommand
 from uniref_ros.qos import listen, with_info
-from uniref_ros.requests import Answer, CommandError, Commands
 from uniref_ros.serialized import stated_points
 from uniref_ros.srv import AddObject, RemoveObject
 

@@ -17,6 +17,7 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from uniref_model.errors import UniRefError
+from uniref_model.requests.commands import Commands
 from uniref_model.runtime import Runtime, load_runtime
 from uniref_model.tracking import Tracker, TrackerConfig
 from uniref_model.tracking.ids import ObjectIds
@@ -26,7 +27,6 @@ from uniref_ros.camera import Camera, CameraOptions, Conditions
 from uniref_ros.diagnostics import ErrorLog, camera_status, node_status
 from uniref_ros.executor import NodeExecutor, end_process, make_node, prepare_signals, start_ros
 from uniref_ros.parameters import OPTIONS
-from uniref_ros.requests import Commands
 from uniref_ros.status import plain
 from uniref_ros.supervision import Supervisor
 from uniref_ros.topics import Inputs

@@ -112,6 +112,10 @@ def test_topics_are_chosen_by_name_and_named_where_they_have_to_be(frames, tmp_p
     bag = write_bag(tmp_path / "bag", recorded)
     with pytest.raises(SourceError, match=r"2 topics with images \('/left/image' \(8\), '/right/image'"):
         BagSource(bag)
+    assert (
+        BagSource(write_bag(tmp_path / "own", [*images(frames), *images(frames, "/tracker/overlay")])).length
+        == 8
+    )
     with pytest.raises(SourceError, match=r"'/chat' .* is of type 'std_msgs/msg/String'; with images"):
         BagSource(bag, ["/chat"])
     with pytest.raises(SourceError, match=r"'/nowhere' .* is not there; with images"):

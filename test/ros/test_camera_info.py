@@ -7,10 +7,10 @@ from types import SimpleNamespace
 
 import pytest
 
+from uniref_model.requests.stamps import HeldImages
 from uniref_ros.losses import Losses
 from uniref_ros.space.camera_info import intrinsics_of
 from uniref_ros.space.surface import GeometryError
-from uniref_ros.stamps import HeldImages
 
 MATRIX = [500.0, 0.0, 320.0, 0.0, 500.0, 240.0, 0.0, 0.0, 1.0]
 

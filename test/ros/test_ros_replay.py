@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import contextlib
 import itertools
+import re
 from pathlib import Path
 
 import cv2
@@ -17,19 +18,21 @@ pytest.importorskip("uniref_ros.msg", reason="the ROS package is not built here 
 from builtin_interfaces.msg import Time
 from rclpy.serialization import deserialize_message, serialize_message
 from ros_help import NodeProcess, Peer, full_mask
-from sensor_msgs.msg import Image
-from std_msgs.msg import Header
+from sensor_msgs.msg import Image, RegionOfInterest
+from std_msgs.msg import Header, String
 from typer.testing import CliRunner
 
 from uniref_model.cli import app
 from uniref_model.runtime.files import WEIGHTS
 from uniref_ros.conversion import fill_image, to_mask
-from uniref_ros.msg import TrackedObjectArray
+from uniref_ros.msg import TrackCommand, TrackedObjectArray
 
 NANO = WEIGHTS / "uniref_nano" / "model.json"
 pytestmark = pytest.mark.skipif(not NANO.is_file(), reason="the shipped weights are not here")
 REAL = ["-m", "uniref_ros.tracker_node"]
 FRAMES, SIZE = 25, "192x320"
+ANSWER = re.compile(r"looking for|following what|removed |paused: |processing images")
+"""How the node logs what it has carried out."""
 WORDS = ("the yellow box", "the table")
 
 
@@ -115,6 +118,63 @@ def test_a_replayed_bag_gives_the_masks_of_the_offline_command(tmp_path, peer, f
             assert np.array_equal(to_mask(labels), ours)
             seen += np.any(ours)
         assert seen > FRAMES // 2
+
+
+def test_prompts_recorded_in_a_bag_are_obeyed_offline_as_the_node_obeys_them(tmp_path, peer, frames):
+    """Words, words forgotten, a box in an earlier image, a pause: every message equal."""
+    rosbag2 = pytest.importorskip("rosbags.rosbag2", reason="rosbags is not installed here")
+    from bag_maker import PERIOD, START, write_bag
+
+    def stamped(index: int) -> Header:
+        nanoseconds = START + index * PERIOD
+        return Header(stamp=Time(sec=nanoseconds // 10**9, nanosec=nanoseconds % 10**9), frame_id="camera")
+
+    box = RegionOfInterest(x_offset=300, y_offset=60, width=200, height=150)
+    add = TrackCommand(action=TrackCommand.ADD, object_id="b", box=box, header=stamped(3), text="a box")
+    asked = {  # before the image with this index
+        0: String(data="the yellow box"),
+        5: add,
+        8: String(data="forget the yellow box"),
+        9: TrackCommand(action=TrackCommand.PAUSE),
+        11: TrackCommand(action=TrackCommand.RESUME),
+    }
+    kinds = {
+        String: ("/tracker/prompt", "std_msgs/msg/String"),
+        TrackCommand: ("/tracker/command", "uniref_ros/msg/TrackCommand"),
+    }
+    messages = []
+    for index, frame in enumerate(frames[:14]):
+        image = serialize_message(fill_image(Image(), frame, "bgr8", stamped(index)))
+        messages.append(("/image", "sensor_msgs/msg/Image", START + index * PERIOD, image))
+        if index in asked:
+            when = START + index * PERIOD - 1_000_000
+            messages.append((*kinds[type(asked[index])], when, serialize_message(asked[index])))
+    bag = write_bag(tmp_path / "bag", messages)
+    command = ["track", str(bag), "--replay-prompts", "--bag", str(tmp_path / "seen"), "--size", SIZE]
+    done = CliRunner().invoke(app, command)
+    assert done.exit_code == 0, done.output
+    with rosbag2.Reader(tmp_path / "seen") as written:
+        found = [data for connection, _, data in written.messages() if connection.topic == "/tracker/objects"]
+    offline = [deserialize_message(bytes(data), TrackedObjectArray) for data in found]
+    assert len(offline) == 12 and [item.id for item in offline[5].objects] == ["1", "b"]
+
+    with NodeProcess(
+        tmp_path / "node.log", f"size:={SIZE}", "image_reliability:=reliable", program=REAL
+    ) as node:
+        peer.meet(warm_up=False)
+        answers, results = 0, iter(offline)
+        for index, frame in enumerate(frames[:14]):
+            if index in asked:
+                answers += 1
+                (peer.prompts if isinstance(asked[index], String) else peer.commands).publish(asked[index])
+                peer.until(lambda: len(ANSWER.findall(node.text())) >= answers, "the answer")  # noqa: B023
+            data = serialize_message(fill_image(Image(), frame, "bgr8", stamped(index)))
+            if 9 <= index < 11:  # paused
+                peer.images.publish(data)
+                peer.spin(0.3)
+                continue
+            result, expected = shown(peer, data, attempts=1 if index else 3), next(results)
+            assert result.objects == expected.objects and result.header == expected.header, index
 
 
 def test_two_cameras_with_two_objects_each_both_advance(tmp_path, ros, frames):

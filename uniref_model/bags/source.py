@@ -19,6 +19,9 @@ from .reader import IMAGE_TYPES, Bag, Record, Topic
 
 _NAME = re.compile(r"[A-Za-z][A-Za-z0-9_]*(?:/[A-Za-z_][A-Za-z0-9_]*)*")
 
+NODE = "/tracker"
+"""Under whose name results are written and recorded prompts are found, as the node has it by default."""
+
 SECOND = 1_000_000_000  # ns
 
 
@@ -43,6 +46,7 @@ class BagSource(FrameSource):
         self._selection = selection or Selection()
         self._max_pixels = max_pixels
         self._listeners: dict[str, Callable[[Record], None]] = {}
+        self._watcher: Callable[[str, Any, str], None] | None = None
         self.refused: Counter[str] = Counter()
         """Images left out, by topic."""
         self.first_refusal = ""
@@ -62,6 +66,11 @@ class BagSource(FrameSource):
         if topic in self.bag.topics:
             self._listeners[topic] = callback
 
+    def watch(self, callback: Callable[[str, Any, str], None]) -> None:
+        """Call back with (camera, message, type) of every image before it comes, also those that the stride
+        leaves out."""
+        self._watcher = callback
+
     def __iter__(self) -> Iterator[SourceFrame]:
         seen: Counter[str] = Counter()
         for record in self.bag.messages({*self._names, *self._listeners}, *self._span()):
@@ -71,7 +80,8 @@ class BagSource(FrameSource):
                 continue
             index = seen[name]
             seen[name] += 1
-            if index % self._selection.stride == 0 and (frame := self._frame(record, index)) is not None:
+            chosen = index % self._selection.stride == 0
+            if (chosen or self._watcher is not None) and (frame := self._frame(record, index, chosen)):
                 yield frame
         if self.first_refusal and self.refused.total() == sum(seen.values()):
             raise SourceError(f"no image of {show(self.bag.path)} can be used: {self.first_refusal}")
@@ -79,10 +89,15 @@ class BagSource(FrameSource):
     def close(self) -> None:
         self.bag.close()
 
-    def _frame(self, record: Record, index: int) -> SourceFrame | None:
+    def _frame(self, record: Record, index: int, chosen: bool) -> SourceFrame | None:
+        camera, kind = self._names[record.topic.name], record.topic.kind
         try:
             message = record.message()
-            pixels = decode(message, record.topic.kind, self._max_pixels)
+            if self._watcher is not None:
+                self._watcher(camera, message, kind)
+            if not chosen:
+                return None
+            pixels = decode(message, kind, self._max_pixels)
         except UniRefError as error:
             self.refused[record.topic.name] += 1
             self.first_refusal = self.first_refusal or f"image {index} of {record.topic.name}: {error}"
@@ -92,7 +107,7 @@ class BagSource(FrameSource):
             index,
             f"{index:05d}",
             pixels,
-            camera=self._names[record.topic.name],
+            camera=camera,
             stamp=stamp.sec * SECOND + stamp.nanosec,
             frame_id=message.header.frame_id,
             recorded=record.received,
@@ -126,13 +141,14 @@ def _choose(bag: Bag, wanted: Sequence[str]) -> dict[str, str]:
     """The names of the cameras by topic. wanted: topics, or "camera=topic". Raises SourceError."""
     images = {name: topic for name, topic in bag.topics.items() if topic.kind in IMAGE_TYPES}
     there = ", ".join(f"{quoted(name)} ({topic.count})" for name, topic in images.items()) or "none"
-    if not wanted and len(images) != 1:
+    sources = [name for name in images if not name.startswith(f"{NODE}/")]  # what a tracker said is no camera
+    if not wanted and len(sources) != 1:
         raise SourceError(
             f"the bag {show(bag.path)} has {len(images)} topics with images ({there}): "
-            f"{'name one or more' if images else 'nothing to follow'}"
+            f"{'name one or more' if images else 'there is nothing to see'}"
         )
     cameras: dict[str, str] = {}
-    for text in wanted or list(images):
+    for text in wanted or sources:
         camera, named, topic = text.rpartition("=")
         topic = topic if topic.startswith("/") or topic in images else f"/{topic}"
         if topic not in images:

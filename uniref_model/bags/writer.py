@@ -20,11 +20,7 @@ from ..tracking import TrackedFrame, TrackedObject
 from ..tracking.message_fields import box_fields, object_fields
 from ..video import SourceFrame
 from .library import new_message, rosbag2, types
-
-NODE = "/tracker"
-"""Under whose name results are written and recorded prompts are found, as the node has it by default."""
-
-_SECOND = 1_000_000_000
+from .source import NODE, SECOND
 
 OBJECTS, OBJECT, IMAGE = (
     "uniref_ros/msg/TrackedObjectArray",
@@ -98,7 +94,7 @@ class BagWriter:
 
 
 def _header(stamp: int, frame_id: str) -> Any:
-    seconds, nanoseconds = divmod(stamp, _SECOND)
+    seconds, nanoseconds = divmod(stamp, SECOND)
     time = new_message("builtin_interfaces/msg/Time", sec=seconds, nanosec=nanoseconds)
     return new_message("std_msgs/msg/Header", stamp=time, frame_id=frame_id)
 

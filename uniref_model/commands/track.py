@@ -2,22 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..bags.source import BagSource
-from ..errors import UniRefError
+from ..errors import SourceError, UniRefError
 from ..limits import MAX_PIXELS
 from ..offline.model import ModelChoice
+from ..offline.replay import Replay
 from ..offline.session import Session
 from ..offline.sources import open_frames
 from ..offline.summary import Summary
 from ..offline.wanted import References, read_references
 from ..offline.writers import Outputs
 from ..tracking import TrackerConfig
-from ..video import FrameSource, Selection
+from ..video import FrameSource, Selection, SourceFrame
 from . import console
 
 
@@ -30,14 +31,16 @@ def track(
     *,
     topics: Sequence[str] = (),
     selection: Selection | None = None,
+    replayed: str | None = None,
     max_frames: int | None = None,
     quiet: bool = False,
     max_pixels: int = MAX_PIXELS,
 ) -> None:
     """Follow the references through the source. Raises UniRefError; what was written until then is kept
-    whole. max_pixels: of a frame or mask, as its file states them."""
+    whole. replayed: the node whose recorded prompts are obeyed. max_pixels: of a frame or mask, as its file
+    states them."""
     wanted = read_references(references, max_pixels)
-    if not wanted:
+    if not wanted and replayed is None:
         raise UniRefError("nothing to follow: give --prompt, --mask, --click or --box")
     frames = open_frames(source, topics, selection, max_pixels)
     try:
@@ -46,11 +49,12 @@ def track(
         outputs.check(frames, references.mask)
         with model.load() as runtime:
             session = Session(runtime, config, wanted, frames.cameras, console.status.print)
+            replay = None if replayed is None else _replay(frames, session, replayed, max_pixels)
             summary = Summary(several=len(frames.cameras) > 1)
             try:
                 for writer in outputs.open(frames, {"source": source}):
                     session.write_to(writer)
-                _run(session, frames, summary, max_frames, quiet)
+                _run(session, _unpaused(frames, replay), frames, summary, max_frames, quiet)
             finally:
                 session.close()
             if not quiet:
@@ -59,9 +63,27 @@ def track(
         frames.close()
 
 
+def _replay(frames: FrameSource, session: Session, node: str, max_pixels: int) -> Replay:
+    if not isinstance(frames, BagSource):
+        raise SourceError("prompts are replayed from a bag, and the source is none")
+    return Replay(
+        frames, session.trackers, session.ids, console.status.print, node=node, max_pixels=max_pixels
+    )
+
+
+def _unpaused(frames: FrameSource, replay: Replay | None) -> Iterator[SourceFrame]:
+    return (frame for frame in frames if replay is None or replay.enabled)
+
+
 def _run(
-    session: Session, frames: FrameSource, summary: Summary, max_frames: int | None, quiet: bool
+    session: Session,
+    chosen: Iterable[SourceFrame],
+    frames: FrameSource,
+    summary: Summary,
+    max_frames: int | None,
+    quiet: bool,
 ) -> None:
+    """chosen: of the frames, those to step."""
     total = frames.length if max_frames is None else min(max_frames, frames.length or max_frames)
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     hidden = quiet or not console.status.is_terminal
@@ -69,7 +91,7 @@ def _run(
     with nullcontext() if hidden else progress:  # disabled, rich 13.0 would still end a line
         task = progress.add_task("tracking", total=total)
         try:
-            for frame in frames:
+            for frame in chosen:
                 if max_frames is not None and summary.frames >= max_frames:
                     break
                 summary.take(session.step(frame), frame.camera)

@@ -5,13 +5,16 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from enum import IntEnum
+from typing import Any, Protocol
 
-from uniref_model.errors import MaskError, ObjectIdError, PromptError, UniRefError
-from uniref_model.limits import MAX_PIXELS, MAX_TEXT, check_text, quoted
-from uniref_model.prompts import Prompt
-from uniref_model.tracking.ids import ObjectIds
-from uniref_model.tracking.spoken import (
+import numpy as np
+
+from ..errors import MaskError, ObjectIdError, PromptError, UniRefError
+from ..limits import MAX_PIXELS, MAX_TEXT, check_text, quoted
+from ..prompts import Prompt
+from ..tracking.ids import ObjectIds
+from ..tracking.spoken import (
     Forget,
     Pause,
     Resume,
@@ -20,10 +23,9 @@ from uniref_model.tracking.spoken import (
     match_words,
     parse_spoken,
 )
-from uniref_model.tracking.types import TrackedObject
-from uniref_ros.camera import Camera
-from uniref_ros.msg import TrackCommand
-from uniref_ros.prompt_messages import AddRequest, read_add, read_masks
+from ..tracking.tracker import Tracker
+from ..tracking.types import TrackedFrame, TrackedObject
+from .messages import AddRequest, read_add, read_masks
 
 _MOST_NAMED = 20  # ids that an answer lists
 
@@ -41,6 +43,43 @@ class Answer:
     object_ids: tuple[str, ...]
     message: str
     remarks: tuple[str, ...] = ()
+
+
+class Action(IntEnum):
+    """The constants of TrackCommand.msg."""
+
+    ADD = 1
+    REMOVE = 2
+    CLEAR = 3
+    PAUSE = 4
+    RESUME = 5
+    REANCHOR = 6
+
+
+class Shown(Protocol):
+    """A processed image: the tracker's answer, and its pixels, uint8 RGB [h,w,3]."""
+
+    frame: TrackedFrame
+    rgb: np.ndarray
+
+
+class Camera(Protocol):
+    """What a command may concern: a tracker, and the images that it was shown. topic: its name for people.
+    last: the last processed image; shown: the last that went out as an overlay."""
+
+    name: str
+    tracker: Tracker
+    last: Shown | None
+    shown: Shown | None
+
+    @property
+    def topic(self) -> str: ...
+
+    def holds(self, stamp: Any) -> bool:
+        """Whether the image with this stamp (builtin_interfaces/Time) is held."""
+
+    def image_at(self, stamp: Any) -> np.ndarray | str:
+        """The held image with this stamp, RGB uint8 [h,w,3]; or why there is none. Raises ImageError."""
 
 
 class Commands:
@@ -61,15 +100,15 @@ class Commands:
         self._ids = ids
         self._max_pixels = max_pixels
 
-    def carry_out(self, command: TrackCommand) -> Answer:
+    def carry_out(self, command: Any) -> Answer:
         """Do what a TrackCommand says."""
         actions = {
-            TrackCommand.ADD: self.add,
-            TrackCommand.REMOVE: lambda c: self.remove(c.object_id, c.camera),
-            TrackCommand.CLEAR: lambda c: self.clear(c.camera),
-            TrackCommand.PAUSE: lambda c: self.set_enabled(False),
-            TrackCommand.RESUME: lambda c: self.set_enabled(True),
-            TrackCommand.REANCHOR: lambda c: self.reanchor(c.object_id, c.camera),
+            Action.ADD: self.add,
+            Action.REMOVE: lambda c: self.remove(c.object_id, c.camera),
+            Action.CLEAR: lambda c: self.clear(c.camera),
+            Action.PAUSE: lambda c: self.set_enabled(False),
+            Action.RESUME: lambda c: self.set_enabled(True),
+            Action.REANCHOR: lambda c: self.reanchor(c.object_id, c.camera),
         }
         action = actions.get(command.action)
         if action is None:

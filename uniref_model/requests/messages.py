@@ -8,12 +8,12 @@ from typing import Any
 
 import numpy as np
 
-from uniref_model.errors import MaskError
-from uniref_model.limits import MAX_PIXELS, MAX_POINTS, check_count, check_name, quoted
-from uniref_model.prompts import Prompt
-from uniref_model.tracking.ids import check_object_id
-from uniref_ros.conversion import one_object, to_mask
-from uniref_ros.stamps import in_words, is_set
+from ..errors import MaskError
+from ..image_messages import one_object, to_mask
+from ..limits import MAX_PIXELS, MAX_POINTS, check_count, check_name, quoted
+from ..prompts import Prompt
+from ..tracking.ids import check_object_id
+from .stamps import in_words, is_set
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from typing import Any
 
-from uniref_model.errors import ImageError
+from ..errors import ImageError
 
 _JUMP = 10_000_000_000
 """ns. A stamp this much later than the one before, or any earlier one, is a jump of the clock."""
