@@ -24,6 +24,7 @@ if TYPE_CHECKING:
         AudioError,
         CapacityError,
         ImageError,
+        KnownObjectError,
         MaskError,
         ModelFileError,
         NetworkError,
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
         SourceError,
         UniRefError,
     )
+    from .known_objects import KnownObjects
     from .prompts import Prompt
     from .runtime import load_runtime
     from .tracking import FrameNote, TrackedFrame, TrackedObject, Tracker, TrackerConfig, TrackState
@@ -42,6 +44,8 @@ __all__ = [
     "CapacityError",
     "FrameNote",
     "ImageError",
+    "KnownObjectError",
+    "KnownObjects",
     "MaskError",
     "ModelFileError",
     "NetworkError",
@@ -60,7 +64,7 @@ __all__ = [
 ]
 
 _TRACKING = {"FrameNote", "TrackState", "TrackedFrame", "TrackedObject", "Tracker", "TrackerConfig"}
-_ELSEWHERE = {"Prompt": "prompts", "load_runtime": "runtime"}
+_ELSEWHERE = {"KnownObjects": "known_objects", "Prompt": "prompts", "load_runtime": "runtime"}
 
 
 def __getattr__(name: str) -> object:

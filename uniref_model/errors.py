@@ -25,6 +25,11 @@ class ObjectIdError(UniRefError, ValueError):
     """An object id that is unknown, empty, or was used before."""
 
 
+class KnownObjectError(UniRefError, ValueError):
+    """A known object that cannot be taught, found or kept: a bad name, a view that does not show one thing,
+    damaged files."""
+
+
 class CapacityError(UniRefError):
     """One object more than `max_objects`."""
 

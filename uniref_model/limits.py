@@ -20,6 +20,10 @@ MAX_QUOTED = 80  # characters of foreign text that are repeated in a message or 
 MAX_POINTS = 1_000  # clicks of one command
 MAX_CHOSEN_IDS = 100_000  # object ids chosen by callers in one tracker's life: 10 MB, at most 30 MB
 MAX_THREADS = 256  # of a runtime
+MAX_KNOWN_NAME = 60  # characters of a known object's name, which is a folder's name too
+MAX_KNOWN_OBJECTS = 1_000  # names in one folder of known objects
+MAX_VIEWS = 64  # of a known object that anybody may ask for
+MAX_VIEW_PIXELS = 1_000_000  # of a view as it is kept: larger pictures are shrunk
 
 
 class LimitError(UniRefError):

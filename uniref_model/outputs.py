@@ -54,11 +54,11 @@ def _identities(path: Path) -> list[object]:
 
 
 @contextlib.contextmanager
-def writing(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
+def writing(path: Path, mode: str = "w", *, durable: bool = False) -> Iterator[IO[Any]]:
     """Open a file that takes its name only when the block has ended without an error.
 
     mode: "w" (UTF-8 text) or "wb". What is no ordinary file (a pipe, /dev/stdout) is written as it comes.
-    Raises SourceError for whatever goes wrong with the file.
+    durable: also when the power goes just after it. Raises SourceError for whatever goes wrong with the file.
     """
     if path.exists() and not _is_regular(path):
         with told(path), path.open(mode, encoding=None if "b" in mode else "utf-8") as file:
@@ -69,15 +69,30 @@ def writing(path: Path, mode: str = "w") -> Iterator[IO[Any]]:
     try:
         with told(path), part.open(mode, encoding=None if "b" in mode else "utf-8") as file:
             yield file
+            if durable:
+                file.flush()
+                os.fsync(file.fileno())
         finish(part, path)
+        if durable:
+            sync_folder(path.parent)
     finally:
         part.unlink(missing_ok=True)
 
 
-def write_whole(path: Path, data: bytes | str) -> None:
-    """Write a file; a reader sees all of it or none. Raises SourceError."""
-    with writing(path, "w" if isinstance(data, str) else "wb") as file:
+def write_whole(path: Path, data: bytes | str, *, durable: bool = False) -> None:
+    """Write a file; a reader sees all of it or none. durable: see `writing`. Raises SourceError."""
+    with writing(path, "w" if isinstance(data, str) else "wb", durable=durable) as file:
         file.write(data)
+
+
+def sync_folder(folder: Path) -> None:
+    """Have the names in a folder outlive a loss of power. Raises SourceError."""
+    with told(folder):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
 
 
 def temporary(path: Path) -> Path:

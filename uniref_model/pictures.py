@@ -91,12 +91,12 @@ def read_labels(path: Path, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     return _labels(_read(path, max_pixels), path)
 
 
-def write_png(path: Path, image: np.ndarray) -> None:
-    """uint8 [h,w] or BGR [h,w,3] as a PNG. Raises SourceError."""
+def write_png(path: Path, image: np.ndarray, *, durable: bool = False) -> None:
+    """uint8 [h,w] or BGR [h,w,3] as a PNG. durable: see `outputs.writing`. Raises SourceError."""
     good, data = cv2.imencode(".png", image)
     if not good:
         raise SourceError(f"cannot write {show(path)}: OpenCV makes no PNG of {image.dtype} {image.shape}")
-    write_whole(path, data.tobytes())
+    write_whole(path, data.tobytes(), durable=durable)
 
 
 def _read(path: Path, max_pixels: int) -> bytes:

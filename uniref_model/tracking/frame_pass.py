@@ -17,38 +17,35 @@ import numpy as np
 
 from ..errors import MaskError
 from ..prompts import Prompt
-from ..runtime.base import FrameFeatures, MaskReference, Prediction, Runtime
+from ..runtime.base import MaskReference, Prediction, Runtime
 from .aggregate import Aggregator, Claim, Share
 from .clicks import mask_for
 from .config import TrackerConfig
 from .frame_fit import FrameGeometry, sigmoid, upsample_logits
 from .objects import GIVEN_ANCHOR, Target, Verdict
 from .rules import Row, Rules, rules_for
-from .types import FrameNote
+from .types import Found, FrameNote
+from .views import FittedFrame
 
 TIMINGS = ("prepare", "encode_image", "given", "segment", "merge", "encode_reference")
 """Keys of the timings, in order."""
 
 SAME_OBJECT = 0.5
-"""IoU from which words alone and the tracked mask are about the same thing."""
+"""IoU from which words (or a view) alone and the tracked mask are about the same thing."""
+
+SURE_SCORE = 0.7
+"""Of what is tracked, from which a view that does not find it there says that it looks new."""
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, eq=False)
-class _View:
-    """A frame at model size, encoded."""
-
-    features: FrameFeatures
-    geometry: FrameGeometry
-
-
-@dataclass(frozen=True, eq=False)
 class _Answer:
-    """What this frame says about one object. claim: None when it is absent. anchor_score: to be noted if this
-    frame becomes its first reference. verdict: of the check that was made."""
+    """What this frame says about one object. found: by what. claim: None when it is absent. anchor_score: to
+    be noted if this frame becomes its first reference. verdict: of the check that was made."""
 
     score: float
+    found: Found
     claim: Claim | None = None
     anchor_score: float = GIVEN_ANCHOR
     verdict: Verdict | None = None
@@ -85,6 +82,8 @@ class FramePass:
         references = self._encode_references(others, answers, labels, shares, view)
         for target in targets:  # nothing of an object has changed until here, and nothing fails from here on
             answer = answers[target.id]
+            target.looks_new = False
+            target.anchored = target.anchored and target not in others
             if answer.verdict is not None:
                 target.take(answer.verdict)
             if target.id in shares:
@@ -94,24 +93,25 @@ class FramePass:
                     reference,
                     anchor_score=answer.anchor_score,
                     anchor_after=self.rules.anchor_after,
+                    found=answer.found,
                 )
             else:
                 target.miss(answer.score, self.config)
         return labels, shares
 
-    def _encode(self, image: np.ndarray) -> _View:
+    def _encode(self, image: np.ndarray) -> FittedFrame:
         geometry, small = self._fit(image)
         self._lap("prepare")
         features = self.runtime.encode_fitted(small, (geometry.height, geometry.width))
         self._lap("encode_image")
-        return _View(features, geometry)
+        return FittedFrame(features, geometry)
 
     def _fit(self, image: np.ndarray) -> tuple[FrameGeometry, np.ndarray]:
         spec = self.runtime.spec
         geometry = FrameGeometry.fit(image.shape[:2], self.runtime.size, spec.resize)
         return geometry, geometry.image_to_model(image, spec.mean)
 
-    def _apply_given(self, targets: Sequence[Target], view: _View) -> dict[str, _Answer]:
+    def _apply_given(self, targets: Sequence[Target], view: FittedFrame) -> dict[str, _Answer]:
         answers: dict[str, _Answer] = {}
         for target in targets:
             if target.given is None:
@@ -141,7 +141,7 @@ class FramePass:
             )
         )
 
-    def _take(self, target: Target, given: Prompt, view: _View) -> _Answer | None:
+    def _take(self, target: Target, given: Prompt, view: FittedFrame) -> _Answer | None:
         """Anchor an object; its answer for this frame, or None when the reference belongs to an earlier
         one."""
         earlier = given.image is not None
@@ -149,7 +149,7 @@ class FramePass:
             given.check(given.image.shape[:2])
             geometry, small = self._fit(given.image)
             shown = geometry.height, geometry.width
-            view = _View(self.runtime.encode_fitted(small, shown), geometry)
+            view = FittedFrame(self.runtime.encode_fitted(small, shown), geometry)
         else:
             given.check(view.geometry.frame)
         if given.mask is not None:
@@ -158,10 +158,11 @@ class FramePass:
         else:
             score, claim = self._cut_out(target, given, view)
             mask = (claim.probability > 0.5).astype(np.float32)
-        target.anchor(self.runtime.encode_reference(view.features, mask[None])[0])
-        return None if earlier else _Answer(score, claim)
+        reference = self.runtime.encode_reference(view.features, mask[None])[0]
+        target.anchor(reference, in_this_frame=not earlier)
+        return None if earlier else _Answer(score, Found("prompt"), claim)
 
-    def _cut_out(self, target: Target, given: Prompt, view: _View) -> tuple[float, Claim]:
+    def _cut_out(self, target: Target, given: Prompt, view: FittedFrame) -> tuple[float, Claim]:
         """Score and claim of what is clicked or boxed. Raises MaskError when nothing is found."""
         found = mask_for(
             given,
@@ -178,7 +179,7 @@ class FramePass:
         probability, score = found
         return score, Claim(target.slot, probability)
 
-    def _ask(self, targets: list[Target], view: _View) -> dict[str, _Answer]:
+    def _ask(self, targets: list[Target], view: FittedFrame) -> dict[str, _Answer]:
         """Look for every object in one batch."""
         rows = self.rules.plan_rows(targets, self.index, self.runtime.buckets)
         predictions = self.runtime.segment(view.features, [row.references for row in rows]) if rows else []
@@ -189,24 +190,24 @@ class FramePass:
         self._lap("segment")
         return answers
 
-    def _judge(self, target: Target, pairs: list[tuple[Row, Prediction]], view: _View) -> _Answer:
+    def _judge(self, target: Target, pairs: list[tuple[Row, Prediction]], view: FittedFrame) -> _Answer:
         """The surest of an object's rows, measured against the threshold of its kind."""
         row, prediction = max((pair for pair in pairs if not pair[0].check), key=self._sureness)
         verdict = None
         for checked, check in pairs:
             # Who asked for a new anchor says that what is tracked is right: no check knows better.
             if checked.check and not target.reanchor:
-                verdict = self._weigh(target, row, prediction, check)
+                verdict = self._weigh(target, (row, prediction), (checked, check))
                 if verdict.moves:
                     row, prediction = checked, check
         if self._sureness((row, prediction)) <= 1.0:
-            return _Answer(prediction.score, verdict=verdict)
+            return _Answer(prediction.score, row.found, verdict=verdict)
         method = self.runtime.spec.upsample_for(row.references.language is not None)
         logits = upsample_logits(prediction.mask_logits, self.runtime.size, method)
         claim = Claim(target.slot, self._probability(logits, view))
-        return _Answer(prediction.score, claim, anchor_score=prediction.score, verdict=verdict)
+        return _Answer(prediction.score, row.found, claim, prediction.score, verdict)
 
-    def _probability(self, logits: np.ndarray, view: _View) -> np.ndarray:
+    def _probability(self, logits: np.ndarray, view: FittedFrame) -> np.ndarray:
         """Mask logits [H,W] -> probability, contours drawn as the rules say."""
         return sigmoid(self.rules.draw(logits, view.features.image))
 
@@ -217,24 +218,29 @@ class FramePass:
         threshold = self.config.language_threshold if by_words else self.config.mask_threshold
         return prediction.score / max(threshold, 1e-6)
 
-    def _weigh(self, target: Target, row: Row, tracked: Prediction, check: Prediction) -> Verdict:
-        """What words alone say, against what is tracked.
+    def _weigh(
+        self, target: Target, tracked: tuple[Row, Prediction], check: tuple[Row, Prediction]
+    ) -> Verdict:
+        """What words or a view alone say, against what is tracked.
 
         Agreement asks for a new anchor at the same place, which needs no patience.
         """
-        surer = check.score >= target.anchor_score + self.config.reanchor_margin
-        if not surer or check.score <= self.config.language_threshold:
-            return Verdict()
-        seen = self._sureness((row, tracked)) > 1.0
-        if seen and _overlap(tracked.mask_logits > 0, check.mask_logits > 0) >= SAME_OBJECT:
-            return Verdict(renewal=check.score)
+        seen, answered = (self._sureness(pair) > 1.0 for pair in (tracked, check))
+        (_, by_references), (asked, alone) = tracked, check
+        same = seen and _overlap(by_references.mask_logits > 0, alone.mask_logits > 0) >= SAME_OBJECT
+        judged = asked.view is not None and seen and by_references.score >= SURE_SCORE
+        agrees = answered and same if judged else None
+        if not answered or alone.score < target.anchor_score + self.config.reanchor_margin:
+            return Verdict(view_agrees=agrees)
+        if same:
+            return Verdict(renewal=alone.score, view_agrees=agrees)
         surer_checks = target.surer_checks + 1
         if surer_checks < self.config.reanchor_after:
-            return Verdict(surer_checks)
-        return Verdict(moves=True)
+            return Verdict(surer_checks, view_agrees=agrees)
+        return Verdict(moves=True, view_agrees=agrees)
 
     def _merge(
-        self, targets: Sequence[Target], answers: dict[str, _Answer], view: _View
+        self, targets: Sequence[Target], answers: dict[str, _Answer], view: FittedFrame
     ) -> tuple[np.ndarray, dict[str, Share]]:
         claims = {target.id: claim for target in targets if (claim := answers[target.id].claim) is not None}
         labels, shares = self.aggregator.merge(
@@ -249,13 +255,14 @@ class FramePass:
         answers: dict[str, _Answer],
         labels: np.ndarray,
         shares: dict[str, Share],
-        view: _View,
+        view: FittedFrame,
     ) -> dict[str, MaskReference]:
         """This frame's references by id, of the objects seen well enough to keep one."""
         masks: dict[str, np.ndarray] = {}
         for target in targets:
-            verdict = answers[target.id].verdict
-            if target.id not in shares or not target.needs_reference(self.config, verdict):
+            answer = answers[target.id]
+            needed = target.needs_reference(self.config, answer.verdict, answer.found)
+            if target.id not in shares or not needed:
                 continue
             mask = self.rules.mask_to_model(labels == target.slot, view.geometry)
             if self.rules.is_well_seen(shares[target.id], int(np.count_nonzero(mask))):

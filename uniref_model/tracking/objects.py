@@ -11,13 +11,14 @@ so a frame of another size changes nothing.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ..prompts import Prompt
 from ..runtime.base import LanguageReference, MaskReference, ObjectReferences
 from .aggregate import Share
 from .config import TrackerConfig
-from .types import TrackedObject, TrackState
+from .types import Found, TrackedObject, TrackState
+from .views import NO_VIEWS, KnownViews
 
 GIVEN_ANCHOR = 2.0
 """Anchor score of a reference a person gave: words never come to be surer than that."""
@@ -28,17 +29,19 @@ class Verdict:
     """What comparing words alone with what is tracked says about an object's anchor.
 
     surer_checks: as in `Target`. renewal: the words mean the same thing and are surer than at the anchor: the
-    score to note when it is renewed. moves: the object moves to where the words point.
+    score to note when it is renewed. moves: the object moves to where the words point. view_agrees: whether
+    the view that was asked found what is tracked; None when no view was asked, or what is tracked is unsure.
     """
 
     surer_checks: int = 0
     renewal: float | None = None
     moves: bool = False
+    view_agrees: bool | None = None
 
 
 @dataclass(eq=False)
 class Target:
-    """An object's working state. Requests from other threads set only `reanchor`."""
+    """An object's working state. Requests from other threads set only `reanchor`, `label` and `known`."""
 
     id: str
     slot: int
@@ -61,6 +64,15 @@ class Target:
     """Frames in a row seen by words alone, before the anchor."""
     surer_checks: int = 0
     """Checks in a row in which words alone were much surer, and of something else."""
+    known: KnownViews = NO_VIEWS
+    found: Found = field(default_factory=Found)
+    anchored: bool = False
+    """In the frame that was stepped last."""
+    view_turn: int = 0
+    """Checks made with a view: whose turn is next."""
+    strange_checks: int = 0
+    """Checks in a row, a view each, that did not find what is tracked."""
+    looks_new: bool = False
     last: TrackedObject | None = None
 
     def mask_references(self, config: TrackerConfig) -> tuple[MaskReference | None, MaskReference | None]:
@@ -78,10 +90,20 @@ class Target:
         return ObjectReferences(self.language, *self.mask_references(config))
 
     def see(
-        self, score: float, reference: MaskReference | None, *, anchor_score: float, anchor_after: int
+        self,
+        score: float,
+        reference: MaskReference | None,
+        *,
+        anchor_score: float,
+        anchor_after: int,
+        found: Found,
     ) -> None:
         """Take in a frame in which the object is seen. reference: this frame's, if it is good enough to keep.
-        anchor_after: frames in a row in which words alone must see it before one becomes its first."""
+        anchor_after: frames in a row in which words alone must see it before one becomes its first. found: by
+        what, in this frame."""
+        anew = self.finds_anchor(found)
+        if self.state is not TrackState.TRACKED or self.first is None:
+            self.found = found
         self.state, self.score = TrackState.TRACKED, score
         self.frames_tracked += 1
         self.frames_since_seen = 0
@@ -92,10 +114,10 @@ class Target:
             self.sightings += 1
             if self.sightings < anchor_after and anchor_score < GIVEN_ANCHOR:
                 return
-        if self.first is None or self.wants_anchor:
+        if self.first is None or self.wants_anchor or anew:
             checked = anchor_score if self.renewal is None else self.renewal
             self.anchor_score = GIVEN_ANCHOR if self.reanchor else checked
-            self.first, self.surer_checks = reference, 0
+            self.first, self.surer_checks, self.anchored = reference, 0, True
             self.reanchor, self.renewal = False, None
         self.previous = reference
 
@@ -107,26 +129,38 @@ class Target:
         if self.state is TrackState.TRACKED and self.frames_since_seen >= config.lost_after:
             self.state = TrackState.LOST
 
-    def anchor(self, reference: MaskReference) -> None:
+    def anchor(self, reference: MaskReference, *, in_this_frame: bool) -> None:
         """Take a reference given by a person."""
         self.given = None
         self.first = self.previous = reference
-        self.anchor_score = GIVEN_ANCHOR
+        self.anchor_score, self.anchored = GIVEN_ANCHOR, in_this_frame
+
+    def finds_anchor(self, found: Found) -> bool:
+        """Whether the frame that answered so is a new anchor: one of its views found it again, and no person
+        said where it is."""
+        sought = self.state is not TrackState.TRACKED
+        return sought and found.by == "view" and self.anchor_score < GIVEN_ANCHOR
 
     @property
     def wants_anchor(self) -> bool:
         """Whether the next well seen frame is to become the first reference."""
         return self.reanchor or self.renewal is not None
 
-    def needs_reference(self, config: TrackerConfig, verdict: Verdict | None) -> bool:
-        """Whether a reference made from this frame would be used; verdict: about to be taken in."""
+    def needs_reference(self, config: TrackerConfig, verdict: Verdict | None, found: Found) -> bool:
+        """Whether a reference made from this frame would be used; verdict, found: about to be taken in."""
         if verdict is not None and (verdict.moves or verdict.renewal is not None):
+            return True
+        if self.finds_anchor(found):
             return True
         return self.first is None or self.wants_anchor or config.references != "first"
 
     def take(self, verdict: Verdict) -> None:
         """Take in what a check said; where it moves the object, this frame becomes the anchor."""
         self.surer_checks = verdict.surer_checks
+        if verdict.view_agrees is not None:
+            self.view_turn += 1
+            self.strange_checks = 0 if verdict.view_agrees else self.strange_checks + 1
+            self.looks_new = self.strange_checks == len(self.known.views)
         if verdict.renewal is not None:
             self.renewal = verdict.renewal
         if verdict.moves:
@@ -146,5 +180,9 @@ class Target:
             score=self.score,
             frames_tracked=self.frames_tracked,
             frames_since_seen=self.frames_since_seen,
+            known=self.known.name,
+            found=self.found,
+            anchored=self.anchored,
+            looks_new=self.looks_new,
             **shown,
         )

@@ -15,7 +15,8 @@ from .config import TrackerConfig
 from .contours import follow_colour
 from .frame_fit import FrameGeometry
 from .objects import Target
-from .types import TrackState
+from .types import Found, TrackState
+from .views import EncodedView
 
 MIN_SHARE = 0.5
 """Part of its own pixels an object must keep in the merge for the mask to become its reference: an object
@@ -24,12 +25,21 @@ that another one covers would otherwise learn to look like the other."""
 
 @dataclass(frozen=True, eq=False)
 class Row:
-    """One row of a segment batch: which object, looked for with what. check: words alone, beside the tracked
-    answer."""
+    """One row of a segment batch: which object, looked for with what. check: words or a view alone, beside
+    the tracked answer. view: the one that is asked."""
 
     target: Target
     references: ObjectReferences
     check: bool = False
+    view: EncodedView | None = None
+
+    @property
+    def found(self) -> Found:
+        """By what this row finds its object."""
+        if self.view is not None:
+            return Found("view", self.view.number)
+        masks = self.references.first is not None or self.references.previous is not None
+        return Found("first_frame" if masks else "words")
 
 
 class Rules(ABC):
@@ -74,9 +84,10 @@ class Streaming(Rules):
     Tracked objects are asked for by words (if any) and references together. Lost objects take turns, so that
     one row finds them either way: with words, words alone in even frames (a stale mask must not veto what the
     words see) and words with the first reference in odd ones; without words, the first reference alone, then
-    all references. A batch is padded to the next bucket anyway; the spare rows go to the other turn of lost
-    objects, then to `check` rows of objects anchored by words (see `Tracker`), which are asked for every
-    `recheck_every` frames even when no row is spare.
+    all references. A batch is padded to the next bucket anyway; the spare rows go to views of known objects
+    that are not tracked, one view a row, in turn; then to the other turn of lost objects, then to `check`
+    rows (see `Tracker`). Where no row is spare, views are given the next bucket, and one check is made every
+    `recheck_every` frames.
     """
 
     whole_merge = False
@@ -94,10 +105,14 @@ class Streaming(Rules):
             rows.append(_check(checkable[frame_index // config.recheck_every % len(checkable)]))
             checkable = [target for target in checkable if target is not rows[-1].target]
         spare = _padded(len(rows), buckets) - len(rows)
-        extra = [
+        sought = [item for item in targets if item.known.views and item.state is not TrackState.TRACKED]
+        if sought and not spare:
+            spare = _padded(len(rows) + 1, buckets) - len(rows)
+        extra = _view_rows(sought, frame_index, spare)
+        extra += [
             Row(target, _in_turn(target, frame_index + 1, config))
             for target in targets
-            if target.state is TrackState.LOST and _has_other_turn(target, config)
+            if _takes_turns(target, config) and _has_other_turn(target, config)
         ]
         turn = frame_index % len(checkable) if checkable else 0
         extra += [_check(target) for target in checkable[turn:] + checkable[:turn]]
@@ -117,8 +132,8 @@ class Streaming(Rules):
 
 
 class Authors(Rules):
-    """As the authors' code does with recorded videos: every object is asked for once, with all it has, seen
-    or not, and any part that it gets of the merged frame renews its previous reference."""
+    """As the authors' code does with recorded videos: every object is asked for once, with all it has but
+    views, seen or not, and any part that it gets of the merged frame renews its previous reference."""
 
     whole_merge = True
     anchor_after = 1
@@ -144,13 +159,33 @@ def rules_for(config: TrackerConfig) -> Rules:
 def _in_turn(target: Target, turn: int, config: TrackerConfig) -> ObjectReferences:
     """What an object is looked for with; lost ones take turns."""
     first, previous = target.mask_references(config)
-    if target.state is TrackState.LOST and target.language is not None:
+    if _takes_turns(target, config) and target.language is not None:
         if turn % 2 == 0:
             return ObjectReferences(language=target.language)
         return ObjectReferences(target.language, first or previous)
-    if target.state is TrackState.LOST and turn % 2 == 0:
+    if _takes_turns(target, config) and turn % 2 == 0:
         return ObjectReferences(first=first or previous)
     return target.references(config)
+
+
+def _takes_turns(target: Target, config: TrackerConfig) -> bool:
+    """LOST, or SEARCHING for as long with a reference of an earlier picture, which may be as stale."""
+    unseen = target.state is TrackState.SEARCHING and target.frames_since_seen >= config.lost_after
+    return target.state is TrackState.LOST or (unseen and target.first is not None)
+
+
+def _view_rows(sought: Sequence[Target], frame_index: int, room: int) -> list[Row]:
+    """The next so many views of these objects, first one of each, then another of each, and so on."""
+    most = max((len(target.known.views) for target in sought), default=0)
+    rows = [
+        Row(target, ObjectReferences(first=view.reference), view=view)
+        for turn in range(most)
+        for target in sought
+        for view in target.known.views[turn : turn + 1]
+    ]
+    room = min(room, len(rows))
+    start = frame_index * room % len(rows) if rows else 0
+    return (rows[start:] + rows[:start])[:room]
 
 
 def _has_other_turn(target: Target, config: TrackerConfig) -> bool:
@@ -161,16 +196,17 @@ def _has_other_turn(target: Target, config: TrackerConfig) -> bool:
 
 
 def _checkable(target: Target, config: TrackerConfig) -> bool:
-    return (
-        config.reanchor_after > 0
-        and target.language is not None
-        and target.state is TrackState.TRACKED
-        and target.first is not None
-        and target.anchor_score + config.reanchor_margin < 1.0
-    )
+    if config.reanchor_after == 0 or target.state is not TrackState.TRACKED or target.first is None:
+        return False
+    beatable = target.language is not None and target.anchor_score + config.reanchor_margin < 1.0
+    return beatable or bool(target.known.views)
 
 
 def _check(target: Target) -> Row:
+    """By a view, where there are any: a person has shown what the name means."""
+    if views := target.known.views:
+        view = views[target.view_turn % len(views)]
+        return Row(target, ObjectReferences(first=view.reference), check=True, view=view)
     return Row(target, ObjectReferences(language=target.language), check=True)
 
 

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 
 from ..errors import CapacityError, ObjectIdError
+from ..known_objects import KnownObjects
 from ..limits import check_name, quoted
 from ..prompts import Prompt, check_image
 from ..runtime.base import Runtime
@@ -22,6 +23,7 @@ from .frame_pass import FramePass
 from .ids import ObjectIds, check_object_id
 from .objects import Target
 from .types import FrameNote, TrackedFrame, TrackedObject
+from .views import NO_VIEWS, KnownViews, ViewBank
 
 
 class Tracker:
@@ -35,16 +37,26 @@ class Tracker:
     words alone are asked again now and then (`rules.Streaming`): where they are much surer than at the
     anchor and mean what is tracked, the anchor is renewed; where they keep meaning something else, the object
     moves there.
+
+    An object whose words are a known name (see `KnownObjects`) is looked for by its words and by its views,
+    and checked by its views.
     """
 
     def __init__(
-        self, runtime: Runtime, config: TrackerConfig | None = None, *, ids: ObjectIds | None = None
+        self,
+        runtime: Runtime,
+        config: TrackerConfig | None = None,
+        *,
+        ids: ObjectIds | None = None,
+        known: KnownObjects | ViewBank | None = None,
     ) -> None:
         """ids: the registry, where several trackers follow the same objects; whoever adds one to each of them
-        then claims its id there first. None: a registry of its own."""
+        then claims its id there first. None: a registry of its own. known: objects that may be called by
+        name; a `ViewBank` where several trackers on one runtime share what is encoded."""
         self._runtime = runtime
         self._config = self._resolve(config or TrackerConfig())
         self._targets: dict[str, Target] = {}
+        self._bank = ViewBank(runtime, known) if isinstance(known, KnownObjects) else known
         self._ids = ids or ObjectIds()
         self._shares_ids = ids is not None
         self._next_index = 0
@@ -104,10 +116,13 @@ class Tracker:
         if given is not None and given.image is None and self._frame_size is not None:
             given.check(self._frame_size)
         language = None if text is None else self._runtime.encode_text(text)
+        known = self._views_of(text or "")
         with self._lock:
             slot = self._free_slot()
             name = self._claim_id(object_id)
-            self._targets[name] = Target(name, slot, label or text or name, text or "", language, given)
+            target = Target(name, slot, label or text or name, text or "", language, given)
+            self._targets[name] = target
+            self._know(target, known)
             if language is not None and language.truncated:
                 cut = f"was cut after {self._runtime.spec.max_words} word pieces"
                 self._notes.append(FrameNote(name, "warning", f"the prompt {quoted(text or '')} {cut}"))
@@ -176,6 +191,24 @@ class Tracker:
         with self._lock:
             self._find(object_id).reanchor = True
 
+    def call(self, object_id: str, name: str) -> None:
+        """Say that an object is the one known by this name: it is labelled so, and looked for with its views
+        too. Raises ObjectIdError."""
+        check_name(name, "the name")
+        known = self._views_of(name)
+        with self._lock:
+            target = self._find(object_id)
+            target.label = name
+            self._know(target, known)
+
+    def refresh_known(self) -> None:
+        """Look again at what is known of the objects that are followed: views may have come or gone."""
+        for target in self._snapshot():
+            known = self._views_of(target.known.name or target.prompt)
+            if known.views != target.known.views or known.name != target.known.name:
+                with self._lock:
+                    self._know(target, known)
+
     def remove(self, object_id: str) -> None:
         """Forget one object. Raises ObjectIdError when there is none with this id."""
         with self._lock:
@@ -240,6 +273,13 @@ class Tracker:
             timings=MappingProxyType(work.timings | {"total": 1000 * (perf_counter() - start)}),
             notes=notes,
         )
+
+    def _views_of(self, text: str) -> KnownViews:
+        return NO_VIEWS if self._bank is None else self._bank.of(text)
+
+    def _know(self, target: Target, known: KnownViews) -> None:
+        target.known, target.strange_checks = known, 0
+        self._notes.extend(FrameNote(target.id, "warning", text) for text in known.left_out)
 
     def _free_slot(self) -> int:
         used = {target.slot for target in self._targets.values()}

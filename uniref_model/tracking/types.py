@@ -21,6 +21,19 @@ class TrackState(str, Enum):
     """Not seen for `lost_after` frames; looked for in every frame."""
 
 
+FOUND_BY = ("words", "view", "first_frame", "prompt")
+"""By what an object may have been found: its words, a view that it is known by, its first-frame reference
+(words beside it or not), or because a person pointed at it."""
+
+
+@dataclass(frozen=True)
+class Found:
+    """By what an object was found: "" while it was not, else one of FOUND_BY. view: its number."""
+
+    by: str = ""
+    view: int = 0
+
+
 EMPTY_MASK = np.zeros((0, 0), dtype=np.uint8)
 EMPTY_MASK.flags.writeable = False
 
@@ -36,6 +49,10 @@ class TrackedObject:
     height) in frame pixels, None when nothing is seen in this frame. area: pixels. mask: uint8 [height,width]
     of the box, 0 or 255, read-only, shape (0, 0) without a box. frames_tracked: frames it was seen in.
     frames_since_seen: 0 when seen now.
+    known: the name of the known object whose views it is looked for with, "" for none. found: by what it was
+    found when it was last SEARCHING or LOST (or moved). anchored: whether this frame became its first
+    reference. looks_new: said once: it is tracked, and none of its views finds it there, so this frame shows
+    it from another side.
     """
 
     id: str
@@ -49,6 +66,10 @@ class TrackedObject:
     mask: np.ndarray = field(default_factory=lambda: EMPTY_MASK, repr=False)
     frames_tracked: int = 0
     frames_since_seen: int = 0
+    known: str = ""
+    found: Found = Found()
+    anchored: bool = False
+    looks_new: bool = False
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,11 @@
+"""Things that a person has shown once, kept on disk under a name: pictures with masks, which any model can be
+shown again. No ROS, no network."""
+
+from __future__ import annotations
+
+from .names import name_key
+from .records import KnownObject, View
+from .store import KnownObjects, default_folder
+from .views import check_view
+
+__all__ = ["KnownObject", "KnownObjects", "View", "check_view", "default_folder", "name_key"]
