@@ -14,6 +14,9 @@ from uniref_model.errors import UniRefError
 
 MAX_PIXELS = 64_000_000  # of a picture, mask, depth or video frame, as its header states them
 MAX_FILE_BYTES = 512 * 1024 * 1024  # of one picture or mask file, or one compressed image
+MAX_SETTINGS_BYTES = 1024 * 1024  # of one file of settings
+MAX_ANNOTATION_BYTES = 4 * 1024**3  # of one file of a data set's annotations; COCO's has 450 MB
+MAX_PIPED_BYTES = 64 * 1024 * 1024  # of what is no ordinary file and is read whole: a pipe, a device
 MAX_TEXT = 1_000  # characters of a prompt or expression
 MAX_NAME = 200  # characters of an object id, a label or a name
 MAX_QUOTED = 80  # characters of foreign text that are repeated in a message or log line

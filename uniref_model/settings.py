@@ -7,16 +7,18 @@ import typing
 from pathlib import Path
 from typing import Any
 
-from .limits import shown
+from .limits import MAX_SETTINGS_BYTES, shown
+from .reading import read_text
 
 T = typing.TypeVar("T")
 
 
 def read_settings(path: str | Path) -> dict[str, Any]:
-    """The mapping in a YAML file, {} where it is empty. Raises ValueError naming the file for any other."""
+    """The mapping in a YAML file or pipe, {} where it is empty. Raises ValueError naming the file for any
+    other, and what `reading.read_text` raises."""
     import yaml
 
-    values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+    values = yaml.safe_load(read_text(path, MAX_SETTINGS_BYTES))
     if values is not None and not isinstance(values, dict):
         raise ValueError(f"{path}: expected a mapping of settings, found {type(values).__name__}")
     return values or {}

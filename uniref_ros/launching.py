@@ -15,6 +15,9 @@ from typing import Any
 import yaml
 from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 
+from uniref_model.limits import MAX_SETTINGS_BYTES
+from uniref_model.reading import read_text
+
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 _BEFORE_KILTED = ("humble", "iron", "jazzy")
 _PER_CAMERA = ("Image", "MarkerArray", "PointCloud2")
@@ -117,7 +120,7 @@ def _for_camera(display: Mapping[str, Any], root: str, camera: str) -> dict[str,
 
 def write_rviz_view(template: str, namespace: str, cameras: Sequence[str], frame: str) -> str:
     """Write `rviz_view` of a template to a file that outlives this process; its path."""
-    config = yaml.safe_load(Path(template).read_text(encoding="utf-8"))
+    config = yaml.safe_load(read_text(template, MAX_SETTINGS_BYTES))
     with tempfile.NamedTemporaryFile(
         "w", prefix="uniref_ros_", suffix=".rviz", delete=False, encoding="utf-8"
     ) as file:

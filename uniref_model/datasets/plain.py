@@ -25,8 +25,9 @@ from typing import Any
 
 import numpy as np
 
-from ..limits import quoted
+from ..limits import MAX_ANNOTATION_BYTES, quoted
 from ..pictures import read_image, read_labels
+from ..reading import read_text
 from .errors import DatasetError
 from .names import as_dataset_error, inside
 
@@ -165,8 +166,7 @@ def _tell(message: str, error: Exception, complain: Callable[[str], None] | None
 
 def _lines(path: Path) -> Iterator[str]:
     try:
-        with path.open(encoding="utf-8") as file:
-            yield from (line for line in file if line.strip())
+        yield from (line for line in read_text(path, MAX_ANNOTATION_BYTES).split("\n") if line.strip())
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"{path} cannot be read: {error}") from error
 

@@ -25,6 +25,7 @@ from ..datasets.names import as_dataset_error
 from ..datasets.pngs import read_labels
 from ..errors import SourceError
 from ..pictures import IMAGE_SUFFIXES, list_images, read_image
+from ..reading import read_text
 from ..runtime.base import Runtime
 from ..tracking import TrackedFrame, Tracker, TrackerConfig
 from ..video import open_source
@@ -308,7 +309,7 @@ def _as_dict(score: Score) -> dict[str, float]:
 
 def _read_meta(path: Path) -> dict[str, Any]:
     try:
-        meta = json.loads(path.read_text(encoding="utf-8"))
+        meta = json.loads(read_text(path))
     except FileNotFoundError as error:
         raise DatasetError(f"no clip description at {path}") from error
     except (UnicodeDecodeError, json.JSONDecodeError) as error:

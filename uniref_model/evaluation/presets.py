@@ -13,6 +13,8 @@ from pathlib import Path
 from ..configs import config_files
 from ..datasets.errors import DatasetError
 from ..datasets.names import inside
+from ..limits import MAX_SETTINGS_BYTES
+from ..reading import read_text
 
 PROTOCOLS = ("vos", "rvos", "refdavis", "ris")
 READERS = ("davis", "davis16", "youtube_vos", "lvos", "ref_youtube_vos", "ref_davis", "refcoco")
@@ -69,9 +71,9 @@ def load_preset(name: str, **changes: object) -> EvalPreset:
     import yaml
 
     path = Path(name) if name.endswith((".yaml", ".yml")) else config_files("eval").get(name)
-    if path is None or not path.is_file():
+    if path is None or not path.exists():
         raise DatasetError(f"no benchmark {name!r}, expected one of {', '.join(preset_names()) or 'none'}")
-    values = yaml.safe_load(path.read_text(encoding="utf-8"))
+    values = yaml.safe_load(read_text(path, MAX_SETTINGS_BYTES))
     known = {field.name for field in dataclasses.fields(EvalPreset)} - {"id"}
     if not isinstance(values, dict) or not set(values) <= known:
         unknown = sorted(set(values) - known)[0] if isinstance(values, dict) else type(values).__name__

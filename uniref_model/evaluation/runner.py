@@ -32,6 +32,7 @@ from ..datasets.evaluation import (
     decode_segmentation,
 )
 from ..datasets.pngs import davis_palette, read_palette, write_labels, write_mask
+from ..reading import read_text
 from . import scoring
 from .metrics import ReferringTotals
 from .predictors import Labels, Predictor
@@ -260,7 +261,7 @@ def _read_counts(path: Path) -> dict[tuple[str, int], tuple[int, int]]:
     if not path.is_file():
         return {}
     whole = [
-        line for line in path.read_text(encoding="utf-8").splitlines(keepends=True) if line.endswith("\n")
+        line for line in read_text(path).splitlines(keepends=True) if line.endswith("\n")
     ]
     path.write_text("".join(whole), encoding="utf-8")
     rows = [json.loads(line) for line in whole]
@@ -276,7 +277,7 @@ def _claim(out: Path, preset: EvalPreset, predictor: Predictor) -> None:
     settings = json.loads(json.dumps({"preset": asdict(preset), "predictor": predictor.describe()}))
     path = out / "run.json"
     if path.is_file():
-        before = json.loads(path.read_text(encoding="utf-8"))
+        before = json.loads(read_text(path))
         if before != settings:
             changed = [
                 k

@@ -21,6 +21,7 @@ import numpy as np
 from ..datasets.errors import DatasetError
 from ..datasets.names import inside, plain_name
 from ..datasets.pngs import read_labels
+from ..reading import read_bytes, read_text
 from ..runtime.base import Runtime
 from ..tracking import Tracker, TrackerConfig
 from .clips import evaluate_clip, innermost_point, tight_box, video_frames
@@ -63,7 +64,7 @@ def run_suite(
     folders = [path.parent for path in sorted((media / "eval").glob("*/meta.json"))]
     if not folders:
         raise DatasetError(f"no clip in {media / 'eval'}: expected <name>/meta.json and <name>/masks")
-    metas = {folder: json.loads((folder / "meta.json").read_text(encoding="utf-8")) for folder in folders}
+    metas = {folder: json.loads(read_text(folder / "meta.json")) for folder in folders}
     videos, absent = [], []
     for folder, meta in metas.items():
         told(f"{folder.name}: words, mask, click, box")
@@ -210,7 +211,7 @@ def load_pictures(
 
     Returns the pictures, and names of those left out. Raises DatasetError where a file is another version.
     """
-    entries = json.loads((folder / "pictures.json").read_text(encoding="utf-8"))["pictures"]
+    entries = json.loads(read_text(folder / "pictures.json"))["pictures"]
     pictures, missing = [], []
     for entry in entries:
         name = plain_name(entry["name"], f"a name of {folder / 'pictures.json'}")
@@ -218,7 +219,7 @@ def load_pictures(
         if path is None:
             missing.append(name)
             continue
-        data = path.read_bytes()
+        data = read_bytes(path)
         if hashlib.sha256(data).hexdigest() != entry["sha256"]:
             raise DatasetError(f"{path} is not the picture that {name} was annotated on")
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)

@@ -12,9 +12,10 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from ..errors import ModelFileError
-from ..limits import MAX_PIXELS, quoted
+from ..errors import ModelFileError, SourceError
+from ..limits import MAX_PIXELS, MAX_SETTINGS_BYTES, LimitError, quoted
 from ..outputs import write_whole
+from ..reading import read_text
 from .contract import VERSION, Graph, from_json
 from .json_checks import Expected, Keys, flag, integer, listed, mapping, number, one_of, short_text, that
 
@@ -27,8 +28,6 @@ UPSAMPLES = ("aligned", "bilinear", "by_task")
 CONTOURS = ("network", "colour")
 PRECISIONS = ("fp32", "fp16", "bf16")
 ATTENTIONS = ("grid_sample", "gather")
-
-_MAX_BYTES = 1 << 20
 
 
 def conventions(resize: str) -> dict[str, Any]:
@@ -130,14 +129,10 @@ class ModelSpec:
 def read_json(path: Path) -> dict[str, Any]:
     """What a model.json holds, unchecked. Raises ModelFileError when it is absent or no JSON object."""
     try:
-        with path.open("rb") as stream:
-            content = stream.read(_MAX_BYTES + 1)
-        if len(content) > _MAX_BYTES:
-            raise ModelFileError(f"{path} holds more than {_MAX_BYTES} bytes")
-        values = json.loads(content.decode("utf-8"))
+        values = json.loads(read_text(path, MAX_SETTINGS_BYTES))
     except FileNotFoundError as error:
         raise ModelFileError(f"no model.json at {path}") from error
-    except OSError as error:
+    except (OSError, LimitError, SourceError) as error:
         raise ModelFileError(f"{path} cannot be read: {error}") from error
     except (ValueError, RecursionError) as error:
         raise ModelFileError(f"{path} is not valid JSON: {error}") from error

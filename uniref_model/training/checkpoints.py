@@ -19,6 +19,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from uniref_model.errors import ModelFileError
+from uniref_model.limits import MAX_SETTINGS_BYTES, LimitError
+from uniref_model.reading import read_text
 
 _AVERAGE = "average.safetensors"
 KEPT = 2
@@ -80,8 +82,8 @@ def find(path: Path) -> Path:
 def notes_of(path: Path) -> dict[str, Any]:
     """What `save` was told of a checkpoint folder. Raises ModelFileError where there is no such note."""
     try:
-        notes = json.loads((path / "run.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        notes = json.loads(read_text(path / "run.json", MAX_SETTINGS_BYTES))
+    except (OSError, ValueError, LimitError) as error:
         raise ModelFileError(f"{path / 'run.json'} is not a checkpoint's note: {error}") from error
     if not isinstance(notes, dict):
         raise ModelFileError(f"{path / 'run.json'} is not a checkpoint's note, but {type(notes).__name__}")

@@ -10,7 +10,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ...limits import MAX_ANNOTATION_BYTES
 from ...pictures import natural
+from ...reading import read_text
 from ..errors import DatasetError
 from ..names import plain_name
 from ..pngs import image_size, read_image, read_labels
@@ -116,7 +118,7 @@ class VideoDataset(Protocol):
 def read_json(path: Path, expected: str) -> Any:
     """Parse a JSON file. `expected` ends the error's sentence: what the file should hold."""
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
+        return json.loads(read_text(path, MAX_ANNOTATION_BYTES))
     except FileNotFoundError as error:
         raise DatasetError(f"missing file {path}: expected {expected}") from error
     except (UnicodeDecodeError, json.JSONDecodeError) as error:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...reading import read_text
 from ..errors import DatasetError
 from ..names import plain_name
 from ..pngs import read_labels
@@ -22,7 +23,7 @@ class Davis:
         path = self.root / "ImageSets" / "2017" / f"{split}.txt"
         if not path.is_file():
             raise DatasetError(f"missing file {path}: expected the list of videos of split {split!r}")
-        names = path.read_text(encoding="utf-8").split()
+        names = read_text(path).split()
         self.video_ids = tuple(plain_name(name, f"a video of {path}") for name in names)
         if not self.video_ids:
             raise DatasetError(f"{path} is empty: expected one video name a line")

@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 from pathlib import Path, PurePosixPath
 
+from ...reading import read_bytes
 from ..errors import DatasetError
 from ..names import inside, plain_name
 from .base import Expression, Video, VideoObject
@@ -81,7 +82,7 @@ def _read_phrases(path: Path) -> dict[str, list[str]]:
 def _lines(path: Path) -> list[str]:
     """Lines that are not blank. Some of the published text files are Latin-1."""
     try:
-        data = path.read_bytes()
+        data = read_bytes(path)
     except OSError as error:
         raise DatasetError(f"missing file {path}: expected one of DAVIS 2016 ({error.strerror})") from error
     try:

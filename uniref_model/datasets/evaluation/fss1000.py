@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from ...reading import read_text
 from ..errors import DatasetError
 from ..names import plain_name
 from ..pngs import read_image
@@ -65,7 +66,7 @@ class Fss1000:
 
 def _read_list(path: Path) -> list[str]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = read_text(path).splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise DatasetError(f"{path} cannot be read: {error}") from error
     names = [plain_name(line.strip(), f"{path}: the class") for line in lines if line.strip()]

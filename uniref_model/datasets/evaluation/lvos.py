@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from ...reading import read_text
 from ..errors import DatasetError
 from .base import Video, VideoObject, list_annotations, list_frames, read_videos
 
@@ -33,7 +34,7 @@ class Lvos:
         """Videos of classes absent from training, from the toolkit's unseen_videos.txt beside the split, if
         it is there."""
         path = self.folder / "unseen_videos.txt"
-        return frozenset(path.read_text(encoding="utf-8").split()) if path.is_file() else frozenset()
+        return frozenset(read_text(path).split()) if path.is_file() else frozenset()
 
     def video(self, video_id: str) -> Video:
         frames = list_frames(self.folder / "JPEGImages" / video_id)

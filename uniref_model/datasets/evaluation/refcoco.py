@@ -12,6 +12,8 @@ from typing import Any
 import numpy as np
 
 from ...errors import RuntimeUnavailable
+from ...limits import MAX_ANNOTATION_BYTES
+from ...reading import read_bytes
 from ..errors import DatasetError
 from ..names import inside
 from .base import ReferringImage, read_json
@@ -107,7 +109,8 @@ def read_refs(path: Path) -> list[dict[str, Any]]:
         raise DatasetError(f"missing file {path}: expected REFER's pickled list of references")
     try:
         # the published files were written by Python 2, whose byte strings hold Latin-1 at worst
-        refs = RestrictedUnpickler(io.BytesIO(path.read_bytes()), encoding="latin1").load()
+        data = io.BytesIO(read_bytes(path, MAX_ANNOTATION_BYTES))
+        refs = RestrictedUnpickler(data, encoding="latin1").load()
     except (pickle.UnpicklingError, EOFError, ValueError, IndexError, KeyError, AttributeError) as error:
         raise DatasetError(f"{path} is not a plain pickle of references: {error}") from error
     needed = {"ref_id", "ann_id", "image_id", "split", "sentences"}

@@ -9,6 +9,8 @@ from typing import Any
 
 import yaml
 
+from uniref_model.limits import MAX_SETTINGS_BYTES
+from uniref_model.reading import read_text
 from uniref_model.settings import build, read_settings
 
 TASKS = ("RIS", "VOS", "RVOS")
@@ -157,7 +159,7 @@ class StageConfig:
 def is_stage(path: str | Path) -> bool:
     """Whether a training YAML is a stage on published data sets (it lists `datasets`)."""
     try:
-        values = yaml.safe_load(Path(path).read_text(encoding="utf-8"))
+        values = yaml.safe_load(read_text(path, MAX_SETTINGS_BYTES))
     except (OSError, UnicodeDecodeError, yaml.YAMLError):
         return False
     return isinstance(values, dict) and "datasets" in values
