@@ -115,6 +115,25 @@ def make_node(kind: Callable[[], Node], name: str, *refusals: type[Exception]) -
         return None
 
 
+def answer_refused_transitions(node: Any) -> None:
+    """Have a life-cycle node answer a transition that its state does not allow, with no success.
+
+    rclpy before Kilted raises instead (`LifecycleNodeMixin.__change_state`), and whoever asked waits.
+    """
+    service = node._service_change_state
+    change = service.callback
+
+    def answered(request: Any, response: Any) -> Any:
+        try:
+            return change(request, response)
+        except RuntimeError as error:  # rclpy's RCLError is one
+            node.get_logger().error(f"no such transition now: {str(error).split(', at ')[0]}")
+            response.success = False
+            return response
+
+    service.callback = answered
+
+
 def end_process(status: int) -> None:
     """End at once. For a process in which a thread is still deep in a library: waiting for it could take
     minutes, and an interpreter that shuts down under it crashes."""

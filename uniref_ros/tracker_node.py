@@ -25,7 +25,14 @@ from uniref_ros import parameter_rules as rules
 from uniref_ros import parameters
 from uniref_ros.camera import Camera, CameraOptions, Conditions
 from uniref_ros.diagnostics import ErrorLog, camera_status, node_status
-from uniref_ros.executor import NodeExecutor, end_process, make_node, prepare_signals, start_ros
+from uniref_ros.executor import (
+    NodeExecutor,
+    answer_refused_transitions,
+    end_process,
+    make_node,
+    prepare_signals,
+    start_ros,
+)
 from uniref_ros.parameters import OPTIONS
 from uniref_ros.status import plain
 from uniref_ros.supervision import Supervisor
@@ -53,6 +60,7 @@ class TrackerNode(LifecycleNodeMixin, Node):
         self.transitions = ReentrantCallbackGroup()
         """Callback group of whatever may take long: the life cycle's services, and starting by itself."""
         LifecycleNodeMixin.__init__(self, callback_group=self.transitions)
+        answer_refused_transitions(self)
         self.failed = False
         """Set when the node was to start by itself and could not."""
         self.errors = ErrorLog(self.get_logger())
