@@ -9,6 +9,7 @@ import copy
 import os
 import tempfile
 from collections.abc import Mapping, Sequence
+from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
@@ -119,10 +120,15 @@ def _for_camera(display: Mapping[str, Any], root: str, camera: str) -> dict[str,
 
 
 def write_rviz_view(template: str, namespace: str, cameras: Sequence[str], frame: str) -> str:
-    """Write `rviz_view` of a template to a file that outlives this process; its path."""
+    """Write `rviz_view` of a template to a file that outlives this process; its path. Equal views have one
+    file, so that launching again and again leaves no more of them."""
     config = yaml.safe_load(read_text(template, MAX_SETTINGS_BYTES))
+    text = yaml.safe_dump(rviz_view(config, namespace, cameras, frame), sort_keys=False)
     with tempfile.NamedTemporaryFile(
-        "w", prefix="uniref_ros_", suffix=".rviz", delete=False, encoding="utf-8"
+        "w", prefix="uniref_ros_", suffix=".rviz.part", delete=False, encoding="utf-8"
     ) as file:
-        yaml.safe_dump(rviz_view(config, namespace, cameras, frame), file, sort_keys=False)
-    return file.name
+        file.write(text)
+    name = f"uniref_ros_{os.getuid()}_{sha256(text.encode()).hexdigest()[:16]}.rviz"
+    path = Path(file.name).with_name(name)
+    os.replace(file.name, path)  # a link that somebody else put there is not followed
+    return str(path)

@@ -305,6 +305,13 @@ def test_the_rviz_view_follows_namespace_cameras_and_frame(launch, with_rviz):
     assert topics(pushed="/arm", namespace="/robot")[0][0] == "/robot/tracker/overlay"
 
 
+def test_launching_again_leaves_no_second_view(launch, with_rviz, tmp_path, monkeypatch):
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    for namespace in ("", "robot", "", "robot"):
+        nodes(describe(launch("tracker"), rviz="true", namespace=namespace)[1])
+    assert len(list(tmp_path.iterdir())) == 2
+
+
 def test_respawn_brings_back_a_node_that_hangs(launch):
     node = tracker(describe(launch("tracker"), respawn="true", respawn_delay="2.5")[1])
     assert node.respawn is True and node.respawn_delay == 2.5 and node.parameters == [{"on_hang": "exit"}]
