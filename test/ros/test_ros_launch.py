@@ -309,7 +309,7 @@ def test_launching_again_leaves_no_second_view(launch, with_rviz, tmp_path, monk
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     for namespace in ("", "robot", "", "robot"):
         nodes(describe(launch("tracker"), rviz="true", namespace=namespace)[1])
-    assert len(list(tmp_path.iterdir())) == 2
+    assert len(list(tmp_path.glob("uniref_ros_*"))) == 2
 
 
 def test_respawn_brings_back_a_node_that_hangs(launch):
