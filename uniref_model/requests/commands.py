@@ -306,6 +306,8 @@ def _add_to(camera: Camera, request: AddRequest, object_id: str) -> list[str]:
     prompt, remarks = request.prompt, []
     if request.of_a_stamp:
         image = camera.image_at(request.stamp)
+        if isinstance(image, str) and request.exact_stamp:
+            raise MaskError(f"{camera.topic}: {image}, and exact_stamp asks for no other (held_images)")
         if isinstance(image, str):
             remarks = [f"{camera.topic}: {image}, so this applies to the next image"]
         else:

@@ -21,7 +21,8 @@ class AddRequest:
     """An object to add: its prompt, and what else a message says of it.
 
     stamp: of the image that the prompt's mask, points or box belong to (builtin_interfaces/Time); zero or
-    None for the next. camera: whose image, "" for all that it may mean.
+    None for the next. camera: whose image, "" for all that it may mean. exact_stamp: whether no other image
+    than that of the stamp will do.
     """
 
     prompt: Prompt
@@ -29,6 +30,7 @@ class AddRequest:
     label: str | None = None
     stamp: Any = None
     camera: str = ""
+    exact_stamp: bool = False
 
     @property
     def of_a_stamp(self) -> bool:
@@ -57,7 +59,12 @@ def read_add(message: Any, max_pixels: int = MAX_PIXELS) -> AddRequest:
         box=(box.x_offset, box.y_offset, box.width, box.height) if box.width or box.height else None,
     )
     return AddRequest(
-        prompt, message.object_id or None, message.label or None, _stamp_of(message, has_mask), message.camera
+        prompt,
+        message.object_id or None,
+        message.label or None,
+        _stamp_of(message, has_mask),
+        message.camera,
+        message.exact_stamp,
     )
 
 

@@ -24,12 +24,12 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
 from uniref_model.errors import SourceError
+from uniref_model.tracking.message_fields import STATE_NAMES
 from uniref_ros.conversion import to_rgb
 from uniref_ros.demo.report import Figures, OverlayVideo, Summary
-from uniref_ros.msg import TrackedObject, TrackedObjectArray
+from uniref_ros.msg import TrackedObjectArray
 from uniref_ros.video_player import Video
 
-_STATES = {TrackedObject.SEARCHING: "searching", TrackedObject.TRACKED: "tracked", TrackedObject.LOST: "lost"}
 _START_TIMEOUT = 120.0  # s for the node to load its model
 _QUIET = 3.0  # s without a result, after the video's end, until the demo is over
 _STOP_TIMEOUT = 5.0  # s for a process to end on SIGINT
@@ -114,7 +114,7 @@ class Witness(Node):
     def _on_objects(self, message: TrackedObjectArray) -> None:
         figures, self.last_time = self.figures, time.monotonic()
         item = message.objects[0] if message.objects else None
-        state = _STATES.get(item.state, "unknown") if item else "none"
+        state = STATE_NAMES.get(item.state, "unknown") if item else "none"
         figures.states.append(state)
         figures.scores.append(item.score if item else 0.0)
         figures.totals.append(message.total_ms)
