@@ -21,6 +21,7 @@ from uniref_ros.rolling import Rate
 _CURVE = 60  # points, one a second
 _GONE_AFTER = 5.0  # s without a word from the tracker, when it reports once a second
 _REPORTS = 3.0  # reports that may be missed when it reports less often
+_UNANSWERED = ("prompt", "command", "prompt lost", "command lost")
 _LEVELS = {
     DiagnosticStatus.OK: "ok",
     DiagnosticStatus.WARN: "warn",
@@ -127,7 +128,8 @@ class Scene:
         return {key: words for camera in self.cameras.values() for key, words in camera.ids().items()}
 
     def report(self, status: DiagnosticStatus, now: float) -> str:
-        """Take the tracker's own diagnostic status; returns its words when an error is new, else ""."""
+        """Take the tracker's own diagnostic status. Returns its words when, since the last one, it refused
+        something that came by a topic, so that nobody was answered; else ""."""
         values = {pair.key: pair.value for pair in status.values}
         self._period = max(now - self._reported, 0.0) if self._reported else 0.0
         self._reported = now
@@ -139,8 +141,10 @@ class Scene:
         }
         before, counts = self._errors, _error_counts(values)
         self._errors = counts
-        fresh = before is not None and any(counts[kind] > before.get(kind, 0) for kind in counts)
-        return values.get("last error", "") if fresh else ""
+        last = values.get("last error", "")
+        kind = last.partition(":")[0]
+        fresh = before is not None and counts.get(kind, 0) > before.get(kind, 0)
+        return last if fresh and kind in _UNANSWERED else ""
 
     def as_text(self) -> str:
         """The state of everything, as JSON."""
