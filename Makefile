@@ -9,7 +9,7 @@ export PYTHON
 .DEFAULT_GOAL := help
 
 help:
-	@echo 'make demo [VIDEO=file] [PROMPT="the yellow box"] [MODEL=folder]   the real node on a video over ROS topics; results in demo_output/'
+	@echo 'make demo [VIDEO=file] [PROMPT="the yellow box"] [MODEL=folder] [CONSOLE=1]   the real node on a video over ROS topics; results in demo_output/; CONSOLE=1: a page for browsers, until ^C'
 	@echo 'make test [TESTS=test/...]                         style check and all tests'
 	@echo 'make test-full                                       also what takes a minute or more a test'
 	@echo 'make test-floor                                      the robot side on the lowest versions allowed, Ubuntu 22.04 and 24.04'
@@ -22,7 +22,7 @@ help:
 	@echo 'Choose another Python with PYTHON=python3.11. On a robot with ROS 2: colcon build, see README.md.'
 
 demo:
-	@VIDEO='$(VIDEO)' PROMPT='$(PROMPT)' scripts/demo $(if $(MODEL),--model '$(MODEL)')
+	@VIDEO='$(VIDEO)' PROMPT='$(PROMPT)' CONSOLE='$(filter-out 0,$(CONSOLE))' scripts/demo $(if $(MODEL),--model '$(MODEL)')
 
 test:
 	@scripts/test $(TESTS)

@@ -49,6 +49,14 @@ ARGUMENTS = {
         ["", "wake_word", "push_to_talk", "always"],
     ),
     "wake_word": ("", "The words that call the robot, such as hey robot."),
+    "console": (
+        "false",
+        "Also start console: a page to see, click, type and talk in any browser. The tracker then holds 60 "
+        "images for clicks over slow links; with voice:=true, speech comes from the page, hold to talk.",
+    ),
+    "console_host": ("", "Address the page is served at; one that others can reach needs console_token."),
+    "console_port": ("", "Port it is served at."),
+    "console_token": ("", "What a browser must give, of 16 characters or more."),
     "rviz": ("false", "Also start RViz with a view of every camera (config/tracker.rviz)."),
     "frame": ("", "RViz's fixed frame: a TF frame, or without TF the images' frame_id; empty: camera."),
     "shared_memory": (
@@ -61,14 +69,16 @@ ARGUMENTS = {
 
 def _setup(context):
     given = {name: LaunchConfiguration(name).perform(context) for name in ARGUMENTS}
-    with_rviz, with_voice, respawn = (
-        launching.switch(name, given[name]) for name in ("rviz", "voice", "respawn")
+    with_rviz, with_voice, with_console, respawn = (
+        launching.switch(name, given[name]) for name in ("rviz", "voice", "console", "respawn")
     )
     # Whatever is missing is said before the first node is started.
-    launching.require_executables("uniref_ros", "tracker_node", *(["voice_command"] if with_voice else []))
+    beside = [name for name, on in (("voice_command", with_voice), ("console", with_console)) if on]
+    launching.require_executables("uniref_ros", "tracker_node", *beside)
     if with_rviz:
         launching.require_executables("rviz2", "rviz2")
     files = [given["params_file"]] if launching.require_file("params_file", given["params_file"]) else []
+    suited = _suited_to_console(context) if with_console else {}
     cameras = launching.split(given["cameras"], ",")
     shared = launching.switch("shared_memory", given["shared_memory"])
     common = {
@@ -82,7 +92,7 @@ def _setup(context):
         Node(
             executable="tracker_node",
             name="tracker",
-            parameters=[*files, _overrides(given, cameras, respawn)],
+            parameters=[*suited.get("tracker", []), *files, _overrides(given, cameras, respawn)],
             remappings=_remappings(given),
             respawn=respawn,
             respawn_delay=float(given["respawn_delay"]),
@@ -94,7 +104,16 @@ def _setup(context):
             Node(
                 executable="voice_command",
                 name="voice_command",
-                parameters=[*files, _voice_overrides(given)],
+                parameters=[*suited.get("voice_command", []), *files, _voice_overrides(given)],
+                **common,
+            )
+        )
+    if with_console:
+        nodes.append(
+            Node(
+                executable="console",
+                name="console",
+                parameters=[*files, _console_overrides(given)],
                 **common,
             )
         )
@@ -137,6 +156,24 @@ def _overrides(given, cameras, respawn):
 def _voice_overrides(given):
     names = {"source": "voice_source", "trigger": "voice_trigger", "wake_word": "wake_word"}
     return {parameter: given[name] for parameter, name in names.items() if given[name]} | _time(given)
+
+
+def _console_overrides(given):
+    overrides = {name: given[f"console_{name}"] for name in ("host", "token") if given[f"console_{name}"]}
+    if given["console_port"]:
+        overrides["port"] = int(given["console_port"])
+    return overrides | _time(given)
+
+
+def _suited_to_console(context):
+    """Defaults of the other nodes that suit a console: before files, never over a group's SetParameter."""
+    group = context.launch_configurations.get("global_params", [])  # pairs, and names of files
+    set_by_group = {item[0] for item in group if isinstance(item, tuple)}
+    suited = {
+        node: {name: value for name, value in values.items() if name not in set_by_group}
+        for node, values in launching.SUITED_TO_CONSOLE.items()
+    }
+    return {node: [values] for node, values in suited.items() if values}
 
 
 def _time(given):

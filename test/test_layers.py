@@ -96,14 +96,18 @@ ROOMS: dict[str, set[str]] = {
     | {"export", "synth", "datasets", "training", "evaluation", "profiling"},
     "cli": GROUND | {"", "runtime", "tracking", "video", "offline", "commands"},
     "uniref_ros": GROUND | {"image_messages", "runtime", "tracking", "requests", "video", "voice"},
+    "console": GROUND | {"tracking", "uniref_ros"},
+    "reference": {"uniref_ros", "console"},
 }
 
 
 def room_of(module: str) -> str:
-    """The room a module stands in: a package or file right under uniref_model ("" is its face), or all of
-    uniref_ros."""
+    """The room a module stands in: a package or file right under uniref_model ("" is its face), or
+    uniref_ros, of which what stands on the nodes has rooms of its own."""
     parts = module.split(".")
-    return "".join(parts[1:2]) if parts[0] == "uniref_model" else parts[0]
+    if parts[0] == "uniref_model":
+        return "".join(parts[1:2])
+    return parts[1] if parts[1:2] in (["console"], ["reference"]) else parts[0]
 
 
 def module_of(path: Path) -> str:

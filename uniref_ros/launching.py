@@ -21,6 +21,11 @@ from uniref_model.reading import read_text
 
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 _BEFORE_KILTED = ("humble", "iron", "jazzy")
+SUITED_TO_CONSOLE = {
+    "tracker": {"held_images": 60},  # two seconds at 30 Hz: a click takes its time over a slow link
+    "voice_command": {"source": "topic", "trigger": "push_to_talk"},
+}
+"""Parameters of other nodes that suit a console, by node."""
 _PER_CAMERA = ("Image", "MarkerArray", "PointCloud2")
 """RViz displays of which every camera has its own."""
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from uniref_ros import parameters, voice_command
+from uniref_ros.console import options as console
 from uniref_ros.parameter_rules import Option
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -59,6 +60,7 @@ def tables() -> dict[str, str]:
     return {
         "tracker": parameter_table(parameters.OPTIONS),
         "voice_command": parameter_table(voice_command.OPTIONS),
+        "console": parameter_table(console.OPTIONS),
         "tracker.launch.py": launch_table("tracker"),
         "demo.launch.py": launch_table("demo"),
     }

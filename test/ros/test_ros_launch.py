@@ -146,17 +146,29 @@ def package_without_executables(name, monkeypatch, tmp_path) -> None:
     monkeypatch.setattr(launching, "get_package_prefix", prefix)
 
 
-def describe(module, *, pushed: str = "", **given: str):
+class Context(dict):
+    """As launch's LaunchContext, of which the files use its configurations alone."""
+
+    @property
+    def launch_configurations(self) -> dict:
+        return self
+
+
+def describe(module, *, pushed: str = "", set_by_group: list[tuple] | None = None, **given: str):
     """Declared arguments by name, and the actions that follow for these arguments; `pushed` is the namespace
-    that PushRosNamespace has set."""
+    that PushRosNamespace has set, `set_by_group` the parameters that SetParameter has."""
     entries = module.generate_launch_description().entries
     declared = {entry.name: entry for entry in entries if isinstance(entry, DeclareLaunchArgument)}
     assert set(given) <= set(declared)
     for name, value in given.items():
         assert declared[name].choices is None or value in declared[name].choices
     setup = next(entry for entry in entries if isinstance(entry, OpaqueFunction)).function
-    context = {name: entry.default for name, entry in declared.items()} | given
-    return declared, setup(context | ({"ros_namespace": pushed} if pushed else {}))
+    context = Context({name: entry.default for name, entry in declared.items()} | given)
+    if set_by_group:
+        context["global_params"] = set_by_group
+    if pushed:
+        context["ros_namespace"] = pushed
+    return declared, setup(context)
 
 
 def nodes(actions) -> dict[str, Node]:
@@ -250,6 +262,7 @@ def test_whatever_is_missing_is_said_before_any_node_is_described(given, reason,
         ("tracker", "rviz2", {"rviz": "true"}),
         ("tracker", "uniref_ros", {}),
         ("tracker", "uniref_ros", {"voice": "true"}),
+        ("tracker", "uniref_ros", {"console": "true"}),
         ("demo", "uniref_ros", {}),
     ],
 )
@@ -284,6 +297,22 @@ def test_voice_and_rviz_start_when_they_are_asked_for(launch, with_rviz):
     assert set(found) == {"tracker_node", "voice_command", "rviz2"}
     assert found["voice_command"].parameters == [{"trigger": "push_to_talk"}]
     assert {node.namespace for node in found.values()} == {"robot"}
+
+
+def test_the_console_comes_with_what_suits_it_elsewhere(launch):
+    given = {"console": "true", "console_host": "0.0.0.0", "console_port": "80", "console_token": "x" * 16}
+    found = nodes(describe(launch("tracker"), voice="true", **given)[1])
+    assert found["console"].parameters == [{"host": "0.0.0.0", "port": 80, "token": "x" * 16}]
+    assert found["tracker_node"].parameters == [{"held_images": 60}, {}]
+    assert found["voice_command"].parameters == [{"source": "topic", "trigger": "push_to_talk"}, {}]
+    file = str(ROOT / "config" / "tracker.yaml")
+    found = nodes(describe(launch("tracker"), console="true", params_file=file, voice="true")[1])
+    assert found["tracker_node"].parameters == [{"held_images": 60}, file, {}], "the file counts for more"
+    assert found["console"].parameters == [file, {}]
+    group = [("held_images", 20), ("trigger", "always")]
+    found = nodes(describe(launch("tracker"), console="true", voice="true", set_by_group=group)[1])
+    assert found["tracker_node"].parameters == [{}]
+    assert found["voice_command"].parameters == [{"source": "topic"}, {}]
 
 
 def test_the_rviz_view_follows_namespace_cameras_and_frame(launch, with_rviz):

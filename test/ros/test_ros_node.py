@@ -21,6 +21,7 @@ from ros_help import NodeProcess, Peer
 from std_msgs.msg import String
 
 from uniref_ros import voice_command
+from uniref_ros.console import options as console
 from uniref_ros.msg import TrackedObject
 from uniref_ros.parameters import OPTIONS
 from uniref_ros.srv import AddObject
@@ -190,7 +191,11 @@ def test_without_autostart_a_failed_configuration_leaves_the_node_unconfigured(t
 def test_the_parameter_file_holds_every_parameter_with_its_default(request):
     path = request.config.rootpath / "config" / "tracker.yaml"
     files = yaml.safe_load(path.read_text(encoding="utf-8"))
-    for node, options in (("tracker", OPTIONS), ("voice_command", voice_command.OPTIONS)):
+    for node, options in (
+        ("tracker", OPTIONS),
+        ("voice_command", voice_command.OPTIONS),
+        ("console", console.OPTIONS),
+    ):
         values = files[f"/**/{node}"]["ros__parameters"]
         assert values == {option.name: option.default for option in options}
 

@@ -122,6 +122,9 @@ def test_a_stamp_that_is_late_or_early_is_said_and_means_the_next_image(met, off
     answer = add(met, header=header, mask=mask_message(LEFT))
     assert answer.success and reason in answer.message and "next image" in answer.message
     assert met.tracked(RED)
+    refused = add(met, header=header, points=[Point(x=50.0, y=50.0)], exact_stamp=True)
+    assert not refused.success and reason in refused.message and "exact_stamp" in refused.message
+    assert len(met.show(RED).objects) == 1
 
 
 def test_services_answer_with_the_id_or_the_reason(met):

@@ -64,7 +64,7 @@ def read_add(message: Any, max_pixels: int = MAX_PIXELS) -> AddRequest:
         message.label or None,
         _stamp_of(message, has_mask),
         message.camera,
-        message.exact_stamp,
+        getattr(message, "exact_stamp", False),  # a bag may be older than the field
     )
 
 

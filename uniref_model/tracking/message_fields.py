@@ -8,8 +8,10 @@ from typing import Any
 from .types import TrackedObject, TrackState
 
 STATES = {TrackState.SEARCHING: 1, TrackState.TRACKED: 2, TrackState.LOST: 3}
-STATE_NAMES = {number: state.value for state, number in STATES.items()}
 """The constants of TrackedObject.msg."""
+
+STATE_NAMES = {number: state.value for state, number in STATES.items()}
+"""Words for them."""
 
 
 def object_fields(item: TrackedObject) -> dict[str, Any]:

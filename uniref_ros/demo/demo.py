@@ -5,12 +5,8 @@ from __future__ import annotations
 
 import argparse
 import contextlib
-import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
-from typing import IO
 
 import cv2
 import numpy as np
@@ -26,63 +22,15 @@ from std_msgs.msg import String
 from uniref_model.errors import SourceError
 from uniref_model.tracking.message_fields import STATE_NAMES
 from uniref_ros.conversion import to_rgb
+from uniref_ros.demo.processes import DemoError, Process, quoted
 from uniref_ros.demo.report import Figures, OverlayVideo, Summary
 from uniref_ros.msg import TrackedObjectArray
 from uniref_ros.video_player import Video
 
 _START_TIMEOUT = 120.0  # s for the node to load its model
 _QUIET = 3.0  # s without a result, after the video's end, until the demo is over
-_STOP_TIMEOUT = 5.0  # s for a process to end on SIGINT
 _WARM = 20  # images after which every buffer of the node exists, so that its memory should stay as it is
 _VIDEO_RATE = 30.0  # frames/s of the overlay video when the source does not say
-
-
-class DemoError(Exception):
-    """The demo cannot go on; the text is for people."""
-
-
-class Process:
-    """A child process with its output in a log file."""
-
-    def __init__(self, name: str, module: str, arguments: list[str], folder: Path) -> None:
-        self.name = name
-        self.log = folder / f"{name}.log"
-        self._file: IO[bytes] = self.log.open("wb")
-        command = [sys.executable, "-m", module, "--ros-args", *arguments]
-        self._child = subprocess.Popen(command, stdout=self._file, stderr=subprocess.STDOUT)
-
-    @property
-    def running(self) -> bool:
-        """Whether it has not ended yet."""
-        return self._child.poll() is None
-
-    @property
-    def memory_mb(self) -> float:
-        """Its resident memory, 0 when it has ended."""
-        try:
-            status = Path(f"/proc/{self._child.pid}/status").read_text(encoding="ascii")
-        except OSError:
-            return 0.0
-        return next(
-            (int(line.split()[1]) / 1024 for line in status.splitlines() if line.startswith("VmRSS")), 0.0
-        )
-
-    def check(self) -> None:
-        """Raise DemoError with the end of its log when it has ended with an error."""
-        if not self.running and self._child.returncode != 0:
-            tail = "\n".join(self.log.read_text(errors="replace").splitlines()[-15:])
-            raise DemoError(f"the process {self.name} ended with status {self._child.returncode}:\n{tail}")
-
-    def stop(self) -> None:
-        """End it as ^C would, by force when it does not answer."""
-        if self.running:
-            self._child.send_signal(signal.SIGINT)
-            try:
-                self._child.wait(_STOP_TIMEOUT)
-            except subprocess.TimeoutExpired:
-                self._child.kill()
-                self._child.wait()
-        self._file.close()
 
 
 class Witness(Node):
@@ -156,7 +104,7 @@ def run(arguments: argparse.Namespace, console: Console) -> Summary:
         _wait_for_tracker(witness, tracker)
         witness.say(arguments.prompt)
         console.print(f'[5/5] playing {arguments.video}, looking for "{arguments.prompt}"', markup=False)
-        playing = ["-p", f"source:={_quoted(arguments.video)}", "-p", "wait_for_subscribers:=1"]
+        playing = ["-p", f"source:={quoted(arguments.video)}", "-p", "wait_for_subscribers:=1"]
         player = Process("video_player", "uniref_ros.video_player", playing, out)
         stack.callback(player.stop)
         _watch(witness, tracker, player, frames, console)
@@ -168,11 +116,6 @@ def run(arguments: argparse.Namespace, console: Console) -> Summary:
     summary = witness.figures.summary()
     summary.write(out / "summary.json")
     return summary
-
-
-def _quoted(text: str) -> str:
-    """As YAML reads it back, whatever is in it."""
-    return "'" + text.replace("'", "''") + "'"
 
 
 def _wait_for_tracker(witness: Witness, tracker: Process) -> None:
@@ -234,9 +177,9 @@ def show(summary: Summary, out: Path, console: Console) -> None:
     )
 
 
-def main(args: list[str] | None = None) -> int:
-    """Run the demo; returns the exit status, 0 only when the object was tracked."""
-    parser = argparse.ArgumentParser(description=__doc__)
+def make_parser(description: str) -> argparse.ArgumentParser:
+    """A parser of the demo's arguments."""
+    parser = argparse.ArgumentParser(description=description)
     parser.add_argument("--video", required=True, help="video file, or number of a camera device")
     parser.add_argument("--prompt", default="the yellow box", help="what to look for, in words")
     parser.add_argument("--out", type=Path, default=Path("demo_output"), help="folder for the results")
@@ -246,7 +189,12 @@ def main(args: list[str] | None = None) -> int:
     parser.add_argument(
         "--started", type=float, default=time.time(), help="when the command was typed, epoch seconds"
     )
-    arguments = parser.parse_args(args)
+    return parser
+
+
+def main(args: list[str] | None = None) -> int:
+    """Run the demo; returns the exit status, 0 only when the object was tracked."""
+    arguments = make_parser(__doc__).parse_args(args)
     console = Console()
     rclpy.init(args=[])
     try:
