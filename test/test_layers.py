@@ -96,7 +96,7 @@ ROOMS: dict[str, set[str]] = {
     | {"export", "synth", "datasets", "training", "evaluation", "profiling"},
     "cli": GROUND | {"", "runtime", "tracking", "video", "offline", "commands"},
     "uniref_ros": GROUND | {"image_messages", "runtime", "tracking", "requests", "video", "voice"},
-    "console": GROUND | {"tracking", "uniref_ros"},
+    "console": GROUND | {"tracking", "requests", "uniref_ros"},
     "reference": {"uniref_ros", "console"},
 }
 

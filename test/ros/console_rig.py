@@ -158,10 +158,12 @@ def wait_for(condition: Callable[[], Any], what: str, timeout: float = 30.0) -> 
         time.sleep(0.05)
 
 
-def until_served(port: int, scheme: str = "http") -> dict[str, Any]:
-    """Wait until the console knows its tracker; what it says of its health."""
+def until_served(port: int, *nodes: Any, scheme: str = "http") -> dict[str, Any]:
+    """Wait until the console knows its tracker; what it says of its health. nodes: that must be running."""
 
     def healthy() -> dict[str, Any] | None:
+        for node in nodes:
+            assert node.running, node.text()
         health = json.loads(fetch(f"{scheme}://127.0.0.1:{port}/health")[1])
         return health if health["tracker"] and health["cameras"] else None
 

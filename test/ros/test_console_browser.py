@@ -46,7 +46,7 @@ def stand(tmp_path_factory, browser, ros):
     )
     console = NodeProcess(folder / "console.log", f"port:={port}", program=CONSOLE)
     with tracker, console, CameraThread(peer, wandering) as camera:
-        until_served(port)
+        until_served(port, tracker, console)
         yield peer, camera, port
         assert "Traceback" not in console.text() + tracker.text()
         assert console.stop() == 0

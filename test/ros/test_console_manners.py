@@ -21,6 +21,8 @@ from ros_help import NodeProcess, Peer
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
+from uniref_ros.console.options import OPTIONS, ConsoleError, check, check_certificate, open_socket
+
 TOKEN = "correct-horse-battery"
 
 
@@ -33,7 +35,7 @@ def stand(tmp_path_factory, ros):
     tracker = NodeProcess(folder / "tracker.log", "diagnostics_period:=0.2")
     console = NodeProcess(folder / "console.log", *parameters, program=CONSOLE)
     with tracker, console, CameraThread(peer, wandering):
-        until_served(port)
+        until_served(port, tracker, console)
         yield console, port
         assert console.running and "Traceback" not in console.text()
     peer.destroy_node()
@@ -227,25 +229,46 @@ def test_one_browser_too_many_is_told_so(stand):
         assert last.code == 1013 and "4 browsers are connected already" in last.reason
 
 
+DEFAULTS = {option.name: option.default for option in OPTIONS}
+
+
 @pytest.mark.parametrize(
-    ("parameters", "reason"),
+    ("given", "reason"),
     [
-        (("host:=0.0.0.0",), "can be reached from other machines, so a token is needed"),
-        (("host:=192.0.2.7",), "so a token is needed"),
-        (("token:=short",), "token has 5 characters, expected 16 or more"),
-        (("host:=192.0.2.7", f"token:={TOKEN}"), "cannot serve at host '192.0.2.7'"),
-        (("port:=TAKEN",), "cannot serve at host '127.0.0.1'"),
-        (("certificate:=no.pem",), "certificate and key go together"),
-        (("certificate:=no.pem", "key:=no.pem"), "'no.pem'"),
-        (("max_rate:=0.0",), "max_rate is 0.0, expected 0.1 to 1000.0"),
+        ({"host": "0.0.0.0"}, "can be reached from other machines, so a token is needed"),
+        ({"host": "::"}, "so a token is needed"),
+        ({"host": "robot.local"}, "so a token is needed"),
+        ({"token": "short"}, "token has 5 characters, expected 16 or more"),
+        ({"token": "sixteen letters!"}, "no spaces"),
+        ({"certificate": "no.pem"}, "certificate and key go together"),
     ],
 )
-def test_a_console_that_may_not_or_cannot_serve_ends_with_the_reason(tmp_path, ros, parameters, reason):
+def test_parameters_that_do_not_go_together_are_refused(given, reason):
+    with pytest.raises(ConsoleError, match=reason):
+        check(DEFAULTS | given)
+
+
+def test_what_only_this_machine_reaches_needs_no_token():
+    for host in ("127.0.0.1", "127.0.0.7", "::1", "localhost"):
+        check(DEFAULTS | {"host": host})
+    check(DEFAULTS | {"host": "0.0.0.0", "token": TOKEN})
+
+
+def test_what_cannot_be_opened_is_named():
     with socket.create_server(("127.0.0.1", 0)) as taken:
-        given = [text.replace("TAKEN", str(taken.getsockname()[1])) for text in parameters]
-        with NodeProcess(tmp_path / "console.log", "port:=0", *given, program=CONSOLE) as process:
-            assert process.child.wait(30) == 1
-            assert reason in process.text() and "Traceback" not in process.text()
+        port = taken.getsockname()[1]
+        with pytest.raises(ConsoleError, match=rf"host '127.0.0.1', port {port}: Address already in use"):
+            open_socket("127.0.0.1", port, 1.0)
+    with pytest.raises(ConsoleError, match=r"cannot serve at host '192.0.2.7'"):
+        open_socket("192.0.2.7", 0, 1.0)
+    with pytest.raises(ConsoleError, match=r"certificate 'no.pem' with key 'no.pem': No such file"):
+        check_certificate("no.pem", "no.pem")
+
+
+def test_a_console_that_may_not_serve_ends_with_the_reason(tmp_path, ros):
+    with NodeProcess(tmp_path / "console.log", "host:=0.0.0.0", program=CONSOLE) as process:
+        assert process.child.wait(30) == 1
+        assert "so a token is needed" in process.text() and "Traceback" not in process.text()
 
 
 def test_without_a_token_a_strangers_name_for_this_machine_is_refused(tmp_path, ros):

@@ -9,8 +9,8 @@ from typing import Any
 import cv2
 import numpy as np
 
+from uniref_model.requests.stamps import nanoseconds
 from uniref_ros.msg import TrackedObject, TrackedObjectArray
-from uniref_ros.stamps import nanoseconds
 
 _KEPT = 90  # images: three seconds of a fast camera
 _CLEARANCE = 0.25  # of the mask's longer side: how far round a click that is "not that" no other click is put
