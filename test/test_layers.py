@@ -87,14 +87,15 @@ ROOMS: dict[str, set[str]] = {
     "export": GROUND | {"", "network", "runtime"},
     "datasets": GROUND,
     "synth": GROUND | {"datasets"},
+    "labels": GROUND | {"tracking", "video", "offline", "datasets"},
     "training": GROUND | {"network", "runtime", "export", "datasets", "synth"},
     "evaluation": GROUND | {"network", "runtime", "tracking", "video", "datasets", "synth"},
     "profiling": GROUND | {"network", "runtime", "tracking", "export"},
     # who stands on all of it
     "commands": GROUND
     | {"", "network", "runtime", "tracking", "video", "bags", "offline"}
-    | {"export", "synth", "datasets", "training", "evaluation", "profiling"},
-    "cli": GROUND | {"", "runtime", "tracking", "video", "offline", "commands"},
+    | {"export", "synth", "datasets", "labels", "training", "evaluation", "profiling"},
+    "cli": GROUND | {"", "runtime", "tracking", "video", "offline", "labels", "commands"},
     "uniref_ros": GROUND | {"image_messages", "runtime", "tracking", "requests", "video", "voice"},
     "console": GROUND | {"tracking", "requests", "uniref_ros"},
     "reference": {"uniref_ros", "console"},

@@ -105,6 +105,21 @@ def track(
         Path | None,
         typer.Option(help="Write a bag: the node's objects and label_image, under the source's stamps."),
     ] = None,
+    export: Annotated[
+        tuple[str, Path] | None,
+        typer.Option(
+            metavar="coco|yolo|davis DIR", help="Write a data set, with a sheet of doubtful frames to review."
+        ),
+    ] = None,
+    export_every: Annotated[
+        int, typer.Option(min=1, help="Of the frames, the data set takes the first of so many.")
+    ] = 1,
+    export_change: Annotated[
+        float, typer.Option(min=0, max=1, help="... and only those that differ so much from the last taken.")
+    ] = 0.0,
+    export_score: Annotated[
+        float, typer.Option(min=0, max=1, help="... and none in which a visible object scores less.")
+    ] = 0.0,
     model: Model = "uniref_nano",
     size: Size = None,
     runtime: RuntimeName = "auto",
@@ -138,6 +153,12 @@ def track(
     from .tracking import TrackerConfig
     from .video import Selection
 
+    data_set = None
+    if export is not None:
+        from .labels.choice import FrameChoice
+        from .labels.writer import Export
+
+        data_set = Export(*export, FrameChoice(export_every, export_change, export_score))
     given = References(tuple(prompt), mask, mask_form, tuple(click), tuple(box))
     try:
         config = TrackerConfig(
@@ -157,6 +178,7 @@ def track(
         config,
         topics=topic,
         selection=Selection(start, end, stride),
+        export=data_set,
         replayed="/" + node.strip("/") if replay_prompts else None,
         max_frames=max_frames,
         quiet=quiet,

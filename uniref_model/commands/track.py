@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ..bags.source import BagSource
 from ..errors import SourceError, UniRefError
+from ..labels.writer import Export
 from ..limits import MAX_PIXELS
 from ..offline.model import ModelChoice
 from ..offline.replay import Replay
@@ -32,13 +33,14 @@ def track(
     topics: Sequence[str] = (),
     selection: Selection | None = None,
     replayed: str | None = None,
+    export: Export | None = None,
     max_frames: int | None = None,
     quiet: bool = False,
     max_pixels: int = MAX_PIXELS,
 ) -> None:
     """Follow the references through the source. Raises UniRefError; what was written until then is kept
-    whole. replayed: the node whose recorded prompts are obeyed. max_pixels: of a frame or mask, as its file
-    states them."""
+    whole. replayed: the node whose recorded prompts are obeyed. export: a data set to
+    be made. max_pixels: of a frame or mask, as its file states them."""
     wanted = read_references(references, max_pixels)
     if not wanted and replayed is None:
         raise UniRefError("nothing to follow: give --prompt, --mask, --click or --box")
@@ -54,6 +56,8 @@ def track(
             try:
                 for writer in outputs.open(frames, {"source": source}):
                     session.write_to(writer)
+                if export is not None:
+                    session.write_to(export.open(source))
                 _run(session, _unpaused(frames, replay), frames, summary, max_frames, quiet)
             finally:
                 session.close()
