@@ -6,6 +6,7 @@ shipping.
 
 from __future__ import annotations
 
+import itertools
 import json
 
 import cv2
@@ -87,8 +88,10 @@ def test_memory_stays_flat_over_many_frames(runtime):
             tracker.step(frames[index % 2])
         return resident_mb()
 
-    before = run(30)
-    assert run(60) - before < 8.0  # 60 frames kept would be 18 MB of pictures alone
+    levels = [run(30) for _ in range(4)]
+    grown = [after - before for before, after in itertools.pairwise(levels)]
+    # 30 frames kept would be 9 MB of pictures alone, every time; what other tests left may grow once.
+    assert min(grown) < 3.0, grown
 
 
 def test_the_command_line_with_real_weights(tmp_path, capsys):
