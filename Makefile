@@ -15,7 +15,7 @@ help:
 	@echo 'make test-floor                                      the robot side on the lowest versions allowed, Ubuntu 22.04 and 24.04'
 	@echo 'make test-distros                                    the node on Jazzy; Kilted is what make test runs'
 	@echo 'make bench [BENCH="soak --full"]                     every figure of the documentation anew (a quarter of an hour)'
-	@echo 'make lint                                          style check only'
+	@echo 'make lint                                          style and types only'
 	@echo 'make clean                                         remove environments, builds and demo_output/'
 	@echo
 	@echo 'Needs python3 (3.10 to 3.13) with headers, g++ and make; anything missing is named with its cure.'
@@ -42,7 +42,8 @@ bench:
 lint:
 	@scripts/bootstrap test 3
 	@.venv-test/bin/ruff check .
+	@.venv-test/bin/mypy
 
 clean:
-	rm -rf .venv-demo .venv-test .venv-floor .venv-jazzy .ros demo_output .pytest_cache .ruff_cache build *.egg-info
+	rm -rf .venv-demo .venv-test .venv-floor .venv-jazzy .ros demo_output .pytest_cache .ruff_cache .mypy_cache build *.egg-info
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -238,17 +238,14 @@ def one_object(values: np.ndarray) -> np.ndarray:
     return mask
 
 
-def _pixels(
-    message: Any, encoding: _Encoding, torn: Callable[[str], Exception], limit: int
-) -> np.ndarray:
+def _pixels(message: Any, encoding: _Encoding, torn: Callable[[str], Exception], limit: int) -> np.ndarray:
     """A view [rows,width(,channels)] of the message's samples in this machine's byte order, padding left
     out. Raises ImageError or MaskError, what `torn` makes when bytes are missing, and LimitError."""
     error = MaskError if torn is MaskError else ImageError
     width, height, name = message.width, message.height, message.encoding
     if width == 0 or height == 0:
         raise error(f"an image of {width}x{height} pixels: expected at least 1x1")
-    order = ">" if message.is_bigendian else "<"
-    dtype = np.dtype(encoding.dtype).newbyteorder(order)
+    dtype = np.dtype(encoding.dtype).newbyteorder(">" if message.is_bigendian else "<")
     row = width * encoding.channels * dtype.itemsize
     step = message.step or row  # some drivers leave it 0 when rows are not padded
     rows = height * encoding.rows // 2

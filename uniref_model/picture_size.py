@@ -15,6 +15,7 @@ from uniref_model.errors import ImageError
 from uniref_model.limits import MAX_FILE_BYTES, MAX_PIXELS, LimitError, check_pixels
 
 Size = tuple[int, int]
+Buffer = bytes | bytearray | memoryview
 
 _MOST_SEGMENTS = 4096  # of a JPEG before its frame header; a profile in many parts has a few hundred
 _MOST_ENTRIES = 4096  # of a TIFF's first directory
@@ -42,7 +43,7 @@ _UNREADABLE = (
 """How formats begin that OpenCV or a person may take for a picture and that are refused by name."""
 
 
-def check_picture(data: bytes | bytearray | memoryview, what: str, limit: int = MAX_PIXELS) -> Size:
+def check_picture(data: Buffer, what: str, limit: int = MAX_PIXELS) -> Size:
     """The size (width, height) that a picture file states, after it was found to be allowed.
 
     data: the whole file. what: for the error, such as "the picture a.png". limit: pixels.
@@ -67,7 +68,7 @@ def check_picture(data: bytes | bytearray | memoryview, what: str, limit: int = 
     return size
 
 
-def stated_size(data: bytes | bytearray | memoryview) -> Size | None:
+def stated_size(data: Buffer) -> Size | None:
     """The size (width, height) in pixels that a picture file's header states, before any turning by EXIF.
 
     None: the format is not known here, or the header ends too early. A stated size may be nonsense, 0 or
@@ -76,7 +77,7 @@ def stated_size(data: bytes | bytearray | memoryview) -> Size | None:
     return _read_size(picture_format(data), data)
 
 
-def _read_size(form: str, data: bytes | bytearray | memoryview) -> Size | None:
+def _read_size(form: str, data: Buffer) -> Size | None:
     read = _READERS.get(form)
     try:
         return read(data) if read else None
@@ -84,7 +85,7 @@ def _read_size(form: str, data: bytes | bytearray | memoryview) -> Size | None:
         return None
 
 
-def picture_format(data: bytes | bytearray | memoryview) -> str:
+def picture_format(data: Buffer) -> str:
     """The name of a picture file's format by its first bytes, "" when unknown. Not all that are named are
     readable."""
     start = bytes(data[:64])
@@ -94,13 +95,13 @@ def picture_format(data: bytes | bytearray | memoryview) -> str:
     return next((name for begins, name in _UNREADABLE if begins.match(start)), "")
 
 
-def _png(data: bytes) -> Size | None:
+def _png(data: Buffer) -> Size | None:
     if bytes(data[12:16]) != b"IHDR":  # libpng too wants it first
         return None
     return struct.unpack_from(">II", data, 16)
 
 
-def _jpeg(data: bytes) -> Size | None:
+def _jpeg(data: Buffer) -> Size | None:
     """Of the first frame header. Walks over the segments before it: a thumbnail inside one has a size too."""
     at = 2
     for _ in range(_MOST_SEGMENTS):
@@ -119,7 +120,7 @@ def _jpeg(data: bytes) -> Size | None:
     return None
 
 
-def _webp(data: bytes) -> Size | None:
+def _webp(data: Buffer) -> Size | None:
     kind = bytes(data[12:16])
     if kind == b"VP8X":
         wide, high = (int.from_bytes(data[at : at + 3], "little") for at in (24, 27))
@@ -133,28 +134,28 @@ def _webp(data: bytes) -> Size | None:
     return None
 
 
-def _bmp(data: bytes) -> Size:
+def _bmp(data: Buffer) -> Size:
     if struct.unpack_from("<I", data, 14)[0] == 12:
         return struct.unpack_from("<HH", data, 18)
     width, height = struct.unpack_from("<ii", data, 18)
     return width, abs(height)  # negative: rows from the top
 
 
-def _gif(data: bytes) -> Size:
+def _gif(data: Buffer) -> Size:
     return struct.unpack_from("<HH", data, 6)
 
 
-def _pnm(data: bytes) -> Size | None:
+def _pnm(data: Buffer) -> Size | None:
     found = _PNM.match(data)
     return (int(found[1]), int(found[2])) if found else None
 
 
-def _tiff(data: bytes) -> Size | None:
+def _tiff(data: Buffer) -> Size | None:
     found = _tiff_values(data, _TIFF_SIZE)
     return (found[256], found[257]) if len(found) == 2 else None
 
 
-def _tiff_values(data: bytes, tags: tuple[int, int]) -> dict[int, int]:
+def _tiff_values(data: Buffer, tags: tuple[int, int]) -> dict[int, int]:
     """The values of tags of the first directory, those that are there."""
     order = "<" if data[0] == 0x49 else ">"
     big = struct.unpack_from(order + "H", data, 2)[0] == 43
@@ -171,7 +172,7 @@ def _tiff_values(data: bytes, tags: tuple[int, int]) -> dict[int, int]:
     return found
 
 
-_READERS: dict[str, Callable[[bytes], Size | None]] = {
+_READERS: dict[str, Callable[[Buffer], Size | None]] = {
     "PNG": _png,
     "JPEG": _jpeg,
     "WebP": _webp,

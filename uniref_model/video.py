@@ -146,8 +146,9 @@ class CaptureSource(FrameSource):
             height = int(self._capture.get(cv2.CAP_PROP_FRAME_HEIGHT))
             if width > 0 and height > 0:  # streams may not say
                 check_pixels(width, height, title, max_pixels)
-            good, self._first = self._capture.read()
-            if not good or self._first is None:
+            good, frame = self._capture.read()
+            self._first: np.ndarray | None = frame if good else None
+            if self._first is None:
                 raise SourceError(
                     f"{title} cannot be read: it is no video that OpenCV can decode, or has no frame"
                 )
@@ -212,7 +213,7 @@ def read_rate(capture: cv2.VideoCapture, path: Path | None) -> float | None:
     if is_rate(stated) or path is None:
         return stated if is_rate(stated) else None
     probe = cv2.VideoCapture(str(path))
-    times = []
+    times: list[float] = []
     while len(times) < _PROBED and probe.read()[0]:
         times.append(probe.get(cv2.CAP_PROP_POS_MSEC))
     probe.release()
@@ -263,7 +264,7 @@ class VideoWriter:
             raise SourceError(f"cannot write {show(path)}: the name of a video must be UTF-8")
         self._path = path
         self._fps = encodable_rate(fps)
-        self._part: Path | None = None
+        self._part = temporary(self._path)
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
         self._frames = 0
@@ -280,9 +281,9 @@ class VideoWriter:
 
     def _open(self) -> cv2.VideoWriter:
         make_folder(self._path.parent)
-        self._part = temporary(self._path)
         silence_ffmpeg()
-        code = cv2.VideoWriter_fourcc(*_CODECS[self._path.suffix.lower()])
+        codec = _CODECS[self._path.suffix.lower()]
+        code = cv2.VideoWriter_fourcc(*codec)  # type: ignore[attr-defined]  # OpenCV 4.5's name of it
         writer = cv2.VideoWriter(str(self._part), code, self._fps, self._size)
         if not writer.isOpened():
             self._part.unlink(missing_ok=True)

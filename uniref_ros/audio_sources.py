@@ -82,7 +82,7 @@ class Microphone:
         self._device = device or "default"
         self._chunks, self._report_error = chunks, report_error
         self._stop = threading.Event()
-        self._recording = _Recording.start(self._device)
+        self._recording: _Recording | None = _Recording.start(self._device)
         self._thread = threading.Thread(target=self._read, daemon=True)
         self._thread.start()
 
@@ -125,12 +125,14 @@ class _Recording:
         self._device = device
         self._said: deque[str] = deque(maxlen=_SAID)
         command = [program, "--quiet", "--file-type=wav", "--format=S16_LE", f"--rate={RATE}"]
-        self._process = subprocess.Popen(
+        process = self._process = subprocess.Popen(
             [*command, f"--channels={channels}", f"--device={device}"],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             env={**os.environ, "LC_ALL": "C"},
         )
+        assert process.stdout is not None and process.stderr is not None  # pipes, as asked for
+        self._output, self._errors = process.stdout, process.stderr
         self._listener = threading.Thread(target=self._hear_errors, daemon=True)
         self._listener.start()
 
@@ -149,10 +151,10 @@ class _Recording:
 
     def _begin(self) -> bool:
         """Read the header; whether there is one."""
-        if not select.select([self._process.stdout], [], [], _PATIENCE)[0]:
+        if not select.select([self._output], [], [], _PATIENCE)[0]:
             self._said.append(f"no sound came within {_PATIENCE:.0f} s")
             return False
-        header = self._process.stdout.read(_WAV_HEADER)
+        header = self._output.read(_WAV_HEADER)
         if len(header) < _WAV_HEADER:
             return False
         self._channels, rate = struct.unpack_from("<HI", header, 22)
@@ -163,13 +165,13 @@ class _Recording:
         """int16 [n] at RATE, a chunk at a time, until it ends."""
         frame = 2 * self._channels
         size = frame * int(_CHUNK * RATE * self._resampler.step)
-        while data := self._process.stdout.read(size):
+        while data := self._output.read(size):
             whole = np.frombuffer(data[: len(data) // frame * frame], "<i2")
             yield self._resampler.process(to_mono(whole, self._channels))
 
     def _hear_errors(self) -> None:
         # Read as it comes: a full pipe would stop the recording.
-        for line in self._process.stderr:
+        for line in self._errors:
             if text := line.decode(errors="replace").strip():
                 self._said.append(text)
 

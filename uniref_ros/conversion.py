@@ -93,5 +93,5 @@ def fill_jpeg(message: Any, rgb: np.ndarray, quality: int, header: Any) -> Any:
 def _bytes(values: np.ndarray) -> array.array:
     data = array.array("B")
     if values.size:  # an empty memoryview cannot be cast
-        data.frombytes(memoryview(values).cast("B"))
+        data.frombytes(values.data.cast("B"))
     return data

@@ -19,7 +19,8 @@ class VisionPublishers:
     def __init__(self, node: Node, camera: str, reliability: str = "reliable") -> None:
         self._node = node
         self._names: dict[int, str] | None = None
-        self._info = self._detections = None
+        self._info: Any = None
+        self._detections: Any = None
         try:
             import vision_msgs.msg as messages
         except ImportError:
@@ -63,15 +64,17 @@ class VisionPublishers:
         return self._kinds.Detection2DArray(
             header=header,
             detections=[
-                self._detection(item, surfaces.get(item.id), header)
+                self._detection(item, item.box, surfaces.get(item.id), header)
                 for item in frame.objects
                 if item.box is not None
             ],
         )
 
-    def _detection(self, item: TrackedObject, surface: Surface | None, header: Any) -> Any:
+    def _detection(
+        self, item: TrackedObject, box: tuple[int, int, int, int], surface: Surface | None, header: Any
+    ) -> Any:
         message = self._kinds.Detection2D(header=header, id=item.id)
-        x, y, width, height = item.box
+        x, y, width, height = box
         message.bbox.center.position.x, message.bbox.center.position.y = x + width / 2, y + height / 2
         message.bbox.size_x, message.bbox.size_y = float(width), float(height)
         result = self._kinds.ObjectHypothesisWithPose()

@@ -7,8 +7,8 @@ import os
 import signal
 import sys
 import threading
-from collections.abc import Callable, Container, Sequence
-from typing import Any
+from collections.abc import Callable, Container
+from typing import Any, TypeVar
 
 import rclpy
 from rclpy.callback_groups import CallbackGroup
@@ -21,6 +21,8 @@ from rclpy.executors import (
     TimeoutException,
 )
 from rclpy.node import Node
+
+N = TypeVar("N", bound=Node)
 
 _NOTHING_TO_DO = (
     TimeoutException,
@@ -41,7 +43,7 @@ class NodeExecutor(Executor):
 
     def __init__(
         self,
-        on_error: Callable[[Exception], None],
+        on_error: Callable[[Exception], object],
         *,
         slow: Container[CallbackGroup] = (),
         until: Callable[[], bool] = lambda: False,
@@ -89,7 +91,7 @@ def prepare_signals() -> None:
         signal.signal(signal.SIGINT, signal.SIG_DFL)
 
 
-def start_ros(name: str, args: Sequence[str] | None) -> bool:
+def start_ros(name: str, args: list[str] | None) -> bool:
     """rclpy.init for the process of a node. False when the arguments are refused, which is logged."""
     try:
         rclpy.init(args=args)
@@ -100,18 +102,16 @@ def start_ros(name: str, args: Sequence[str] | None) -> bool:
     return True
 
 
-def make_node(kind: Callable[[], Node], name: str, *refusals: type[Exception]) -> Node | None:
+def make_node(kind: Callable[[], N], name: str, *refusals: type[Exception]) -> N | None:
     """The node of this kind. None when what it was given is refused (which is logged, and rclpy is still
     there) or a signal came while it was made (and rclpy is not)."""
     try:
         return kind()
-    except (ParameterException, *refusals) as error:
+    except Exception as error:
         if rclpy.ok():
+            if not isinstance(error, (ParameterException, *refusals)):
+                raise
             rclpy.logging.get_logger(name).error(f"cannot start: {error}")
-        return None
-    except Exception:
-        if rclpy.ok():
-            raise
         return None
 
 

@@ -35,10 +35,10 @@ def parameter_table(options: Iterable[Option]) -> str:
 def launch_arguments(name: str) -> dict[str, tuple]:
     """ARGUMENTS of a launch file, read without importing launch: (default, description, choices) by name."""
     tree = ast.parse((ROOT / "launch" / f"{name}.launch.py").read_text(encoding="utf-8"))
-    wanted = [
+    wanted: list[ast.stmt] = [
         node
         for node in tree.body
-        if isinstance(node, ast.Assign) and node.targets[0].id in ("PASSED", "ARGUMENTS")
+        if isinstance(node, ast.Assign) and ast.unparse(node.targets[0]) in ("PASSED", "ARGUMENTS")
     ]
     values: dict = {"os": os, "SHARE": "share/uniref_ros"}
     exec(compile(ast.Module(wanted, []), name, "exec"), values)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import Any
 
 from geometry_msgs.msg import Point
@@ -54,14 +55,14 @@ class Inputs:
                 Point,
                 f"{prefix}overlay_mouse_left",
                 "click",
-                lambda point, at=name: commands.click(point, at),
+                partial(commands.click, camera=name),
             )
             if name:
                 self._topic(
                     Image,
                     f"{prefix}mask_prompt",
                     "mask_prompt",
-                    lambda mask, at=name: commands.add_masks(mask, at),
+                    partial(commands.add_masks, camera=name),
                 )
         self._service(AddObject, "add_object", commands.add)
         self._service(RemoveObject, "remove_object", lambda r: commands.remove(r.object_id, r.camera))

@@ -244,7 +244,8 @@ class TrackerNode(LifecycleNodeMixin, Node):
 
     def _deactivate(self) -> None:
         self._halt()
-        self._runtime.trim()
+        if self._runtime is not None:
+            self._runtime.trim()
         self.get_logger().info("inactive: no images are received; the model and the objects stay")
 
     def _clean_up(self) -> None:
@@ -276,15 +277,17 @@ class TrackerNode(LifecycleNodeMixin, Node):
         if self._inputs is not None:
             self._inputs.destroy()
             self._inputs = None
-        # Others may be looking at the cameras just now, so they are let go, and not emptied.
-        cameras, self._cameras = self._cameras, {}
-        for camera in cameras.values():
-            camera.destroy()
-        cameras = camera = None
+        self._destroy_cameras()
         runtime, self._runtime = self._runtime, None
         self._facts = {}
         if runtime is not None:
             runtime.close()
+
+    def _destroy_cameras(self) -> None:
+        # Others may be looking at the cameras just now, so they are let go, and not emptied.
+        cameras, self._cameras = self._cameras, {}
+        for camera in cameras.values():
+            camera.destroy()
 
     def close(self, timeout: float = _STOP_TIMEOUT) -> bool:
         """Release everything, in whatever state the node is.
@@ -323,7 +326,7 @@ class TrackerNode(LifecycleNodeMixin, Node):
 
     def _why_not_tracked(self, changes: Sequence[Parameter]) -> str:
         """Why the cameras' trackers cannot work with these changes, or ""."""
-        changed = self._settings | {change.name: change.value for change in changes}
+        changed = {**self._settings, **{change.name: change.value for change in changes}}
         options = parameters.tracker_options(changed)
         try:
             for camera in self._cameras.values():

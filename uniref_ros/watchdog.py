@@ -54,7 +54,7 @@ class Stuck:
 
 def step_of(thread: int | None) -> str:
     """The innermost known step that a thread is in, "" for none."""
-    frame = sys._current_frames().get(thread)
+    frame = None if thread is None else sys._current_frames().get(thread)
     while frame is not None:
         step = _STEPS.get(frame.f_code.co_name)
         if step is not None:
@@ -65,13 +65,13 @@ def step_of(thread: int | None) -> str:
 
 def stack_of(thread: int | None) -> str:
     """Where a thread is, as a traceback has it; "" when it is gone."""
-    frame = sys._current_frames().get(thread)
+    frame = None if thread is None else sys._current_frames().get(thread)
     return "".join(traceback.format_stack(frame)) if frame is not None else ""
 
 
-def stuck_item(worker: Worker | None, limit: float) -> Stuck | None:
+def stuck_item(worker: Worker, limit: float) -> Stuck | None:
     """What a worker has had in hand for more than `limit` seconds."""
-    in_hand = worker.in_hand if worker is not None else None
+    in_hand = worker.in_hand
     if in_hand is None:
         return None
     seconds = time.monotonic() - in_hand.since
@@ -84,7 +84,7 @@ class Heartbeat:
     """Whether callbacks are served: whoever serves them beats, and the silence since can be read."""
 
     def __init__(self) -> None:
-        self._last: tuple[float, int] | None = None
+        self._last: tuple[float, int | None] | None = None
 
     def expect(self) -> None:
         """From now on there is someone to serve callbacks, as far as is known the main thread."""

@@ -51,6 +51,10 @@ class Consumer(Protocol):
 
     mailbox: Mailbox[Any]
 
+    @property
+    def topic(self) -> str:
+        """What it works for, for people."""
+
     def ready_in(self, now: float) -> float:
         """Seconds until the next item may be processed, 0 or less when at once. now: time.monotonic()."""
 

@@ -58,7 +58,7 @@ def test_ties_go_to_the_lower_slot_and_a_given_mask_wins():
     assert (labels == 1).all()
     given = np.zeros((16, 28), bool)
     given[4:8, 4:8] = True
-    labels, shares = Aggregator().merge([Claim(1, sure), Claim(2, given=given)], geometry)
+    labels, shares = Aggregator().merge([Claim(1, sure), Claim(2, given, exact=True)], geometry)
     assert np.array_equal(labels == 2, given) and shares[1].box == (4, 4, 4, 4)
 
 

@@ -96,8 +96,11 @@ class KnownObjects:
         folders = self._folders()
         with self._lock:
             before = dict(self._seen)
-        after = {path.name: self._look(path, before.get(path.name)) for path in folders}
-        after = {name: seen for name, seen in after.items() if seen is not None}
+        after = {
+            path.name: seen
+            for path in folders
+            if (seen := self._look(path, before.get(path.name))) is not None
+        }
         differs = {name: seen[0] for name, seen in before.items()} != {
             name: seen[0] for name, seen in after.items()
         }

@@ -22,8 +22,8 @@ TEXT_ENCODERS = ("bert-base", "roberta-base", PACKAGED_ENCODER)
 class InputConfig:
     """How an RGB uint8 image becomes the network's input."""
 
-    mean: tuple[float, ...] = (123.675, 116.28, 103.53)
-    std: tuple[float, ...] = (58.395, 57.12, 57.375)
+    mean: tuple[float, float, float] = (123.675, 116.28, 103.53)
+    std: tuple[float, float, float] = (58.395, 57.12, 57.375)
     # "shortest_edge": keep the aspect and pad; "stretch": to one of `sizes`, no padding
     resize: str = "shortest_edge"
     short_side: int = 480

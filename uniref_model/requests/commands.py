@@ -59,8 +59,11 @@ class Action(IntEnum):
 class Shown(Protocol):
     """A processed image: the tracker's answer, and its pixels, uint8 RGB [h,w,3]."""
 
-    frame: TrackedFrame
-    rgb: np.ndarray
+    @property
+    def frame(self) -> TrackedFrame: ...
+
+    @property
+    def rgb(self) -> np.ndarray: ...
 
 
 class Camera(Protocol):
@@ -69,8 +72,12 @@ class Camera(Protocol):
 
     name: str
     tracker: Tracker
-    last: Shown | None
-    shown: Shown | None
+
+    @property
+    def last(self) -> Shown | None: ...
+
+    @property
+    def shown(self) -> Shown | None: ...
 
     @property
     def topic(self) -> str: ...
@@ -118,10 +125,8 @@ class Commands:
     def say(self, words: str) -> Answer:
         """Carry out spoken words: a control such as "forget the red mug", else something to look for."""
         match parse_spoken(check_text(words.strip(), "the prompt", MAX_TEXT, PromptError)):
-            case Forget(target=None):
-                return self.clear()
             case Forget(target=target):
-                return self.forget(target)
+                return self.clear() if target is None else self.forget(target)
             case Pause():
                 return self.set_enabled(False)
             case Resume():

@@ -43,9 +43,10 @@ class HeldImages:
 
     def add(self, message: Any) -> float:
         """Keep a message. Returns the seconds its stamp jumped by, 0 in the normal course."""
-        now, before = nanoseconds(message.header.stamp), self._last
+        now = nanoseconds(message.header.stamp)
+        before = now if self._last is None else self._last
         self._last = now
-        jumped = before is not None and (now < before or now - before > _JUMP)
+        jumped = now < before or now - before > _JUMP
         if jumped:
             self.jumps += 1
             self._messages.clear()  # a bag played again has the same stamps again

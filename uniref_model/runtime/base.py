@@ -10,7 +10,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -43,6 +43,18 @@ class FrameFeatures:
 
     image: np.ndarray
     number: int
+
+
+F = TypeVar("F", bound=FrameFeatures)
+
+
+def own_frame(frame: FrameFeatures, kind: type[F]) -> F:
+    """The frame, as the runtime's own kind. Raises TypeError for one of another runtime."""
+    if not isinstance(frame, kind):
+        raise TypeError(
+            f"a frame of another runtime: {type(frame).__name__}, expected what encode_image gave"
+        )
+    return frame
 
 
 @dataclass(frozen=True, eq=False)

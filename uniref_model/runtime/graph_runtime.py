@@ -18,7 +18,15 @@ import numpy as np
 from ..errors import ModelFileError, RuntimeUnavailable
 from . import contract as c
 from .attention import group_by_frames
-from .base import FrameFeatures, LanguageReference, MaskReference, ObjectReferences, Prediction, Runtime
+from .base import (
+    FrameFeatures,
+    LanguageReference,
+    MaskReference,
+    ObjectReferences,
+    Prediction,
+    Runtime,
+    own_frame,
+)
 from .contract import Graph, Part, Port
 from .loans import Memory, Pool
 from .memory import give_back_heap
@@ -146,21 +154,21 @@ class GraphRuntime(Runtime):
         return GraphFrame(image, next(self._numbers), parts, keys, embeds)
 
     def encode_reference(self, frame: FrameFeatures, masks: np.ndarray) -> list[MaskReference]:
-        own = _own(frame)
+        ours = own_frame(frame, GraphFrame)
         if masks.ndim != 3 or masks.shape[1:] != self.size:
             raise ValueError(f"masks have shape {masks.shape}, expected (objects, *{self.size})")
         references: list[MaskReference] = []
         with self._lock:
             for start, bucket in self._chunks(len(masks)):
-                references += self._encode_chunk(own, masks[start : start + bucket], bucket)
+                references += self._encode_chunk(ours, masks[start : start + bucket], bucket)
         return references
 
     def segment(self, frame: FrameFeatures, objects: Sequence[ObjectReferences]) -> list[Prediction]:
-        own = _own(frame)
+        ours = own_frame(frame, GraphFrame)
         predictions: list[Prediction] = []
         with self._lock:
             for start, bucket in self._chunks(len(objects)):
-                predictions += self._segment_chunk(own, objects[start : start + bucket], bucket)
+                predictions += self._segment_chunk(ours, objects[start : start + bucket], bucket)
         return predictions
 
     def prepare(self, buckets: Iterable[int] | None = None) -> None:
@@ -306,14 +314,6 @@ class GraphRuntime(Runtime):
             told = {port.carries: out[port.name][0].copy() for port in graph.outputs}
         mask = attention[0].astype(np.float32)
         return LanguageReference(told[c.WORDS], mask, told[c.SENTENCE], truncated, told.get(c.NOUN))
-
-
-def _own(frame: FrameFeatures) -> GraphFrame:
-    if not isinstance(frame, GraphFrame):
-        raise TypeError(
-            f"a frame of another runtime: {type(frame).__name__}, expected what encode_image gave"
-        )
-    return frame
 
 
 def shared_inputs(

@@ -33,6 +33,7 @@ from .base import (
     ObjectReferences,
     Prediction,
     Runtime,
+    own_frame,
 )
 from .files import check_threads
 from .memory import give_back_heap
@@ -159,39 +160,40 @@ class TorchRuntime(Runtime):
         )
 
     @torch.inference_mode()
-    def encode_reference(self, frame: TorchFrame, masks: np.ndarray) -> list[TorchReference]:
+    def encode_reference(self, frame: FrameFeatures, masks: np.ndarray) -> list[MaskReference]:
+        ours = own_frame(frame, TorchFrame)
         if masks.ndim != 3 or masks.shape[1:] != self.size:
             raise ValueError(f"masks have shape {masks.shape}, expected (objects, *{self.size})")
-        references: list[TorchReference] = []
+        references: list[MaskReference] = []
         for start in range(0, len(masks), BATCH):
             chunk = torch.from_numpy(np.ascontiguousarray(masks[start : start + BATCH], np.float32))
             with self._lock:
                 fusion, network = self._loaded().fusion, self._loaded()
-                values = network.encode_values(frame.features, chunk[:, None].to(self.device))
+                values = network.encode_values(ours.features, chunk[:, None].to(self.device))
                 if fusion.projects_ahead:
                     values = [fusion.project_values(value) for value in values]
             references += [
                 TorchReference(
-                    frame.keys,
+                    ours.keys,
                     # Cloned: a view would keep the whole batch alive for as long as one object keeps its
                     # reference.
                     tuple(value[row].clone() for value in values),
-                    frame.embeds,
-                    frame.padding,
+                    ours.embeds,
+                    ours.padding,
                     fusion.projects_ahead,
-                    frame=frame.number,
+                    frame=ours.number,
                 )
                 for row in range(len(chunk))
             ]
         return references
 
     @torch.inference_mode()
-    def segment(self, frame: TorchFrame, objects: Sequence[ObjectReferences]) -> list[Prediction]:
+    def segment(self, frame: FrameFeatures, objects: Sequence[ObjectReferences]) -> list[Prediction]:
         """Objects that are looked for with the same kinds of reference see them in one batch, so that none is
         masked out; with shared attention, those that refer to the same frames. All share what follows."""
         predictions: list[Prediction] = []
         for start in range(0, len(objects), BATCH):
-            predictions += self._segment(objects[start : start + BATCH], frame)
+            predictions += self._segment(objects[start : start + BATCH], own_frame(frame, TorchFrame))
         return predictions
 
     def close(self) -> None:
@@ -234,24 +236,24 @@ class TorchRuntime(Runtime):
         places = zip(*(mask_references(item) for item in objects), strict=True)
         masks = [_stack(place, self.attention == "shared") for place in places]
         language = None
-        if objects[0].language is not None:
-            language = _stack_words([item.language for item in objects], self.device)
+        words = [item.language for item in objects if item.language is not None]
+        if words:
+            language = _stack_words(words, self.device)
         return language, MaskBatch.join(masks) if masks else None
 
     @torch.inference_mode()
     def _encode_text(self, text: str) -> LanguageReference:
-        if not callable(self._tokenizer):
-            self._tokenizer = self._open_tokenizer()
-        ids, attention, truncated = self._tokenizer(text)
+        tokenizer = self._tokenizer
+        if not callable(tokenizer):
+            tokenizer = self._tokenizer = self._open_tokenizer(tokenizer)
+        ids, attention, truncated = tokenizer(text)
         with self._lock:
             network = self._loaded()
             if network.text_encoder is None:
                 network.text_encoder = self._published_encoder(network.config)
             language = network.encode_text(*(torch.from_numpy(x).to(self.device) for x in (ids, attention)))
-        words, sentence, noun = (
-            None if x is None else x[0].cpu().numpy()
-            for x in (language.words, language.sentence, language.noun)
-        )
+        words, sentence = (part[0].cpu().numpy() for part in (language.words, language.sentence))
+        noun = None if language.noun is None else language.noun[0].cpu().numpy()
         return LanguageReference(words, attention[0].astype(np.float32), sentence, truncated, noun)
 
     def _published_encoder(self, config: ModelConfig) -> Module:
@@ -259,8 +261,8 @@ class TorchRuntime(Runtime):
             raise ModelFileError(f"model {self.spec.name!r} was stored without text encoder: use masks")
         return load_minilm().to(self.device)
 
-    def _open_tokenizer(self) -> Tokenizer:
-        path = None if self._tokenizer is None else Path(self._tokenizer)
+    def _open_tokenizer(self, given: str | Path | None) -> Tokenizer:
+        path = None if given is None else Path(given)
         encoder = self._loaded().config.text.encoder
         if (path is None or not path.is_file()) and encoder == PACKAGED_ENCODER:
             path = minilm_folder() / "tokenizer.json"
@@ -319,9 +321,11 @@ def _size(config: ModelConfig, size: str | tuple[int, int] | None) -> tuple[int,
     step = 64 if stretch else options.pad_to
     if size is None:
         if stretch:
-            return tuple(options.sizes[0])
-        height, width = options.short_side, options.short_side * 16 / 9
-        return tuple(int(-(-side // step) * step) for side in (height, width))
+            height, width = options.sizes[0]
+            return height, width
+        sides = float(options.short_side), options.short_side * 16 / 9
+        height, width = (int(-(-side // step) * step) for side in sides)
+        return height, width
     try:
         height, width = (int(v) for v in (size.lower().split("x") if isinstance(size, str) else size))
     except ValueError:
@@ -340,10 +344,11 @@ def _stack(references: Sequence[TorchReference], shared: bool) -> MaskBatch:
         return [torch.stack(level) for level in zip(*parts, strict=True)]
 
     frames = references[:1] if shared else references
+    paddings = [item.padding for item in frames if item.padding is not None]
     return MaskBatch(
         levels([reference.keys for reference in frames]),
         levels([reference.values for reference in references]),
-        None if references[0].padding is None else levels([item.padding for item in frames]),
+        levels(paddings) if paddings else None,
         levels([reference.embeds for reference in frames]),
         references[0].projected,
     )
@@ -353,9 +358,10 @@ def _stack_words(languages: Sequence[LanguageReference], device: torch.device) -
     def stack(arrays: Sequence[np.ndarray]) -> Tensor:
         return torch.from_numpy(np.stack(arrays)).to(device)
 
+    nouns = [language.noun for language in languages if language.noun is not None]
     return LanguageBatch(
         stack([language.words for language in languages]),
         stack([language.word_mask for language in languages]) == 0,
         stack([language.sentence for language in languages]),
-        None if languages[0].noun is None else stack([language.noun for language in languages]),
+        stack(nouns) if nouns else None,
     )

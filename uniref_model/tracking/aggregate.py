@@ -27,12 +27,12 @@ _BELOW_ONE = np.float32(1.0 - 2.0**-20)
 
 @dataclass(frozen=True, eq=False)
 class Claim:
-    """What one object claims of a frame: probability f32 [H,W] at model size, or given, a mask [h,w] at frame
-    size."""
+    """What one object claims of a frame. mask: a probability f32 [H,W] at model size; where exact, bool [h,w]
+    at frame size."""
 
     slot: int
-    probability: np.ndarray | None = None
-    given: np.ndarray | None = None
+    mask: np.ndarray
+    exact: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,17 +84,17 @@ class Aggregator:
 
     def _read(self, claim: Claim, geometry: FrameGeometry, whole: bool) -> tuple[slice, slice]:
         """Put a claim's frame-size probability into `_values` and answer the region that matters."""
-        if claim.given is not None:
-            region = _bounds(claim.given)
-            self._values[region] = claim.given[region] != 0
+        if claim.exact:
+            region = _bounds(claim.mask)
+            self._values[region] = claim.mask[region] != 0
             return region
         if whole:
-            geometry.probability_to_frame(claim.probability, out=self._values)
+            geometry.probability_to_frame(claim.mask, out=self._values)
             return slice(0, geometry.frame[0]), slice(0, geometry.frame[1])
-        rows, columns = _bounds(claim.probability > MIN_CLAIM)
+        rows, columns = _bounds(claim.mask > MIN_CLAIM)
         if rows.start == rows.stop:
             return rows, columns
-        geometry.probability_to_frame(claim.probability, out=self._values)
+        geometry.probability_to_frame(claim.mask, out=self._values)
         region = geometry.region_to_frame(rows, columns)
         np.minimum(self._values[region], _BELOW_ONE, out=self._values[region])
         return region

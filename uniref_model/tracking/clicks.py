@@ -33,7 +33,7 @@ def mask_for(
     colours decide. finish: what turns the network's mask logits [H,W] into probabilities.
     """
     points = [geometry.point_to_model(x, y) for x, y in given.points or ()]
-    labels = given.labels or ()
+    labels = tuple(given.labels or ())
     box = _box_to_model(given, geometry)
     if runtime.spec.interactive:
         soft = draw_box(box, runtime.size) if box else draw_points(points, labels, runtime.size)
@@ -71,7 +71,8 @@ def grabcut(
     try:
         bgr = np.ascontiguousarray(image[..., ::-1])
         models = np.zeros((1, 65)), np.zeros((1, 65))
-        cv2.grabCut(bgr, trimap, None, *models, GRABCUT_ROUNDS, cv2.GC_INIT_WITH_MASK)
+        whole = 0, 0, 0, 0  # not read: the mask says where
+        cv2.grabCut(bgr, trimap, whole, *models, GRABCUT_ROUNDS, cv2.GC_INIT_WITH_MASK)
     except cv2.error:  # colours too few to model: nothing to cut
         return None
     return _keep_wanted(np.isin(trimap, (cv2.GC_FGD, cv2.GC_PR_FGD)), points, labels)
@@ -115,7 +116,7 @@ def _agrees(
         return False
     if box is not None:
         inside = mask[_window(box[0], box[1], box[0] + box[2], box[1] + box[3], mask.shape)]
-        return np.count_nonzero(inside) >= 0.5 * area
+        return bool(np.count_nonzero(inside) >= 0.5 * area)
     return all(bool(mask[_pixel(p, mask.shape)]) == bool(on) for p, on in zip(points, labels, strict=True))
 
 

@@ -49,6 +49,12 @@ class TrackerConfig:
     contours: str = "model"
     reference_protocol: str = "streaming"
 
+    def threshold(self, by_words: bool) -> float:
+        """The score that counts as seen. Only for options that have the model's (`Tracker.config`)."""
+        value = self.language_threshold if by_words else self.mask_threshold
+        assert value is not None
+        return value
+
     def __post_init__(self) -> None:
         if self.references not in REFERENCES:
             raise ValueError(f"references is {self.references!r}, expected one of {', '.join(REFERENCES)}")

@@ -72,6 +72,8 @@ class FramePass:
     def run(self, image: np.ndarray, targets: Sequence[Target]) -> tuple[np.ndarray, dict[str, Share]]:
         """image uint8 [h,w,3], objects in order of slot -> labels uint16 [h,w], shares by id of the objects
         seen."""
+        if not targets:
+            return np.zeros(image.shape[:2], np.uint16), {}
         self._last = perf_counter()
         view = self._encode(image)
         answers = self._apply_given(targets, view)
@@ -144,8 +146,7 @@ class FramePass:
     def _take(self, target: Target, given: Prompt, view: FittedFrame) -> _Answer | None:
         """Anchor an object; its answer for this frame, or None when the reference belongs to an earlier
         one."""
-        earlier = given.image is not None
-        if earlier:
+        if given.image is not None:
             given.check(given.image.shape[:2])
             geometry, small = self._fit(given.image)
             shown = geometry.height, geometry.width
@@ -156,28 +157,29 @@ class FramePass:
             score, mask = 1.0, self.rules.mask_to_model(given.mask, view.geometry)
             claim = self.rules.claim_given(target.slot, given.mask, mask)
         else:
-            score, claim = self._cut_out(target, given, view)
-            mask = (claim.probability > 0.5).astype(np.float32)
+            score, probability = self._cut_out(target, given, view)
+            mask = (probability > 0.5).astype(np.float32)
+            claim = Claim(target.slot, probability)
         reference = self.runtime.encode_reference(view.features, mask[None])[0]
-        target.anchor(reference, in_this_frame=not earlier)
-        return None if earlier else _Answer(score, Found("prompt"), claim)
+        target.anchor(reference, in_this_frame=given.image is None)
+        return _Answer(score, Found("prompt"), claim) if given.image is None else None
 
-    def _cut_out(self, target: Target, given: Prompt, view: FittedFrame) -> tuple[float, Claim]:
-        """Score and claim of what is clicked or boxed. Raises MaskError when nothing is found."""
+    def _cut_out(self, target: Target, given: Prompt, view: FittedFrame) -> tuple[float, np.ndarray]:
+        """Score and probability f32 [H,W] of what is clicked or boxed. Raises MaskError for nothing."""
         found = mask_for(
             given,
             view.features,
             view.geometry,
             self.runtime,
             target.language,
-            self.config.mask_threshold,
+            self.config.threshold(by_words=False),
             lambda logits: self._probability(logits, view),
         )
         if found is None:
             what = f"points {given.points}" if given.points else f"box {given.box}"
             raise MaskError(f"nothing that stands out was found at the {what}")
         probability, score = found
-        return score, Claim(target.slot, probability)
+        return score, probability
 
     def _ask(self, targets: list[Target], view: FittedFrame) -> dict[str, _Answer]:
         """Look for every object in one batch."""
@@ -214,8 +216,7 @@ class FramePass:
     def _sureness(self, pair: tuple[Row, Prediction]) -> float:
         """Score over threshold: above 1 the object is there."""
         row, prediction = pair
-        by_words = row.references.language is not None
-        threshold = self.config.language_threshold if by_words else self.config.mask_threshold
+        threshold = self.config.threshold(by_words=row.references.language is not None)
         return prediction.score / max(threshold, 1e-6)
 
     def _weigh(

@@ -17,7 +17,7 @@ from ..prompts import Prompt
 from ..runtime.base import LanguageReference, MaskReference, ObjectReferences
 from .aggregate import Share
 from .config import TrackerConfig
-from .types import Found, TrackedObject, TrackState
+from .types import EMPTY_MASK, Found, TrackedObject, TrackState
 from .views import NO_VIEWS, KnownViews
 
 GIVEN_ANCHOR = 2.0
@@ -170,7 +170,7 @@ class Target:
     def public(self, share: Share | None) -> TrackedObject:
         """The frame's answer about this object; share: what it got of the frame, None when it was not
         seen."""
-        shown = {} if share is None else {"box": share.box, "area": share.area, "mask": share.mask}
+        share = share or Share(None, EMPTY_MASK, 0, 0)
         return TrackedObject(
             id=self.id,
             slot=self.slot,
@@ -184,5 +184,7 @@ class Target:
             found=self.found,
             anchored=self.anchored,
             looks_new=self.looks_new,
-            **shown,
+            box=share.box,
+            area=share.area,
+            mask=share.mask,
         )

@@ -11,6 +11,8 @@ import numpy as np
 
 from .types import TrackedFrame, TrackedObject, TrackState
 
+Box = tuple[int, int, int, int]
+
 TINT = 0.3
 _FONT = cv2.FONT_HERSHEY_DUPLEX
 _GOLDEN = 0.61803398875  # steps of the hue by this never come near each other soon
@@ -35,20 +37,19 @@ def draw_overlay(image: np.ndarray, frame: TrackedFrame, *, status: str = "") ->
         raise ValueError(f"the image is {image.shape[:2]}, the tracked frame {frame.size} (height, width)")
     canvas = image.copy()
     letters = _letter_height(frame.size)
-    seen = [item for item in frame.objects if item.box is not None]
-    for item in seen:
-        _draw_mask(canvas, item, max(1, round(letters / 6)))
+    seen = [(item, item.box) for item in frame.objects if item.box is not None]
+    for item, box in seen:
+        _draw_mask(canvas, item, box, max(1, round(letters / 6)))
     line = letters + letters // 2 + 4
-    taken = []
+    taken: list[Box] = []
     for index, item in enumerate(item for item in frame.objects if item.box is None):
-        taken.append(
-            _plate(canvas, _caption(item), (4, 4 + index * (line + 3)), letters, item.slot, dark=True)
-        )
+        place = 4, 4 + index * (line + 3)
+        taken.append(_plate(canvas, _caption(item), place, letters, item.slot, dark=True))
     if status:
         width = _lettering(_ascii(status), letters).shape[1] + letters + 4
         taken.append(_plate(canvas, status, (frame.size[1] - width - 4, 4), letters, None, dark=True))
-    for item in seen:
-        place = _free_place(item.box, _lettering(_caption(item), letters).shape[1] + letters + 4, line, taken)
+    for item, box in seen:
+        place = _free_place(box, _lettering(_caption(item), letters).shape[1] + letters + 4, line, taken)
         taken.append(_plate(canvas, _caption(item), place, letters, item.slot, dark=False))
     return canvas
 
@@ -58,9 +59,9 @@ def _letter_height(size: tuple[int, int]) -> int:
     return int(np.clip(round(min(size) / 42), 8, 30))
 
 
-def _draw_mask(canvas: np.ndarray, item: TrackedObject, thickness: int) -> None:
+def _draw_mask(canvas: np.ndarray, item: TrackedObject, box: Box, thickness: int) -> None:
     """Tint, and a line in the object's colour with a dark one round it, so that it shows on any ground."""
-    x, y, width, height = item.box
+    x, y, width, height = box
     colour = slot_colour(item.slot)
     region = canvas[y : y + height, x : x + width]
     inside = item.mask > 0
@@ -85,9 +86,7 @@ def _ascii(text: str) -> str:
     return plain.encode("ascii", "replace").decode()
 
 
-def _free_place(
-    box: tuple[int, int, int, int], width: int, height: int, taken: list[tuple[int, int, int, int]]
-) -> tuple[int, int]:
+def _free_place(box: Box, width: int, height: int, taken: list[Box]) -> tuple[int, int]:
     """Upper left corner for an object's plate: above its box, or else where no other plate is. taken: (left,
     top, right, bottom)."""
     x, y = box[0], box[1] - height - 2
@@ -104,7 +103,7 @@ def _free_place(
 
 def _plate(
     canvas: np.ndarray, text: str, corner: tuple[int, int], letters: int, slot: int | None, *, dark: bool
-) -> tuple[int, int, int, int]:
+) -> Box:
     """Text on a plate, held inside the image; returns (left, top, right, bottom).
 
     corner: upper left. slot: in whose colour the plate is, or, when it is dark, a bar at its left.
@@ -115,7 +114,7 @@ def _plate(
     left = max(0, min(corner[0], canvas.shape[1] - width))
     top = max(0, min(corner[1], canvas.shape[0] - height))
     region = canvas[top : top + height, left : left + width]
-    ground = np.array(_DARK if dark else slot_colour(slot))
+    ground = np.array(_DARK if dark or slot is None else slot_colour(slot))
     ink = np.array(_LIGHT if ground @ _LUMINANCE < 120 else _DARK)
     opacity = _PLATE if dark else 0.92
     region[:] = region * (1 - opacity) + ground * opacity

@@ -125,7 +125,7 @@ class Streaming(Rules):
         return geometry.mask_to_model(mask)
 
     def claim_given(self, slot: int, mask: np.ndarray, model_mask: np.ndarray) -> Claim:
-        return Claim(slot, given=mask)  # to the pixel
+        return Claim(slot, mask, exact=True)  # to the pixel
 
     def draw(self, logits: np.ndarray, image: np.ndarray) -> np.ndarray:
         return follow_colour(image, logits) if self.config.contours == "colour" else logits
@@ -148,7 +148,7 @@ class Authors(Rules):
         return geometry.mask_to_model_floor(mask)
 
     def claim_given(self, slot: int, mask: np.ndarray, model_mask: np.ndarray) -> Claim:
-        return Claim(slot, probability=model_mask)  # at model size, so soft at the edges
+        return Claim(slot, model_mask)  # at model size, so soft at the edges
 
 
 def rules_for(config: TrackerConfig) -> Rules:

@@ -235,10 +235,8 @@ class Tracker:
                 config = self._config
             targets = self._snapshot()
             work = FramePass(self._runtime, config, self._aggregator, self._next_index)
-            labels, shares = np.zeros(image.shape[:2], np.uint16), {}
             try:
-                if targets:
-                    labels, shares = work.run(image, targets)
+                labels, shares = work.run(image, targets)
             finally:  # a refused reference stays refused, also when the frame fails for another reason
                 self._settle(work)
             return self._finish(work, targets, labels, shares, start)
@@ -262,13 +260,14 @@ class Tracker:
             notes = tuple(self._notes)
             self._notes.clear()
         kept = [target for target in targets if target not in work.dropped]
-        for target in kept:
-            target.last = target.public(shares.get(target.id))
+        objects = tuple(target.public(shares.get(target.id)) for target in kept)
+        for target, shown in zip(kept, objects, strict=True):
+            target.last = shown
         self._next_index += 1
         return TrackedFrame(
             index=work.index,
-            size=labels.shape,
-            objects=tuple(target.last for target in kept),
+            size=(labels.shape[0], labels.shape[1]),
+            objects=objects,
             label_image=labels,
             timings=MappingProxyType(work.timings | {"total": 1000 * (perf_counter() - start)}),
             notes=notes,

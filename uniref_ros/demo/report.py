@@ -63,7 +63,8 @@ class OverlayVideo:
     def _write(self, picture: np.ndarray, times: int) -> None:
         if self._writer is None:
             size = (picture.shape[1], picture.shape[0])
-            self._writer = cv2.VideoWriter(str(self.path), cv2.VideoWriter_fourcc(*"mp4v"), self._rate, size)
+            code = cv2.VideoWriter_fourcc(*"mp4v")  # type: ignore[attr-defined]  # OpenCV 4.5's name of it
+            self._writer = cv2.VideoWriter(str(self.path), code, self._rate, size)
         for _ in range(min(max(times, 1), _MAX_REPEATS)):
             self._writer.write(picture)
 

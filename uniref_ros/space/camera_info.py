@@ -23,7 +23,7 @@ class DepthRing:
         """size: depth images kept. They may be older than the image in hand by so many; newer ones are
         compared as they come, so that a slow network does not make them miss it."""
         self._held: deque[Any] = deque(maxlen=size)
-        self._wanted: float | None = None
+        self._wanted: float | None = None  # the stamp of the image in hand, s
         self._best: Any = None
         self._lock = threading.Lock()
 
@@ -31,8 +31,7 @@ class DepthRing:
         """Keep a depth image."""
         with self._lock:
             self._held.append(message)
-            if self._wanted is not None:
-                self._compare(message)
+            self._compare(message)
 
     def expect(self, stamp: Any) -> None:
         """An image with this stamp (builtin_interfaces/Time) is in hand from now on."""
@@ -45,7 +44,7 @@ class DepthRing:
         """The depth image nearest in time to the image in hand, the newer of two, and by how many seconds it
         is later (negative: earlier). None when there is none."""
         with self._lock:
-            if self._best is None:
+            if self._best is None or self._wanted is None:
                 return None
             return self._best, seconds(self._best.header.stamp) - self._wanted
 
@@ -56,11 +55,14 @@ class DepthRing:
             self._wanted = self._best = None
 
     def _compare(self, message: Any) -> None:
-        if self._best is None or self._distance(message) <= self._distance(self._best):
+        wanted = self._wanted
+        if wanted is None:
+            return
+        distances = [
+            abs(seconds(one.header.stamp) - wanted) for one in (message, self._best) if one is not None
+        ]
+        if distances[0] == min(distances):
             self._best = message
-
-    def _distance(self, message: Any) -> float:
-        return abs(seconds(message.header.stamp) - self._wanted)
 
 
 def seconds(stamp: Any) -> float:

@@ -56,7 +56,7 @@ def depth_samples(message: Any, limit: int = MAX_PIXELS) -> np.ndarray:
         raise ImageError(f"compressed depth holds {found}, expected 16 bits of one channel")
     if encoding == "16UC1":
         return pixels
-    _, a, b = _HEADER.unpack_from(data)
+    _, a, b = _HEADER.unpack_from(message.data)
     with np.errstate(divide="ignore", invalid="ignore"):
         depth = np.float32(a) / (pixels.astype(np.float32) - np.float32(b))
     depth[pixels == 0] = np.nan

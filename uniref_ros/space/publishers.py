@@ -25,7 +25,8 @@ from uniref_ros.qos import overridable, quality
 from uniref_ros.space.depth_input import ObjectsInSpace
 from uniref_ros.space.surface import Surface, contours, find_surface
 
-POINT = np.dtype([("x", "=f4"), ("y", "=f4"), ("z", "=f4"), ("rgb", "=u4"), ("label", "=u4")])
+_FIELDS = [("x", "=f4"), ("y", "=f4"), ("z", "=f4"), ("rgb", "=u4"), ("label", "=u4")]
+POINT = np.dtype(_FIELDS)
 """One point of the cloud, as for PCL's PointXYZRGBL; rgb is 0x00RRGGBB and declared as a float, as usual."""
 
 _EDGES = [(a, b) for a in range(8) for b in range(a) if (a ^ b) in (1, 2, 4)]
@@ -55,7 +56,7 @@ def cloud_message(
     parts = []
     for item in frame.objects:
         surface = in_space.surfaces.get(item.id)
-        if surface is None:
+        if surface is None or item.box is None:
             continue
         if surface.step > 1:  # thinned for the figures; the cloud has its own way
             surface = find_surface(in_space.view, item.mask, item.box, sys.maxsize) or surface
@@ -93,10 +94,8 @@ def _cloud(grid: np.ndarray, header: Any, *, dense: bool) -> PointCloud2:
         height=grid.shape[0],
         width=grid.shape[1],
         fields=[
-            PointField(
-                name=name, offset=POINT.fields[name][1], datatype=kinds.get(name, PointField.FLOAT32), count=1
-            )
-            for name in POINT.names
+            PointField(name=name, offset=4 * index, datatype=kinds.get(name, PointField.FLOAT32), count=1)
+            for index, (name, _) in enumerate(_FIELDS)
         ],
         is_bigendian=sys.byteorder == "big",
         point_step=POINT.itemsize,

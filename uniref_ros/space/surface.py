@@ -323,4 +323,5 @@ def _pixel_angle(rays: np.ndarray, rows: np.ndarray, columns: np.ndarray) -> tup
     row, column = rows[len(rows) // 2], columns[len(columns) // 2]
     up, left = max(row - _step(rows), 0), max(column - _step(columns), 0)
     angles = (rays[row, column, 0] - rays[row, left, 0], rays[row, column, 1] - rays[up, column, 1])
-    return tuple(float(angle) if np.isfinite(angle) else 0.0 for angle in angles)
+    x, y = (float(angle) if np.isfinite(angle) else 0.0 for angle in angles)
+    return x, y
