@@ -124,5 +124,12 @@ ENTRIES: dict[str, Entry] = {
             0.4,
             (*_ROS, "matplotlib"),
         ),
+        Entry(
+            "follow_me",
+            "A simulated robot follows a walking target for two minutes, loses it and finds it",
+            "benchmarks.follow.follow_me",
+            2.5,
+            (*_ROS, "matplotlib"),
+        ),
     )
 }

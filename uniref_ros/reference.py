@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import runpy
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from uniref_ros.parameter_rules import Option
 
 ROOT = Path(__file__).resolve().parent.parent
 PAGE = ROOT / "docs" / "reference.md"
+FOLLOWER = ROOT / "examples" / "follow_object.py"
 _WHEN = {"running": "any time", "configure": "when configured", "start": "at start"}
 _TABLE = re.compile(r"(<!-- table: (\S+) -->\n)(.*?)(<!-- end -->)", re.S)
 
@@ -61,6 +63,7 @@ def tables() -> dict[str, str]:
         "tracker": parameter_table(parameters.OPTIONS),
         "voice_command": parameter_table(voice_command.OPTIONS),
         "console": parameter_table(console.OPTIONS),
+        "follow_object.py": parameter_table(runpy.run_path(str(FOLLOWER))["OPTIONS"]),
         "tracker.launch.py": launch_table("tracker"),
         "demo.launch.py": launch_table("demo"),
     }

@@ -393,4 +393,5 @@ def test_the_executables_the_launch_files_name_are_installed(launch):
     for name in ("tracker", "demo"):
         for node in nodes(describe(launch(name))[1]).values():
             assert (prefix / "lib" / "uniref_ros" / node.executable).is_file()
-    assert (prefix / "lib" / "uniref_ros" / "pick_centroid.py").is_file()
+    for example in ("follow_object.py", "pick_centroid.py"):
+        assert (prefix / "lib" / "uniref_ros" / example).is_file()
