@@ -11,7 +11,7 @@ import numpy as np
 from PIL import Image
 
 from uniref_model.datasets.evaluation import ReferringImage, Video, decode_segmentation
-from uniref_model.datasets.pngs import davis_palette
+from uniref_model.label_pngs import davis_palette
 
 HEIGHT, WIDTH = 64, 96
 SIDES = {1: (16, 20), 2: (12, 14)}

@@ -60,7 +60,7 @@ def test_the_scan_sees_relative_and_lazy_imports():
 # The house, from the ground up: each room, and what of ours it may import. It may stand only on rooms above
 # it in this table, so no arrow can point up.
 FILES = {"errors", "limits", "settings", "configs", "prompts", "picture_size", "outputs", "pictures"}
-FILES |= {"reading"}
+FILES |= {"reading", "label_pngs", "scene"}
 GROUND = FILES | {"known_objects"}
 ROOMS: dict[str, set[str]] = {
     "": set(),  # the face: lazy, see below
@@ -73,6 +73,8 @@ ROOMS: dict[str, set[str]] = {
     "reading": {"errors", "limits", "outputs"},
     "settings": {"errors", "limits", "reading"},
     "pictures": {"errors", "limits", "outputs", "picture_size"},
+    "label_pngs": set(),
+    "scene": set(),
     "known_objects": FILES,
     "image_messages": GROUND,
     "network": GROUND,
@@ -83,14 +85,14 @@ ROOMS: dict[str, set[str]] = {
     "requests": GROUND | {"tracking", "image_messages"},
     "bags": GROUND | {"tracking", "video", "image_messages", "requests"},
     "offline": GROUND | {"runtime", "tracking", "video", "requests", "bags"},
-    # the laboratory
+    "labels": GROUND | {"tracking", "video", "offline"},
+    "profiling": GROUND | {"runtime", "tracking"},
+    # the laboratory, which robots do not install
     "export": GROUND | {"", "network", "runtime"},
     "datasets": GROUND,
     "synth": GROUND | {"datasets"},
-    "labels": GROUND | {"tracking", "video", "offline", "datasets"},
     "training": GROUND | {"network", "runtime", "export", "datasets", "synth"},
     "evaluation": GROUND | {"network", "runtime", "tracking", "video", "datasets", "synth"},
-    "profiling": GROUND | {"network", "runtime", "tracking", "export"},
     # who stands on all of it
     "commands": GROUND
     | {"", "network", "runtime", "tracking", "video", "bags", "offline"}
@@ -100,6 +102,10 @@ ROOMS: dict[str, set[str]] = {
     "console": GROUND | {"tracking", "requests", "uniref_ros"},
     "reference": {"uniref_ros", "console"},
 }
+
+
+LABORATORY = {"export", "datasets", "synth", "training", "evaluation"}
+LATE = {"commands.suite", "commands.pack", "commands.preview"}  # loaded by the laboratory's commands alone
 
 
 def room_of(module: str) -> str:
@@ -147,6 +153,14 @@ def test_a_file_imports_what_its_room_may(path):
     room = room_of(module_of(path))
     found = {room_of(name) for name in ours(path)} - {room}
     assert found <= ROOMS[room], f"{room} may not import {sorted(found - ROOMS[room])}"
+
+
+@pytest.mark.parametrize("path", MODULES.values(), ids=lambda path: str(path.relative_to(ROOT)))
+def test_what_a_robot_installs_loads_without_the_laboratory(path):
+    module = module_of(path)
+    if room_of(module) in LABORATORY or module.removeprefix("uniref_model.") in LATE:
+        return
+    assert not within(imported(path, top_only=True), *(f"uniref_model.{room}" for room in LABORATORY))
 
 
 def test_no_file_is_part_of_a_circle():

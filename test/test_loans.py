@@ -9,11 +9,11 @@ import onnxruntime
 import pytest
 
 from uniref_model.errors import ModelFileError
-from uniref_model.export.scene import boxes
 from uniref_model.runtime import ObjectReferences, find_model, load_runtime
 from uniref_model.runtime.loans import ALIGNMENT, HOST, HostMemory, Pool
 from uniref_model.runtime.onnx import OrtDevice
 from uniref_model.runtime.tensor import DeviceMemory
+from uniref_model.scene import boxes
 from uniref_model.tracking import Tracker, TrackerConfig
 
 

@@ -17,7 +17,16 @@ from .commands import data as data_commands
 from .commands import eval as eval_commands
 from .commands import export as export_commands
 from .commands import model as model_commands
-from .commands.options import MASK_REFERENCES, Device, Fusion, Model, RuntimeName, Size, Threads
+from .commands.options import (
+    INSTALL_TRAIN,
+    MASK_REFERENCES,
+    Device,
+    Fusion,
+    Model,
+    RuntimeName,
+    Size,
+    Threads,
+)
 from .errors import UniRefError
 from .limits import MAX_PIXELS
 
@@ -221,6 +230,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         app(args=arguments)
     except UniRefError as error:
         print(f"error: {error}", file=sys.stderr)
+        return 1
+    except ModuleNotFoundError as error:
+        print(f"error: this needs what is not installed ({error}): {INSTALL_TRAIN}", file=sys.stderr)
         return 1
     except BrokenPipeError:  # `uniref … | head`: whoever read has enough
         sys.stdout = open(os.devnull, "w")  # noqa: SIM115 - Python flushes it at the end

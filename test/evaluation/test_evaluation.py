@@ -14,10 +14,11 @@ from PIL import Image
 
 from uniref_model.datasets import evaluation as datasets
 from uniref_model.datasets.errors import DatasetError
-from uniref_model.datasets.pngs import davis_palette, read_labels, write_labels
+from uniref_model.datasets.pngs import read_labels
 from uniref_model.evaluation import metrics
 from uniref_model.evaluation.presets import load_preset, preset_names
 from uniref_model.evaluation.runner import run_benchmark
+from uniref_model.label_pngs import davis_palette, write_labels
 
 WIDTH_1, WIDTH_2 = data.SIDES[1][1], data.SIDES[2][1]
 

@@ -11,13 +11,13 @@ import pytest
 
 from uniref_model.cli import main
 from uniref_model.errors import UniRefError
-from uniref_model.export.scene import boxes
+from uniref_model.export.undone import SAVINGS, Undone, undone
 from uniref_model.profiling.compare import compare
 from uniref_model.profiling.latency import flatness
-from uniref_model.profiling.order import SAVINGS, Undone, undone
 from uniref_model.profiling.state import held_bytes, state_bytes
 from uniref_model.runtime import load_runtime
 from uniref_model.runtime.files import WEIGHTS
+from uniref_model.scene import boxes
 from uniref_model.tracking import Tracker, TrackerConfig
 
 pytestmark = pytest.mark.skipif(

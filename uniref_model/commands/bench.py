@@ -60,10 +60,11 @@ def bench_command(
     """Measure latency by step, state and memory on made-up frames: coloured boxes that move."""
     from ..outputs import keep_apart, make_folder, write_whole
     from ..profiling.figures import machine
-    from ..profiling.order import SAVINGS
     from ..runtime import load_runtime
 
     if list_savings:
+        from ..export.undone import SAVINGS
+
         for name, what in SAVINGS.items():
             console.output.print(f"{name}: {what}", highlight=False)
         return
@@ -78,6 +79,8 @@ def bench_command(
     with load_runtime(model, size, runtime, threads, device) as loaded:
         facts |= loaded.describe() | {"frame": frame_size, "command": " ".join(["uniref", *sys.argv[1:]])}
         if compare or without:
+            from ..export.undone import SAVINGS
+
             left = list(SAVINGS) if compare else without
             rows = _compare(loaded, counts, frames, left, weights)
         elif long:
@@ -163,8 +166,8 @@ def _long(
 def _compare(
     runtime: Runtime, objects: tuple[int, ...], frames: int, without: list[str], weights: Path | None
 ) -> list[dict[str, Any]]:
+    from ..export.undone import undone
     from ..profiling.compare import compare
-    from ..profiling.order import undone
 
     rows = []
     kinds = (False, True) if _takes_words(runtime) else (False,)

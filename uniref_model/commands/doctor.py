@@ -19,6 +19,7 @@ from ..runtime import ModelSpec, available_runtimes, find_model, shipped_models
 from ..runtime.files import verify_files
 from ..video import VideoWriter, open_source
 from . import console
+from .options import INSTALL_TRAIN
 
 _PACKAGES = {
     "numpy": "arrays",
@@ -35,9 +36,9 @@ _CURES = {
     "opencv-python-headless": "pip install opencv-python-headless",
     "onnxruntime": "pip install onnxruntime",
     "tokenizers": "pip install tokenizers",
-    "torch": "from a checkout, pip install '.[train]', for training, export and .safetensors models",
-    "timm": "from a checkout, pip install '.[train]'",
-    "transformers": "from a checkout, pip install '.[train]'",
+    "torch": "from a checkout, pip install -e '.[train]', for training, export and .safetensors models",
+    "timm": "from a checkout, pip install -e '.[train]'",
+    "transformers": "from a checkout, pip install -e '.[train]'",
 }
 """What brings a package that is not installed."""
 
@@ -58,6 +59,9 @@ def doctor() -> bool:
         table.add_row(name, state, purpose)
         if state == "not installed":
             missing.append(name)
+    there = importlib.util.find_spec("uniref_model.training") is not None
+    purpose = f"training, evaluation, export: {INSTALL_TRAIN}"
+    table.add_row("the laboratory", "installed" if there else "not installed", purpose)
     ros = os.environ.get("ROS_DISTRO") or ("found" if importlib.util.find_spec("rclpy") else "not found")
     table.add_row("ROS 2 (rclpy)", ros, "the node only")
     runtimes = available_runtimes()

@@ -14,6 +14,7 @@ import typer
 from ..errors import RuntimeUnavailable, SourceError, UniRefError
 from ..outputs import keep_apart
 from . import console
+from .options import INSTALL_TRAIN
 from .stages import StageChoices, train_stage_command
 
 
@@ -179,10 +180,10 @@ def _place_tokenizer(weights: Path, text_encoder: str) -> str:
 
 @contextmanager
 def needs_torch() -> Iterator[None]:
-    """Turn a missing PyTorch inside the body into an error that says how to get it."""
+    """Turn a missing laboratory or PyTorch inside the body into an error that says how to get it."""
     try:
         yield
     except ImportError as error:
         raise RuntimeUnavailable(
-            f"this command needs PyTorch ({error}): from a checkout, pip install '.[train]'"
+            f"this command needs what is not installed ({error}): {INSTALL_TRAIN}"
         ) from error

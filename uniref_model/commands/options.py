@@ -25,6 +25,9 @@ Fusion = Annotated[
         "mask_then_language or language_then_mask. For .safetensors models."
     ),
 ]
+INSTALL_TRAIN = "from a checkout, pip install -e '.[train]'"
+"""How the laboratory comes: the rooms that robots do not install, and the packages that it needs."""
+
 MASK_REFERENCES = "Which masks of the past to use: first, previous or first+previous."
 
 

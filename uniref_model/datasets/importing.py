@@ -20,12 +20,12 @@ from typing import Any
 import cv2
 import numpy as np
 
+from ..label_pngs import davis_palette, write_labels
 from ..limits import LimitError, quoted
 from .errors import DatasetError
 from .evaluation.base import read_json
 from .evaluation.refcoco import decode_segmentation
 from .plain import INDEX, USES, Picture, path_inside, read_pack, read_picture, read_rows
-from .pngs import davis_palette, write_labels
 
 MOST_OBJECTS = 255  # of one picture: the largest; a label PNG has no more values
 JPEG_QUALITY = 92

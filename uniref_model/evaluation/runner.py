@@ -31,7 +31,8 @@ from ..datasets.evaluation import (
     YoutubeVos,
     decode_segmentation,
 )
-from ..datasets.pngs import davis_palette, read_palette, write_labels, write_mask
+from ..datasets.pngs import read_palette
+from ..label_pngs import davis_palette, write_labels, write_mask
 from ..reading import read_text
 from . import scoring
 from .metrics import ReferringTotals
@@ -260,9 +261,7 @@ def _read_counts(path: Path) -> dict[tuple[str, int], tuple[int, int]]:
     """Counts of an earlier run; a last line cut short by a stop is dropped from the file."""
     if not path.is_file():
         return {}
-    whole = [
-        line for line in read_text(path).splitlines(keepends=True) if line.endswith("\n")
-    ]
+    whole = [line for line in read_text(path).splitlines(keepends=True) if line.endswith("\n")]
     path.write_text("".join(whole), encoding="utf-8")
     rows = [json.loads(line) for line in whole]
     return {(row["ref"], row["phrase"]): (row["i"], row["u"]) for row in rows}

@@ -16,7 +16,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from uniref_model.export.scene import boxes
 from uniref_model.export.shared import (
     SHARED_MODES,
     Attend,
@@ -30,6 +29,7 @@ from uniref_model.network.model import ImageFeatures, UniRef
 from uniref_model.network.text import LanguageReference
 from uniref_model.network.value_encoder import MaskReference
 from uniref_model.runtime import contract
+from uniref_model.scene import boxes
 
 OBJECTS = "objects"  # name of the one symbolic dimension
 

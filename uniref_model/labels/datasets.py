@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from ..datasets.pngs import davis_palette, write_labels
 from ..errors import SourceError
+from ..label_pngs import davis_palette, write_labels
 from ..outputs import cannot_write, make_folder, show, told, writing
 from .part import Part, decode
 from .polygons import one_polygon

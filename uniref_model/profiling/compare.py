@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import UniRefError
-from ..export.scene import boxes
 from ..runtime import FrameFeatures, ObjectReferences, Prediction, Runtime
+from ..scene import boxes
 from .figures import percentiles
 
 PROMPT = "the box on the table"

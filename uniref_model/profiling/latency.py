@@ -7,9 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from ..export.scene import boxes
 from ..runtime import Runtime
 from ..runtime.memory import resident_mb
+from ..scene import boxes
 from ..tracking import Tracker, TrackerConfig
 from .figures import peak_mb, percentiles
 from .state import state_bytes

@@ -98,7 +98,7 @@ def _load_torch(
         return TorchRuntime(model, size=size, threads=threads, device=device, fusion=fusion)
     except ImportError as error:  # torch itself, or what the model is built of (timm, transformers)
         raise RuntimeUnavailable(
-            f"the torch runtime needs PyTorch ({error}): from a checkout, pip install '.[train]'"
+            f"the torch runtime needs PyTorch ({error}): from a checkout, pip install -e '.[train]'"
         ) from error
 
 

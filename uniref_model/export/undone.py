@@ -132,14 +132,14 @@ def export_again(
     """Export the model in `source` once more to `folder`, without some savings, with the very weights of its
     graphs. Takes a minute; needs the `train` extra."""
     try:
-        from ..export.graphs import build_graphs, described
-        from ..export.onnx import to_onnx
-        from ..export.prepare import prepare
-        from ..export.weights import SharedWeights
         from ..network.loading import load_model
+        from .graphs import build_graphs, described
+        from .onnx import to_onnx
+        from .prepare import prepare
+        from .weights import SharedWeights
     except ImportError as error:
         raise UniRefError(
-            f"undoing projections or masks exports graphs: from a checkout, pip install '.[train]' ({error})"
+            f"undoing projections or masks exports graphs ({error}): pip install -e '.[train]' in a checkout"
         ) from error
     found = sorted(source.glob("*.safetensors")) if weights is None else [weights]
     if not found or not found[0].is_file():
