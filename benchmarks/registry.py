@@ -118,6 +118,13 @@ ENTRIES: dict[str, Entry] = {
             (*_ROS, "matplotlib"),
         ),
         Entry(
+            "console",
+            "What browsers that look at the console cost the tracker: none, one, twenty",
+            "benchmarks.node.console",
+            3.0,
+            (*_ROS, "matplotlib", "uvicorn", "websockets"),
+        ),
+        Entry(
             "respawn",
             "The ROS node killed with SIGKILL under a respawning supervisor",
             "benchmarks.node.respawn",

@@ -64,11 +64,17 @@ def _draw_mask(canvas: np.ndarray, item: TrackedObject, box: Box, thickness: int
     x, y, width, height = box
     colour = slot_colour(item.slot)
     region = canvas[y : y + height, x : x + width]
-    inside = item.mask > 0
-    region[inside] = (region[inside] * (1 - TINT) + np.array(colour) * TINT).astype(np.uint8)
-    contours, _ = cv2.findContours(item.mask.copy(), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_NONE, offset=(x, y))
+    cv2.copyTo(cv2.LUT(region, _tint(colour)), item.mask, region)
+    contours, _ = cv2.findContours(item.mask.copy(), cv2.RETR_CCOMP, cv2.CHAIN_APPROX_SIMPLE, offset=(x, y))
     cv2.drawContours(canvas, contours, -1, _DARK, thickness + 2, cv2.LINE_AA)
     cv2.drawContours(canvas, contours, -1, colour, thickness, cv2.LINE_AA)
+
+
+@lru_cache(maxsize=256)
+def _tint(colour: tuple[int, int, int]) -> np.ndarray:
+    """What becomes of each value of each channel under the colour, uint8 [1,256,3]."""
+    values = np.arange(256)[None, :, None] * (1 - TINT) + np.array(colour) * TINT
+    return values.astype(np.uint8)
 
 
 def _caption(item: TrackedObject) -> str:
