@@ -31,17 +31,18 @@ HEADER = [
     "tracker CPU",
     "console CPU",
     "console, MB",
+    "browsers' own CPU",
     "pictures, 1/s",
     "their age p50/p95/p99, ms",
 ]
 START = 90.0  # s for the node to load its model
 _PORT = 8699
-_URL = f"127.0.0.1:{_PORT}"
+_ADDRESS = f"127.0.0.1:{_PORT}"
 
 
 def run(options: Options) -> Result:
     """Measure every count of browsers in each round, so that what else runs here falls on all of them."""
-    rounds, warm_up, seconds = options.choose((1, 1.0, 2.0), (4, 2.0, 8.0), (10, 3.0, 20.0))
+    rounds, warm_up, seconds = options.choose((1, 1.0, 2.0), (10, 1.5, 4.0), (20, 2.0, 10.0))
     rclpy.init(args=[])
     try:
         with tempfile.TemporaryDirectory() as scratch, ExitStack() as stack:
@@ -82,7 +83,7 @@ class _Stand:
 
     def _knows_tracker(self) -> bool:
         try:
-            with urllib.request.urlopen(f"http://{_URL}/health", timeout=5) as answer:
+            with urllib.request.urlopen(f"http://{_ADDRESS}/health", timeout=5) as answer:
                 return bool(json.load(answer)["cameras"])
         except OSError:
             return False
@@ -98,11 +99,10 @@ class _Stand:
                     sys.executable,
                     "-m",
                     "benchmarks.node.browsers",
-                    f"ws://{_URL}/browser",
+                    _ADDRESS,
                     str(count),
                 ]
                 browsers = stack.enter_context(Child(command, self._folder / "browsers.log"))
-                self._listener.spin(warm_up)
             self._listener.spin(warm_up)
             heard.clear()
             before = [child.cpu_seconds() for child in (self._tracker, self._console)]
@@ -190,9 +190,10 @@ def _row(count: int, measured: Sequence[dict[str, Any]], ratios: Sequence[float]
         f"{median('console_mb'):.0f}",
     ]
     if not count:
-        return [*row, "-", "-"]
+        return [*row, "-", "-", "-"]
     ages = "/".join(f"{median('seen', 'age_ms', rank):.0f}" for rank in ("p50", "p95", "p99"))
-    return [*row, f"{median('seen', 'pictures_per_s', 'mean'):.1f}", ages]
+    own = f"{median('seen', 'own_cpu'):.2f}"
+    return [*row, own, f"{median('seen', 'pictures_per_s', 'mean'):.1f}", ages]
 
 
 def _draw(ratios: dict[int, list[float]]) -> Any:
