@@ -95,9 +95,7 @@ class CameraScene:
             "box": [box.x_offset, box.y_offset, box.width, box.height] if box.width else None,
             "images": item.frames_tracked,
             "since_seen_s": _number(since, 1),
-            "position": [_number(getattr(item.centroid, axis), 3) for axis in "xyz"]
-            if item.has_position
-            else None,
+            "position": _position(item),
         }
 
 
@@ -167,6 +165,13 @@ class Scene:
         return json.dumps(
             {"type": "curves", "curves": {name: camera.curve for name, camera in self.cameras.items()}}
         )
+
+
+def _position(item: TrackedObject) -> list[float] | None:
+    """x, y, z in metres, None without a position."""
+    place = [item.centroid.x, item.centroid.y, item.centroid.z]
+    known = item.has_position and all(map(math.isfinite, place))
+    return [round(value, 3) for value in place] if known else None
 
 
 def _error_counts(values: dict[str, str]) -> dict[str, int]:
