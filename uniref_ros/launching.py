@@ -21,7 +21,7 @@ from uniref_model.reading import read_text
 
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 _BEFORE_KILTED = ("humble", "iron", "jazzy")
-SUITED_TO_CONSOLE = {
+SUITED_TO_CONSOLE: dict[str, dict[str, Any]] = {
     "tracker": {"held_images": 60},  # two seconds at 30 Hz: a click takes its time over a slow link
     "voice_command": {"source": "topic", "trigger": "push_to_talk"},
 }

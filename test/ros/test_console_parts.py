@@ -95,21 +95,21 @@ def test_a_busy_server_is_given_the_newest_and_nothing_piles_up():
     async def scenario() -> list:
         given = []
         relay = Relay(lambda newest, lines: given.append((newest, lines)))
-        relay.put("picture", 0)
+        relay.put(("picture", ""), 0)
         relay.open(asyncio.get_running_loop())
         thread = threading.Thread(
-            target=lambda: [(relay.put("picture", n), relay.say(n)) for n in range(1, 1000)]
+            target=lambda: [(relay.put(("picture", ""), n), relay.say(n)) for n in range(1, 1000)]
         )
         thread.start()
         thread.join()  # the loop was busy all the while
         await asyncio.sleep(0.01)
         relay.close()
-        relay.put("picture", 1000)
+        relay.put(("picture", ""), 1000)
         await asyncio.sleep(0.01)
         return given
 
     ((newest, lines),) = asyncio.run(scenario())
-    assert newest == {"picture": 999} and lines == list(range(936, 1000))
+    assert newest == {("picture", ""): 999} and lines == list(range(936, 1000))
 
 
 def seen_object(mask: np.ndarray, **fields) -> TrackedObject:

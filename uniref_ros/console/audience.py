@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections import deque
-from collections.abc import Coroutine, Hashable
+from collections.abc import Coroutine
 from dataclasses import asdict
 from typing import Any, Protocol
 
@@ -63,7 +63,7 @@ class Audience:
         self.watching = 0
         """Browsers that look at pictures; one in the background does not."""
 
-    def deliver(self, newest: dict[Hashable, Any], lines: list[str]) -> None:
+    def deliver(self, newest: dict[tuple[str, str], Any], lines: list[str]) -> None:
         """Give news to every browser. newest: by ("picture", camera) a Picture, by ("text", kind) a text of
         which only the newest counts. lines: texts that each count."""
         for (what, key), item in newest.items():
@@ -190,8 +190,8 @@ class Browser:
     async def _receive(self) -> None:
         while (message := await self._socket.receive())["type"] != "websocket.disconnect":
             now = time.monotonic()
-            text, data = message.get("text"), message.get("bytes")
-            size = len(data) if text is None else len(text)
+            text, data = message.get("text"), message.get("bytes") or b""
+            size = len(data if text is None else text)
             if size > MAX_MESSAGE:
                 raise Farewell(1009, f"a message of {size} bytes, more than {MAX_MESSAGE}")
             try:

@@ -9,6 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from geometry_msgs.msg import Point
+from rclpy.client import Client
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import RegionOfInterest
@@ -31,9 +32,9 @@ class TrackerClient:
         """name: the tracker node's, relative to `node`'s namespace unless it is absolute."""
         self._prompts = node.create_publisher(String, f"{name}/prompt", QoSProfile(depth=_COMMANDS))
         self._commands = node.create_publisher(TrackCommand, f"{name}/command", QoSProfile(depth=_COMMANDS))
-        self._add = node.create_client(AddObject, f"{name}/add_object")
-        self._remove = node.create_client(RemoveObject, f"{name}/remove_object")
-        self._enable = node.create_client(SetBool, f"{name}/set_enabled")
+        self._add: Client = node.create_client(AddObject, f"{name}/add_object")
+        self._remove: Client = node.create_client(RemoveObject, f"{name}/remove_object")
+        self._enable: Client = node.create_client(SetBool, f"{name}/set_enabled")
 
     @property
     def is_there(self) -> bool:
@@ -101,7 +102,7 @@ def in_box(order: Box) -> AddObject.Request:
     return marked(order.camera, order.stamp, box=region)
 
 
-async def _ask(client: Any, request: Any) -> Any:
+async def _ask(client: Client, request: Any) -> Any:
     if not client.service_is_ready():
         raise OrderError(f"nobody serves {client.srv_name}: is the tracker running and configured?")
     loop = asyncio.get_running_loop()

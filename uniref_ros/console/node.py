@@ -5,11 +5,13 @@ from __future__ import annotations
 import contextlib
 import json
 import time
+from functools import partial
 from typing import Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
 from rcl_interfaces.srv import GetParameters
+from rclpy.client import Client
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 from sensor_msgs.msg import CompressedImage
@@ -69,7 +71,7 @@ class Console(Node):
         self._asking: Any = None
         self._told_of_held = False
         self._web = self._make_server(listening)
-        self._asker = self.create_client(GetParameters, f"{settings['tracker']}/get_parameters")
+        self._asker: Client = self.create_client(GetParameters, f"{settings['tracker']}/get_parameters")
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
         self.create_subscription(Heard, f"{settings['voice']}/heard", self._on_heard, 20)
@@ -155,7 +157,7 @@ class Console(Node):
                     self,
                     kind,
                     self.resolve_topic_name(topic),
-                    lambda message, at=camera: callback(at, message),
+                    partial(callback, camera),
                     quality("best_effort", 1),
                 )
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -151,7 +151,7 @@ def _words(fields: Mapping[str, Any]) -> str:
     return text
 
 
-_READERS = {
+_READERS: dict[str, Callable[[Mapping[str, Any]], Order]] = {
     "click": _click,
     "box": _box,
     "say": lambda fields: Say(_words(fields)),

@@ -6,9 +6,11 @@ import asyncio
 import contextlib
 import threading
 from collections import deque
-from collections.abc import Callable, Hashable
+from collections.abc import Callable
 from typing import Any
 
+Key = tuple[str, str]
+"""What an item is, and whose."""
 _MOST_LINES = 64  # that may wait for the server; the oldest go
 
 
@@ -16,12 +18,12 @@ class Relay:
     """Takes from any thread, hands over in the server's. Of each key only the newest item is kept; lines are
     kept in their order, and are few."""
 
-    def __init__(self, deliver: Callable[[dict[Hashable, Any], list[Any]], None]) -> None:
+    def __init__(self, deliver: Callable[[dict[Key, Any], list[Any]], None]) -> None:
         """deliver: called in the server's loop with the newest item of each key, and with the lines."""
         self._deliver = deliver
         self._lock = threading.Lock()
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._newest: dict[Hashable, Any] = {}
+        self._newest: dict[Key, Any] = {}
         self._lines: deque[Any] = deque(maxlen=_MOST_LINES)
         self._rung = False
 
@@ -35,7 +37,7 @@ class Relay:
         with self._lock:
             self._loop = None
 
-    def put(self, key: Hashable, item: Any) -> None:
+    def put(self, key: Key, item: Any) -> None:
         """Leave an item; it replaces one of the same key that was not delivered yet."""
         with self._lock:
             self._newest[key] = item
