@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -17,6 +18,7 @@ from uniref_model.errors import ImageError, UniRefError
 from uniref_model.requests.stamps import HeldImages, check_stamp
 from uniref_model.tracking import TrackedFrame, Tracker
 from uniref_model.tracking.frame_pass import TIMINGS as TRACK_TIMINGS
+from uniref_model.tracking.types import Found
 from uniref_ros.conversion import TornImageError, compressed_to_rgb, to_rgb
 from uniref_ros.detections import VisionPublishers
 from uniref_ros.publishers import Latency, Overlays, Picture, Publishers, objects_message
@@ -81,8 +83,10 @@ class Camera:
         conditions: Conditions,
         report_error: ReportError,
         settings: Callable[[], Mapping[str, Any]],
+        observe: Callable[[Camera, ProcessedImage], None] = lambda camera, shown: None,
     ) -> None:
-        """settings: gives the node's parameters in force."""
+        """settings: gives the node's parameters in force. observe: called for every processed image, when the
+        objects have been published."""
         self.name = name
         self.tracker = tracker
         self.mailbox: Mailbox[Arrival] = Mailbox(conditions.images)
@@ -110,6 +114,10 @@ class Camera:
         self._options = options
         self._report_error = report_error
         self._settings = settings
+        self._observe = observe
+        self.finds: Counter[str] = Counter()
+        """Objects found, by what (`Found`)."""
+        self._found: dict[str, Found] = {}
         self._waiting_since: float | None = None  # when the first image came since the last result left
         self._listening_since = 0.0
         self._held = HeldImages(options.held)
@@ -301,6 +309,7 @@ class Camera:
         in_space = self.depth.locate(frame, header)
         self._spatial.publish_transforms(frame, in_space, header)  # first: who gets the objects looks them up
         self._publish(frame, header, in_space, arrival.received, converted, stepped)
+        self._observe(self, shown)
         self._publishers.publish_labels(frame, header)
         self._spatial.publish(frame, in_space, rgb, header)
         self._vision.publish(frame, in_space, header, self.tracker.config.threshold(by_words=True))
@@ -357,6 +366,10 @@ class Camera:
         return age if age >= 0 else -1.0
 
     def _note(self, frame: TrackedFrame) -> None:
+        for item in frame.objects:
+            if item.found.by and self._found.get(item.id) is not item.found:
+                self.finds[item.found.by] += 1
+        self._found = {item.id: item.found for item in frame.objects}
         for note in frame.notes:
             about = f"object {note.object_id}: " if note.object_id else ""
             text = f"{self.topic}: {about}{note.message}"

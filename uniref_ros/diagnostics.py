@@ -16,6 +16,7 @@ from diagnostic_msgs.msg import DiagnosticStatus
 from uniref_model.errors import UniRefError
 from uniref_model.limits import clipped
 from uniref_model.runtime.memory import resident_mb
+from uniref_model.tracking.types import FOUND_BY, TrackedObject
 from uniref_ros.camera import TIMINGS, TRACK_TIMINGS, Camera
 from uniref_ros.status import make_status, plain
 
@@ -117,10 +118,12 @@ def node_status(
     progress: str,
     facts: Mapping[str, str],
     errors: ErrorLog,
+    known: Mapping[str, Any],
     fault: str = "",
 ) -> DiagnosticStatus:
     """The node's own status. state: its lifecycle state. progress: what configuring is at, "" when it is not.
-    facts: from `Runtime.describe`. fault: what keeps results away, an ERROR; "" for nothing."""
+    facts: from `Runtime.describe`. known: from `Known.facts`. fault: what keeps results away, an ERROR, or
+    ""."""
     counts, last, fresh = errors.summary()
     level, message = DiagnosticStatus.OK, state if enabled else f"{state}, paused"
     if progress:
@@ -134,6 +137,7 @@ def node_status(
         "enabled": enabled,
         "progress": progress,
         **facts,
+        **known,
         "memory (MB)": _number(resident_mb()),
         **{f"errors: {kind}": count for kind, count in sorted(counts.items())},
         "last error": last,
@@ -164,6 +168,7 @@ def camera_status(
         "clock jumps": camera.clock_jumps,
         "image size": "x".join(map(str, reversed(camera.tracker.frame_size or ()))),
         "age at publication p50/p95 (ms)": f"{_number(age_50)}/{_number(age_95)}",
+        **{f"found by {by}": camera.finds[by] for by in FOUND_BY},
         **camera.depth.facts(),
     }
     for step in (*TIMINGS, *TRACK_TIMINGS):
@@ -172,9 +177,14 @@ def camera_status(
         values[f"{label} p50/p95 (ms)"] = f"{_number(middle)}/{_number(high)}"
     for item in camera.tracker.objects:
         values[f"object {item.id}"] = (
-            f"{clipped(item.label or item.prompt)}: {item.state.value}, score {item.score:.2f}"
+            f"{clipped(item.label or item.prompt)}: {item.state.value}, score {item.score:.2f}{_found(item)}"
         )
     return make_status(f"{name}: {camera.topic}", level, warning or f"{rate_out:.1f} images/s", values)
+
+
+def _found(item: TrackedObject) -> str:
+    view = f" {item.found.view}" if item.found.view else ""
+    return f", found by {item.found.by}{view}" if item.found.by else ""
 
 
 def _lateness(camera: Camera, age_ms: float, max_delay: float) -> str:

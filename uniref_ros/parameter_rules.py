@@ -122,6 +122,8 @@ def typed(option: Option, value: Any) -> Any:
         return int(value)
     if "yes" in option.choices and isinstance(value, bool):
         return "yes" if value else "no"
+    if "off" in option.choices and value is False:
+        return "off"
     if isinstance(default, list):
         if isinstance(value, str):
             return [value]

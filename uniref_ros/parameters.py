@@ -9,7 +9,8 @@ from typing import Any
 from rcl_interfaces.msg import SetParametersResult
 from rclpy.parameter import Parameter
 
-from uniref_model.limits import MAX_NAME, MAX_PIXELS, MAX_THREADS
+from uniref_model.known_objects.store import DEFAULT_VIEWS
+from uniref_model.limits import MAX_NAME, MAX_PIXELS, MAX_THREADS, MAX_VIEWS
 from uniref_model.tracking import TrackerConfig
 from uniref_model.tracking.config import PROTOCOLS
 from uniref_ros.parameter_rules import Option, fault_of
@@ -200,6 +201,21 @@ OPTIONS: tuple[Option, ...] = (
         MAX_PIXELS,
         "Pixels of an image, mask or depth image at most; one that states more is refused undecoded.",
         (1, 2_000_000_000),
+    ),
+    Option(
+        "known_objects",
+        "",
+        "Folder of the objects that were taught and can be called by name; empty: uniref_ros/known_objects "
+        "in the user's data folder.",
+        when="configure",
+    ),
+    Option("max_views", DEFAULT_VIEWS, "Views kept of a known object.", (1, MAX_VIEWS), when="configure"),
+    Option(
+        "learn_views",
+        "remark",
+        "When a known object is seen from a side that none of its views shows: remark says so in the log, "
+        "auto keeps the view while there are fewer than max_views, off does nothing.",
+        choices=("remark", "auto", "off"),
     ),
     Option("use_depth", True, "Subscribe to depth and camera_info.", when="configure"),
     Option(

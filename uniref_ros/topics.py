@@ -22,7 +22,7 @@ from uniref_ros.losses import Losses
 from uniref_ros.msg import TrackCommand
 from uniref_ros.qos import listen, with_info
 from uniref_ros.serialized import stated_points
-from uniref_ros.srv import AddObject, RemoveObject
+from uniref_ros.srv import AddObject, ForgetKnown, RemoveObject, TeachObject
 
 _DEPTH = 500  # commands that may wait: a program that starts asks for everything at once
 _MASK_DEPTH = 50  # masks that may wait; each is as large as an image
@@ -35,8 +35,17 @@ class Inputs:
     services, answered.
     """
 
-    def __init__(self, node: Node, commands: Commands, errors: ErrorLog, cameras: Iterable[str]) -> None:
-        """cameras: names; a named one has topics of its own for what refers to its images."""
+    def __init__(
+        self,
+        node: Node,
+        commands: Commands,
+        errors: ErrorLog,
+        cameras: Iterable[str],
+        after: Callable[[], None] = lambda: None,
+    ) -> None:
+        """cameras: names; a named one has topics of its own for what refers to its images. after: called when
+        something was carried out, before it is answered."""
+        self._after = after
         self._node = node
         self._errors = errors
         self._entities: list[tuple[Callable[[Any], bool], Any]] = []
@@ -66,6 +75,8 @@ class Inputs:
                 )
         self._service(AddObject, "add_object", commands.add)
         self._service(RemoveObject, "remove_object", lambda r: commands.remove(r.object_id, r.camera))
+        self._service(TeachObject, "teach", commands.teach)
+        self._service(ForgetKnown, "forget_known", lambda request: commands.forget_known(request.name))
         self._service(Trigger, "clear", lambda _: commands.clear())
         self._service(SetBool, "set_enabled", lambda request: commands.set_enabled(request.data))
 
@@ -84,6 +95,7 @@ class Inputs:
             say_lost(losses.arrived(info))
             try:
                 answer = action(message)
+                self._after()
             except Exception as error:  # a message must never stop the node
                 self._errors.report_exception(source, error)
             else:
@@ -112,11 +124,14 @@ class Inputs:
         def on_request(request: Any, response: Any) -> Any:
             try:
                 answer = action(request)
+                self._after()
             except Exception as error:  # who asked is waiting for an answer
                 response.success = False
                 response.message = self._errors.report_exception(source, error)
                 return response
             response.success, response.message = True, answer.message
+            if hasattr(response, "views"):
+                response.views = answer.views
             if hasattr(response, "object_id"):
                 response.object_id = answer.object_ids[0]
             return response

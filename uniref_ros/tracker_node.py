@@ -33,6 +33,7 @@ from uniref_ros.executor import (
     prepare_signals,
     start_ros,
 )
+from uniref_ros.known import Known
 from uniref_ros.parameters import OPTIONS
 from uniref_ros.status import plain
 from uniref_ros.supervision import Supervisor
@@ -68,6 +69,7 @@ class TrackerNode(LifecycleNodeMixin, Node):
         self._runtime: Runtime | None = None
         self._workers: list[Worker] = []
         self._inputs: Inputs | None = None
+        self._known: Known | None = None
         self._conditions = Conditions(threading.Condition(), threading.Condition())
         self._changing = threading.Lock()  # held while a transition is carried out
         self._applying = threading.RLock()  # held while parameters are handed to the cameras
@@ -75,7 +77,11 @@ class TrackerNode(LifecycleNodeMixin, Node):
         self._enabled = True
         self._ids = ObjectIds()  # for the node's life: no id comes back after a new configuration
         self._commands = Commands(
-            lambda: self._cameras, self._set_enabled, self._ids, lambda: self._value("max_pixels")
+            lambda: self._cameras,
+            self._set_enabled,
+            self._ids,
+            lambda: self._value("max_pixels"),
+            lambda: None if self._known is None else self._known.teacher,
         )
         self._state, self._progress = "unconfigured", ""
         self._facts: dict[str, str] = {}
@@ -173,15 +179,20 @@ class TrackerNode(LifecycleNodeMixin, Node):
         if count:
             self._on_progress("running the network once")
             runtime.prepare([bucket for bucket in runtime.buckets if bucket < 2 * count])
-        self._make_cameras(runtime, settings)
+        self._known = Known(self, runtime, lambda: self._settings, lambda: self._cameras, self.errors)
+        self._make_cameras(runtime, settings, self._known)
         self._set_enabled(self._enabled)
         for prompt in filter(None, settings["prompts"]):
             self._commands.say(prompt)
-        self._inputs = Inputs(self, self._commands, self.errors, list(self._cameras))
+        self._inputs = Inputs(self, self._commands, self.errors, list(self._cameras), self._after_request)
         if late := parameters.differing(settings, self._settings, "configure"):
             raise UniRefError(f"{', '.join(late)} changed while the node was configured: configure again")
 
-    def _make_cameras(self, runtime: Runtime, settings: Mapping[str, Any]) -> None:
+    def _after_request(self) -> None:
+        if self._known is not None:
+            self._known.tell()
+
+    def _make_cameras(self, runtime: Runtime, settings: Mapping[str, Any], known: Known) -> None:
         config = TrackerConfig(**parameters.tracker_options(settings))
         options = CameraOptions(
             transport=settings["image_transport"],
@@ -195,11 +206,12 @@ class TrackerNode(LifecycleNodeMixin, Node):
                 cameras[name] = Camera(
                     self,
                     name,
-                    Tracker(runtime, config, ids=self._ids),
+                    Tracker(runtime, config, ids=self._ids, known=known.bank),
                     options,
                     self._conditions,
                     self.errors.report,
                     lambda: self._settings,
+                    known.observe,
                 )
         finally:
             with self._applying:
@@ -277,6 +289,9 @@ class TrackerNode(LifecycleNodeMixin, Node):
         if self._inputs is not None:
             self._inputs.destroy()
             self._inputs = None
+        if self._known is not None:
+            self._known.destroy()
+            self._known = None
         self._destroy_cameras()
         runtime, self._runtime = self._runtime, None
         self._facts = {}
@@ -386,7 +401,7 @@ class TrackerNode(LifecycleNodeMixin, Node):
         message.header.stamp = self.get_clock().now().to_msg()
         name = self.get_fully_qualified_name().lstrip("/")
         stale_after, max_delay = self._value("stale_after"), self._value("max_delay")
-        faults = self._supervisor.faults
+        faults, known = self._supervisor.faults, self._known
         message.status = [
             node_status(
                 name,
@@ -395,6 +410,7 @@ class TrackerNode(LifecycleNodeMixin, Node):
                 progress=self._progress,
                 facts=self._facts,
                 errors=self.errors,
+                known={} if known is None else known.facts(),
                 fault=faults.node,
             ),
             *(

@@ -3,9 +3,18 @@ shown again. No ROS, no network."""
 
 from __future__ import annotations
 
-from .names import name_key
+from .names import check_known_name, name_key
 from .records import KnownObject, View
 from .store import KnownObjects, default_folder
-from .views import check_view
+from .views import check_view, thumbnail
 
-__all__ = ["KnownObject", "KnownObjects", "View", "check_view", "default_folder", "name_key"]
+__all__ = [
+    "KnownObject",
+    "KnownObjects",
+    "View",
+    "check_known_name",
+    "check_view",
+    "default_folder",
+    "name_key",
+    "thumbnail",
+]

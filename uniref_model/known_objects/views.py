@@ -74,3 +74,17 @@ def as_kept(image: np.ndarray, mask: np.ndarray) -> tuple[np.ndarray, np.ndarray
     return cv2.resize(image, size, interpolation=cv2.INTER_AREA), np.where(shrunk > 127, 255, 0).astype(
         np.uint8
     )
+
+
+def thumbnail(image: np.ndarray, mask: np.ndarray, side: int = 160) -> np.ndarray:
+    """A small picture of what a view shows, uint8 RGB [h,w,3], its longer side at most `side`: cut out round
+    the object, with everything else dimmed."""
+    x, y, width, height = cv2.boundingRect((mask != 0).astype(np.uint8))
+    margin = max(4, round(0.2 * max(width, height)))
+    rows = slice(max(0, y - margin), y + height + margin)
+    columns = slice(max(0, x - margin), x + width + margin)
+    crop, shown = image[rows, columns], mask[rows, columns] != 0
+    dimmed = np.where(shown[..., None], crop, crop // 3 + 20).astype(np.uint8)
+    scale = min(1.0, side / max(shown.shape))
+    size = max(1, round(shown.shape[1] * scale)), max(1, round(shown.shape[0] * scale))
+    return cv2.resize(dimmed, size, interpolation=cv2.INTER_AREA)

@@ -6,26 +6,28 @@ import contextlib
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
 from enum import IntEnum
-from typing import Any, Protocol
-
-import numpy as np
+from typing import Any
 
 from ..errors import MaskError, ObjectIdError, PromptError, UniRefError
+from ..known_objects import check_known_name
 from ..limits import MAX_PIXELS, MAX_TEXT, check_text, quoted
 from ..prompts import Prompt
 from ..tracking.ids import ObjectIds
 from ..tracking.spoken import (
     Forget,
+    ForgetKnown,
     Pause,
     Resume,
+    Teach,
     match_exactly,
     match_part,
     match_words,
     parse_spoken,
 )
-from ..tracking.tracker import Tracker
-from ..tracking.types import TrackedFrame, TrackedObject
-from .messages import AddRequest, read_add, read_masks
+from ..tracking.teaching import Teacher
+from ..tracking.types import TrackedObject
+from .camera import Camera, ShownObject, find_drawn, find_shown
+from .messages import AddRequest, TeachRequest, read_add, read_masks, read_teach
 
 _MOST_NAMED = 20  # ids that an answer lists
 
@@ -38,11 +40,12 @@ class CommandError(UniRefError):
 @dataclass(frozen=True)
 class Answer:
     """What was done. object_ids: the objects concerned. message: a sentence for people. remarks: what of it
-    is not quite as asked."""
+    is not quite as asked. views: of the known object concerned."""
 
     object_ids: tuple[str, ...]
     message: str
     remarks: tuple[str, ...] = ()
+    views: int = 0
 
 
 class Action(IntEnum):
@@ -54,39 +57,8 @@ class Action(IntEnum):
     PAUSE = 4
     RESUME = 5
     REANCHOR = 6
-
-
-class Shown(Protocol):
-    """A processed image: the tracker's answer, and its pixels, uint8 RGB [h,w,3]."""
-
-    @property
-    def frame(self) -> TrackedFrame: ...
-
-    @property
-    def rgb(self) -> np.ndarray: ...
-
-
-class Camera(Protocol):
-    """What a command may concern: a tracker, and the images that it was shown. topic: its name for people.
-    last: the last processed image; shown: the last that went out as an overlay."""
-
-    name: str
-    tracker: Tracker
-
-    @property
-    def last(self) -> Shown | None: ...
-
-    @property
-    def shown(self) -> Shown | None: ...
-
-    @property
-    def topic(self) -> str: ...
-
-    def holds(self, stamp: Any) -> bool:
-        """Whether the image with this stamp (builtin_interfaces/Time) is held."""
-
-    def image_at(self, stamp: Any) -> np.ndarray | str:
-        """The held image with this stamp, RGB uint8 [h,w,3]; or why there is none. Raises ImageError."""
+    TEACH = 7
+    FORGET_KNOWN = 8
 
 
 class Commands:
@@ -99,13 +71,16 @@ class Commands:
         set_enabled: Callable[[bool], str],
         ids: ObjectIds,
         max_pixels: Callable[[], int] = lambda: MAX_PIXELS,
+        teacher: Callable[[], Teacher | None] = lambda: None,
     ) -> None:
         """cameras: by name, empty while the node is not configured; their trackers share `ids`. set_enabled:
-        pauses or resumes, says what it did. max_pixels: of a mask."""
+        pauses or resumes, says what it did. max_pixels: of a mask. teacher: keeps what is taught; None where
+        nothing can be."""
         self._cameras = cameras
         self._set_enabled = set_enabled
         self._ids = ids
         self._max_pixels = max_pixels
+        self._teacher = teacher
 
     def carry_out(self, command: Any) -> Answer:
         """Do what a TrackCommand says."""
@@ -116,10 +91,12 @@ class Commands:
             Action.PAUSE: lambda c: self.set_enabled(False),
             Action.RESUME: lambda c: self.set_enabled(True),
             Action.REANCHOR: lambda c: self.reanchor(c.object_id, c.camera),
+            Action.TEACH: self.teach,
+            Action.FORGET_KNOWN: lambda c: self.forget_known(c.text),
         }
         action = actions.get(command.action)
         if action is None:
-            raise CommandError(f"action is {command.action}, expected one of ADD=1 to REANCHOR=6")
+            raise CommandError(f"action is {command.action}, expected one of ADD=1 to FORGET_KNOWN=8")
         return action(command)
 
     def say(self, words: str) -> Answer:
@@ -131,6 +108,10 @@ class Commands:
                 return self.set_enabled(False)
             case Resume():
                 return self.set_enabled(True)
+            case Teach(name=name):
+                return self.teach_request(TeachRequest(check_known_name(name)))
+            case ForgetKnown(name=name):
+                return self.forget_known(name)
             case look:
                 return self._add(AddRequest(Prompt(look.prompt or None)))
 
@@ -270,6 +251,46 @@ class Commands:
         for one in cameras:
             one.tracker.reanchor(object_id)
         return Answer((object_id,), f"object {object_id} will be anchored anew when next seen well")
+
+    def teach(self, message: Any) -> Answer:
+        """Know a thing by a name from now on. message: TeachObject.Request, or TrackCommand with the name as
+        its text."""
+        return self.teach_request(read_teach(message, self._max_pixels()))
+
+    def teach_request(self, request: TeachRequest) -> Answer:
+        """As `teach`. What is drawn without a stamp means the image that was shown last."""
+        teacher = self._known_to()
+        shown = self._shown_to(request)
+        item = teacher.teach(request.name, shown.image, shown.prompt, replace=request.replace)
+        for camera in self._chosen(""):
+            if shown.object_id in camera.tracker.object_ids:
+                camera.tracker.call(shown.object_id, item.name)
+            camera.tracker.refresh_known()
+        count = len(item.views)
+        what = f"object {shown.object_id} is" if shown.object_id else "this is"
+        text = f"{what} {quoted(item.name)} from now on, known by {count} view{'s' * (count > 1)}"
+        return Answer((shown.object_id,) if shown.object_id else (), text, views=count)
+
+    def forget_known(self, name: str) -> Answer:
+        """Forget what the object of this name looks like; what is followed under it is followed on."""
+        teacher = self._known_to()
+        teacher.known.forget(name)
+        for camera in self._chosen(""):
+            camera.tracker.refresh_known()
+        return Answer((), f"forgot what {quoted(name)} looks like")
+
+    def _known_to(self) -> Teacher:
+        self._chosen("")  # says when the node is not configured
+        teacher = self._teacher()
+        if teacher is None:
+            raise CommandError("nothing can be taught here: there is no folder of known objects")
+        return teacher
+
+    def _shown_to(self, request: TeachRequest) -> ShownObject:
+        cameras = self._chosen(request.camera)
+        if request.prompt is None:
+            return find_shown(cameras, request.object_id)
+        return find_drawn(cameras, request)
 
     def set_enabled(self, enabled: bool) -> Answer:
         """Process images, or keep the objects and process none."""

@@ -10,6 +10,7 @@ import numpy as np
 
 from ..errors import MaskError
 from ..image_messages import one_object, to_mask
+from ..known_objects import check_known_name
 from ..limits import MAX_PIXELS, MAX_POINTS, check_count, check_name, quoted
 from ..prompts import Prompt
 from ..tracking.ids import check_object_id
@@ -39,33 +40,73 @@ class AddRequest:
         return drawn_elsewhere and self.stamp is not None and is_set(self.stamp)
 
 
+@dataclass(frozen=True, eq=False)
+class TeachRequest:
+    """Something to be known by a name: the object of an id, or what the prompt's mask, points or box mean in
+    the image of `stamp`, as in `AddRequest`; with neither, the object that is followed. replace: instead of
+    the views there are."""
+
+    name: str
+    object_id: str = ""
+    prompt: Prompt | None = None
+    stamp: Any = None
+    camera: str = ""
+    replace: bool = False
+
+
+def read_teach(message: Any, max_pixels: int = MAX_PIXELS) -> TeachRequest:
+    """Read a TeachObject.Request, or a TrackCommand whose text is the name. max_pixels: of a mask.
+
+    Raises MaskError, ObjectIdError, KnownObjectError or LimitError.
+    """
+    drawn, stamp = _read_drawn(message, max_pixels)
+    if message.object_id:
+        check_object_id(message.object_id)
+        if drawn:
+            raise MaskError(f"found an object_id and {', '.join(drawn)}, expected one of these")
+    return TeachRequest(
+        check_known_name(message.name if hasattr(message, "name") else message.text),
+        message.object_id,
+        Prompt(**drawn) if drawn else None,
+        stamp,
+        message.camera,
+        getattr(message, "replace", False),
+    )
+
+
 def read_add(message: Any, max_pixels: int = MAX_PIXELS) -> AddRequest:
     """Read the fields that TrackCommand and AddObject.Request share; max_pixels: of a mask.
 
     Raises MaskError, PromptError, ObjectIdError or LimitError.
     """
-    check_count(len(message.points), "points", MAX_POINTS, MaskError)
-    check_count(len(message.point_labels), "point_labels", MAX_POINTS, MaskError)
     check_name(message.label, "the label")
     if message.object_id:
         check_object_id(message.object_id)
-    mask, box = message.mask, message.box
-    has_mask = bool(mask.width or mask.height or len(mask.data))
-    prompt = Prompt(
-        text=message.text or None,
-        mask=_mask_of(mask, max_pixels) if has_mask else None,
-        points=[(point.x, point.y) for point in message.points] or None,
-        labels=list(message.point_labels) or None,
-        box=(box.x_offset, box.y_offset, box.width, box.height) if box.width or box.height else None,
-    )
+    drawn, stamp = _read_drawn(message, max_pixels)
+    prompt = Prompt(text=message.text or None, **drawn)
     return AddRequest(
         prompt,
         message.object_id or None,
         message.label or None,
-        _stamp_of(message, has_mask),
+        stamp,
         message.camera,
         getattr(message, "exact_stamp", False),  # a bag may be older than the field
     )
+
+
+def _read_drawn(message: Any, max_pixels: int) -> tuple[dict[str, Any], Any]:
+    """What of mask, points, labels and box is there, by `Prompt`'s names, and the stamp of its image."""
+    check_count(len(message.points), "points", MAX_POINTS, MaskError)
+    check_count(len(message.point_labels), "point_labels", MAX_POINTS, MaskError)
+    mask, box = message.mask, message.box
+    has_mask = bool(mask.width or mask.height or len(mask.data))
+    values = {
+        "mask": _mask_of(mask, max_pixels) if has_mask else None,
+        "points": [(point.x, point.y) for point in message.points] or None,
+        "labels": list(message.point_labels) or None,
+        "box": (box.x_offset, box.y_offset, box.width, box.height) if box.width or box.height else None,
+    }
+    return {name: value for name, value in values.items() if value is not None}, _stamp_of(message, has_mask)
 
 
 def read_masks(message: Any, camera: str = "", max_pixels: int = MAX_PIXELS) -> Iterator[AddRequest]:

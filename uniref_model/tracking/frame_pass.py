@@ -11,6 +11,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from statistics import fmean
 from time import perf_counter
 
 import numpy as np
@@ -25,7 +26,7 @@ from .frame_fit import FrameGeometry, sigmoid, upsample_logits
 from .objects import GIVEN_ANCHOR, Target, Verdict
 from .rules import Row, Rules, rules_for
 from .types import Found, FrameNote
-from .views import FittedFrame
+from .views import FittedFrame, overlap
 
 TIMINGS = ("prepare", "encode_image", "given", "segment", "merge", "encode_reference")
 """Keys of the timings, in order."""
@@ -42,13 +43,15 @@ _log = logging.getLogger(__name__)
 @dataclass(frozen=True, eq=False)
 class _Answer:
     """What this frame says about one object. found: by what. claim: None when it is absent. anchor_score: to
-    be noted if this frame becomes its first reference. verdict: of the check that was made."""
+    be noted if this frame becomes its first reference. verdict: of the check that was made. view_scores: as
+    in `Target`."""
 
     score: float
     found: Found
     claim: Claim | None = None
     anchor_score: float = GIVEN_ANCHOR
     verdict: Verdict | None = None
+    view_scores: dict[int, float] = field(default_factory=dict)
 
 
 @dataclass(eq=False)
@@ -84,7 +87,7 @@ class FramePass:
         references = self._encode_references(others, answers, labels, shares, view)
         for target in targets:  # nothing of an object has changed until here, and nothing fails from here on
             answer = answers[target.id]
-            target.looks_new = False
+            target.looks_new, target.view_scores = False, answer.view_scores
             target.anchored = target.anchored and target not in others
             if answer.verdict is not None:
                 target.take(answer.verdict)
@@ -193,8 +196,15 @@ class FramePass:
         return answers
 
     def _judge(self, target: Target, pairs: list[tuple[Row, Prediction]], view: FittedFrame) -> _Answer:
-        """The surest of an object's rows, measured against the threshold of its kind."""
-        row, prediction = max((pair for pair in pairs if not pair[0].check), key=self._sureness)
+        """The surest of an object's rows, measured against the threshold of its kind. Rows with a view count
+        when the views agree."""
+        asked = {row.view.number: answer.score for row, answer in pairs if row.asks_view_alone}
+        scores = target.view_scores | asked
+        trusted = target.known.agree(scores, self.config.mask_threshold)
+        finding = [pair for pair in pairs if not pair[0].check and (trusted or pair[0].view is None)]
+        if not finding:
+            return _Answer(fmean(scores.values()) if scores else 0.0, Found(), view_scores=scores)
+        row, prediction = max(finding, key=self._sureness)
         verdict = None
         for checked, check in pairs:
             # Who asked for a new anchor says that what is tracked is right: no check knows better.
@@ -203,7 +213,7 @@ class FramePass:
                 if verdict.moves:
                     row, prediction = checked, check
         if self._sureness((row, prediction)) <= 1.0:
-            return _Answer(prediction.score, row.found, verdict=verdict)
+            return _Answer(prediction.score, row.found, verdict=verdict, view_scores=scores)
         method = self.runtime.spec.upsample_for(row.references.language is not None)
         logits = upsample_logits(prediction.mask_logits, self.runtime.size, method)
         claim = Claim(target.slot, self._probability(logits, view))
@@ -228,7 +238,7 @@ class FramePass:
         """
         seen, answered = (self._sureness(pair) > 1.0 for pair in (tracked, check))
         (_, by_references), (asked, alone) = tracked, check
-        same = seen and _overlap(by_references.mask_logits > 0, alone.mask_logits > 0) >= SAME_OBJECT
+        same = seen and overlap(by_references.mask_logits > 0, alone.mask_logits > 0) >= SAME_OBJECT
         judged = asked.view is not None and seen and by_references.score >= SURE_SCORE
         agrees = answered and same if judged else None
         if not answered or alone.score < target.anchor_score + self.config.reanchor_margin:
@@ -278,9 +288,3 @@ class FramePass:
         now = perf_counter()
         self.timings[step] += 1000 * (now - self._last)
         self._last = now
-
-
-def _overlap(one: np.ndarray, other: np.ndarray) -> float:
-    """IoU of two boolean maps, 0 when both are empty."""
-    union = np.count_nonzero(one | other)
-    return np.count_nonzero(one & other) / union if union else 0.0

@@ -26,6 +26,10 @@ def object_fields(item: TrackedObject) -> dict[str, Any]:
         "area": int(item.area),
         "frames_tracked": item.frames_tracked,
         "frames_since_seen": item.frames_since_seen,
+        "known": item.known,
+        "found_by": item.found.by,
+        "found_view": item.found.view,
+        "looks_new": item.looks_new,
     }
 
 

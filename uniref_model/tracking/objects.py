@@ -68,6 +68,8 @@ class Target:
     found: Found = field(default_factory=Found)
     anchored: bool = False
     """In the frame that was stepped last."""
+    view_scores: dict[int, float] = field(default_factory=dict)
+    """While it is looked for: the latest score of each view that was asked alone, by its number."""
     view_turn: int = 0
     """Checks made with a view: whose turn is next."""
     strange_checks: int = 0
@@ -104,7 +106,7 @@ class Target:
         anew = self.finds_anchor(found)
         if self.state is not TrackState.TRACKED or self.first is None:
             self.found = found
-        self.state, self.score = TrackState.TRACKED, score
+        self.state, self.score, self.view_scores = TrackState.TRACKED, score, {}
         self.frames_tracked += 1
         self.frames_since_seen = 0
         if reference is None:
@@ -139,7 +141,7 @@ class Target:
         """Whether the frame that answered so is a new anchor: one of its views found it again, and no person
         said where it is."""
         sought = self.state is not TrackState.TRACKED
-        return sought and found.by == "view" and self.anchor_score < GIVEN_ANCHOR
+        return sought and found.view > 0 and self.anchor_score < GIVEN_ANCHOR
 
     @property
     def wants_anchor(self) -> bool:

@@ -81,9 +81,17 @@ def _caption(item: TrackedObject) -> str:
     name = _ascii(item.label)
     shown = name if name == item.id else f"{item.id} {name}"
     if item.box is not None:
-        return f"{shown}  {item.score:.2f}"
+        return f"{shown}  {item.score:.2f}{_found(item)}"
     state = "not in view" if item.state is TrackState.TRACKED else item.state.value
     return f"{shown}  {state}"
+
+
+def _found(item: TrackedObject) -> str:
+    """By what a known object was found; of others it goes without saying."""
+    if not item.known or not item.found.by:
+        return ""
+    view = f" {item.found.view}" if item.found.by == "view" else ""
+    return f"  by {item.found.by.replace('_', ' ')}{view}"
 
 
 def _ascii(text: str) -> str:

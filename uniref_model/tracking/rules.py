@@ -34,10 +34,15 @@ class Row:
     view: EncodedView | None = None
 
     @property
+    def asks_view_alone(self) -> bool:
+        """Whether the answer is the view's own."""
+        return self.view is not None and self.references.language is None
+
+    @property
     def found(self) -> Found:
         """By what this row finds its object."""
         if self.view is not None:
-            return Found("view", self.view.number)
+            return Found("view" if self.asks_view_alone else "words_and_view", self.view.number)
         masks = self.references.first is not None or self.references.previous is not None
         return Found("first_frame" if masks else "words")
 
@@ -81,13 +86,14 @@ class Rules(ABC):
 class Streaming(Rules):
     """Made for cameras.
 
-    Tracked objects are asked for by words (if any) and references together. Lost objects take turns, so that
-    one row finds them either way: with words, words alone in even frames (a stale mask must not veto what the
-    words see) and words with the first reference in odd ones; without words, the first reference alone, then
-    all references. A batch is padded to the next bucket anyway; the spare rows go to views of known objects
-    that are not tracked, one view a row, in turn; then to the other turn of lost objects, then to `check`
-    rows (see `Tracker`). Where no row is spare, views are given the next bucket, and one check is made every
-    `recheck_every` frames.
+    Known objects (`Target.known`) are looked for by words and a view together where others are by words
+    alone. Tracked objects are asked for by words (if any) and references together. Lost objects take
+    turns, so that one row finds them either way: with words, words alone in even frames (a stale mask
+    must not veto what the words see) and words with the first reference in odd ones; without words, the
+    first reference alone, then all references. A batch is padded to the next bucket anyway; the spare
+    rows go to views of known objects that are not tracked, one view a row, in turn; then to the other
+    turn of lost objects, then to `check` rows (see `Tracker`). Where no row is spare, views are given the
+    next bucket, and one check is made every `recheck_every` frames.
     """
 
     whole_merge = False
@@ -98,7 +104,7 @@ class Streaming(Rules):
 
     def plan_rows(self, targets: Sequence[Target], frame_index: int, buckets: tuple[int, ...]) -> list[Row]:
         config = self.config
-        rows = [Row(target, _in_turn(target, frame_index, config)) for target in targets]
+        rows = [_in_turn(target, frame_index, config) for target in targets]
         due = config.recheck_every > 0 and frame_index % config.recheck_every == 0
         checkable = [target for target in targets if _checkable(target, config)]
         if due and checkable:
@@ -110,7 +116,7 @@ class Streaming(Rules):
             spare = _padded(len(rows) + 1, buckets) - len(rows)
         extra = _view_rows(sought, frame_index, spare)
         extra += [
-            Row(target, _in_turn(target, frame_index + 1, config))
+            _in_turn(target, frame_index + 1, config)
             for target in targets
             if _takes_turns(target, config) and _has_other_turn(target, config)
         ]
@@ -156,16 +162,26 @@ def rules_for(config: TrackerConfig) -> Rules:
     return {"streaming": Streaming, "authors": Authors}[config.reference_protocol](config)
 
 
-def _in_turn(target: Target, turn: int, config: TrackerConfig) -> ObjectReferences:
+def _in_turn(target: Target, turn: int, config: TrackerConfig) -> Row:
     """What an object is looked for with; lost ones take turns."""
     first, previous = target.mask_references(config)
     if _takes_turns(target, config) and target.language is not None:
         if turn % 2 == 0:
-            return ObjectReferences(language=target.language)
-        return ObjectReferences(target.language, first or previous)
+            return _by_words(target, turn // 2)
+        return Row(target, ObjectReferences(target.language, first or previous))
     if _takes_turns(target, config) and turn % 2 == 0:
-        return ObjectReferences(first=first or previous)
-    return target.references(config)
+        return Row(target, ObjectReferences(first=first or previous))
+    if first is None and previous is None:
+        return _by_words(target, turn)
+    return Row(target, target.references(config))
+
+
+def _by_words(target: Target, turn: int) -> Row:
+    """Words alone; of a known object with a view beside them: its name need mean nothing to the network."""
+    if views := target.known.views:
+        view = views[turn % len(views)]
+        return Row(target, ObjectReferences(target.language, view.reference), view=view)
+    return Row(target, ObjectReferences(target.language))
 
 
 def _takes_turns(target: Target, config: TrackerConfig) -> bool:

@@ -2,7 +2,8 @@
 for.
 
 A control needs its object: "forget" alone asks for nothing, and "drop" is one only before a thing that is
-pointed at ("drop the box"), since "drop box" is the name of a thing. Politeness ("please") plays no part.
+pointed at ("drop the box"), since "drop box" is the name of a thing. So is "follow" before its thing: "follow
+my mug" looks for "my mug". Politeness ("please") plays no part.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
+from ..known_objects.names import ARTICLES, name_key, plain_words, without_article
 from .types import TrackedObject
 
 
@@ -38,34 +40,57 @@ class Resume:
     """Go on stepping frames."""
 
 
-Spoken = Look | Forget | Pause | Resume
+@dataclass(frozen=True)
+class Teach:
+    """What is followed is to be known by this name from now on."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class ForgetKnown:
+    """Forget what the object of this name looks like."""
+
+    name: str
+
+
+Spoken = Look | Forget | Pause | Resume | Teach | ForgetKnown
 
 _EVERYTHING = {"everything", "all", "all objects", "every object", "them all"}
 _VERBS = "forget|remove|delete|drop|stop tracking|stop following"
-_ARTICLES = "the|a|an|my|this|that"
 _FORGET = re.compile(rf"^(?P<verb>{_VERBS})(?:\s+about)?(?:\s+(?P<target>.+))?$")
 _PAUSE = {"pause", "pause tracking", "stop tracking", "stop following"}
 _RESUME = {"resume", "resume tracking", "continue", "continue tracking", "unpause"}
 _COURTESY = re.compile(r"^please\s+|\s+please$")
-_ARTICLE = re.compile(rf"^(?:{_ARTICLES})\s+")
+_ARTICLE = re.compile(rf"^(?:{ARTICLES})\s+")
+_TEACH = re.compile(
+    r"^(?:(?:this|that|it) is|that's|it's|(?:call|name) (?:this|that|it)|remember (?:this|that|it) as)"
+    r"\s+(?P<name>.+)$"
+)
+_FORGET_KNOWN = re.compile(r"^forget (?:what|how) (?P<name>.+?) looks?(?: like)?$")
+_FOLLOW = re.compile(rf"^(?:follow|track|find|look for)\s+(?=(?:{ARTICLES})\s)", re.IGNORECASE)
 
 
 def parse_spoken(text: str) -> Spoken:
     """What a line asks for. Anything that is no control is a prompt, kept as it was said."""
-    plain = _COURTESY.sub("", _plain(text))
+    plain = _COURTESY.sub("", plain_words(text))
     if plain in _PAUSE:
         return Pause()
     if plain in _RESUME:
         return Resume()
+    if teach := _TEACH.match(plain):
+        return Teach(teach["name"])
+    if known := _FORGET_KNOWN.match(plain):
+        return ForgetKnown(known["name"])
     forget = _FORGET.match(plain)
     if forget is None:
-        return Look(text.strip())
+        return Look(_FOLLOW.sub("", text.strip()))
     target = forget["target"] or ""
     if target in _EVERYTHING:
         return Forget(None)
     if forget["verb"] == "drop" and target and not _ARTICLE.match(target):
         return Look(text.strip())  # "drop box", "drop cloth"
-    return Forget(_ARTICLE.sub("", target + " ").strip() and target)
+    return Forget(without_article(target + " ").strip() and target)
 
 
 def match_exactly(who: str, objects: Iterable[TrackedObject]) -> list[str]:
@@ -78,27 +103,21 @@ def match_exactly(who: str, objects: Iterable[TrackedObject]) -> list[str]:
 def match_words(target: str, objects: Iterable[TrackedObject]) -> list[str]:
     """Ids of the objects that spoken words name: by id, else by the same words (label or prompt, articles
     aside)."""
-    known, wanted = list(objects), _name(target)
+    known, wanted = list(objects), name_key(target)
     same = [item.id for item in known if item.id == target.strip()]
-    return same or [item.id for item in known if wanted and wanted in (_name(item.label), _name(item.prompt))]
+    return same or [
+        item.id for item in known if wanted and wanted in (name_key(item.label), name_key(item.prompt))
+    ]
 
 
 def match_part(target: str, objects: Iterable[TrackedObject]) -> list[str]:
     """Ids of the objects whose label or prompt has these words in it: "the mug" in "the red mug"."""
-    wanted = _name(target)
+    wanted = name_key(target)
     return [
         item.id
         for item in objects
-        if any(_contains(_name(text), wanted) for text in (item.label, item.prompt))
+        if any(_contains(name_key(text), wanted) for text in (item.label, item.prompt))
     ]
-
-
-def _plain(text: str) -> str:
-    return " ".join(re.sub(r"[^\w\s'-]", " ", text.lower()).split())
-
-
-def _name(text: str) -> str:
-    return _ARTICLE.sub("", _plain(text))
 
 
 def _contains(name: str, words: str) -> bool:

@@ -103,6 +103,12 @@ class Tracker:
         """Every object known now, as of the last frame, by slot; those just added are SEARCHING."""
         return tuple(target.last or target.public(None) for target in self._snapshot())
 
+    @property
+    def object_ids(self) -> tuple[str, ...]:
+        """The ids of all objects, the last added last."""
+        with self._lock:
+            return tuple(self._targets)
+
     def add(self, prompt: Prompt, *, object_id: str | None = None, label: str | None = None) -> str:
         """Follow what a prompt means, from the next stepped frame on. Returns the id.
 

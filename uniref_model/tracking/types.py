@@ -21,9 +21,9 @@ class TrackState(str, Enum):
     """Not seen for `lost_after` frames; looked for in every frame."""
 
 
-FOUND_BY = ("words", "view", "first_frame", "prompt")
-"""By what an object may have been found: its words, a view that it is known by, its first-frame reference
-(words beside it or not), or because a person pointed at it."""
+FOUND_BY = ("words", "view", "words_and_view", "first_frame", "prompt")
+"""By what an object may have been found: its words, a view that it is known by, both together, its
+first-frame reference (words beside it or not), or because a person pointed at it."""
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from threading import Lock
 from weakref import WeakValueDictionary
@@ -13,6 +13,10 @@ from ..errors import UniRefError
 from ..known_objects import KnownObject, KnownObjects, View
 from ..runtime.base import FrameFeatures, MaskReference, Runtime
 from .frame_fit import FrameGeometry
+
+CONSENT = 0.75
+"""Part of the threshold that the views' scores must reach on average. Without it the more views there were,
+the more often one of them would answer for another thing: see docs/known_objects.md."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,6 +36,12 @@ class KnownViews:
     views: tuple[EncodedView, ...] = ()
     left_out: tuple[str, ...] = ()
 
+    def agree(self, scores: Mapping[int, float], threshold: float) -> bool:
+        """Whether the views taken together say that the thing is there. scores: the latest of each view, by
+        its number; all must have been asked."""
+        latest = [scores.get(view.number) for view in self.views]
+        return None not in latest and sum(latest) > CONSENT * threshold * len(latest)
+
 
 NO_VIEWS = KnownViews()
 
@@ -49,6 +59,12 @@ def fit_and_encode(runtime: Runtime, image: np.ndarray) -> FittedFrame:
     geometry = FrameGeometry.fit(image.shape[:2], runtime.size, runtime.spec.resize)
     small = geometry.image_to_model(image, runtime.spec.mean)
     return FittedFrame(runtime.encode_fitted(small, (geometry.height, geometry.width)), geometry)
+
+
+def overlap(one: np.ndarray, other: np.ndarray) -> float:
+    """IoU of two boolean maps, 0 when both are empty."""
+    union = np.count_nonzero(one | other)
+    return np.count_nonzero(one & other) / union if union else 0.0
 
 
 class ViewBank:

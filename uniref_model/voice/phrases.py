@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from uniref_model.tracking.spoken import Forget, Pause, Resume, parse_spoken
+from uniref_model.tracking.spoken import Forget, ForgetKnown, Pause, Resume, Teach, parse_spoken
 
 _ADJECTIVES = """
     red green blue yellow black white orange brown grey pink purple silver golden big small large
@@ -118,6 +118,9 @@ def understand(words: str) -> str | None:
         if spoken.target is None:
             return "forget everything"
         return plain if _is_thing(spoken.target) else None
+    if isinstance(spoken, Teach | ForgetKnown):
+        points_at_it = _STARTS_LIKE_A_THING.match(spoken.name)  # talk begins with "this is" too
+        return plain if points_at_it and _is_thing(spoken.name) else None
     verb = _VERB.match(plain)
     target = verb.group(1) if verb else plain
     if verb is None and not _STARTS_LIKE_A_THING.match(plain):
