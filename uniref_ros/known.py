@@ -137,7 +137,9 @@ class Known:
 
     def _learn(self) -> None:
         new, self._new_side = self._new_side, None
-        item = None if new is None else self.store.find(new.name)
+        if new is None:
+            return
+        item = self.store.find(new.name)
         if item is None or len(item.views) >= self.store.max_views:
             return  # what a person has shown never goes for what was learnt
         try:

@@ -13,7 +13,6 @@ from ..limits import quoted
 from ..prompts import Prompt
 from ..tracking.tracker import Tracker
 from ..tracking.types import TrackedFrame
-from .messages import TeachRequest
 from .stamps import is_set
 
 
@@ -89,15 +88,15 @@ def _in_view(camera: Camera, object_id: str) -> ShownObject | None:
     return ShownObject(shown.rgb, Prompt(mask=shown.frame.label_image == item.slot), object_id)
 
 
-def find_drawn(cameras: Sequence[Camera], request: TeachRequest) -> ShownObject:
+def find_drawn(cameras: Sequence[Camera], prompt: Prompt, stamp: Any = None) -> ShownObject:
     """The image that a mask, points or a box belong to: of their stamp, else the one shown last. Raises
     MaskError, ImageError."""
-    if is_set(request.stamp):
+    if stamp is not None and is_set(stamp):
         reasons = []
         for camera in cameras:
-            image = camera.image_at(request.stamp)
+            image = camera.image_at(stamp)
             if not isinstance(image, str):
-                return ShownObject(image, request.prompt)
+                return ShownObject(image, prompt)
             reasons.append(f"{camera.topic}: {image}")
         raise MaskError("; ".join(reasons))
     if len(cameras) > 1:
@@ -108,4 +107,4 @@ def find_drawn(cameras: Sequence[Camera], request: TeachRequest) -> ShownObject:
     shown = cameras[0].shown or cameras[0].last
     if shown is None:
         raise MaskError("no image was processed yet")
-    return ShownObject(shown.rgb, request.prompt)
+    return ShownObject(shown.rgb, prompt)

@@ -290,7 +290,7 @@ class Commands:
         cameras = self._chosen(request.camera)
         if request.prompt is None:
             return find_shown(cameras, request.object_id)
-        return find_drawn(cameras, request)
+        return find_drawn(cameras, request.prompt, request.stamp)
 
     def set_enabled(self, enabled: bool) -> Answer:
         """Process images, or keep the objects and process none."""

@@ -25,7 +25,7 @@ from .config import TrackerConfig
 from .frame_fit import FrameGeometry, sigmoid, upsample_logits
 from .objects import GIVEN_ANCHOR, Target, Verdict
 from .rules import Row, Rules, rules_for
-from .types import Found, FrameNote
+from .types import Found, FrameNote, TrackState
 from .views import FittedFrame, overlap
 
 TIMINGS = ("prepare", "encode_image", "given", "segment", "merge", "encode_reference")
@@ -198,9 +198,9 @@ class FramePass:
     def _judge(self, target: Target, pairs: list[tuple[Row, Prediction]], view: FittedFrame) -> _Answer:
         """The surest of an object's rows, measured against the threshold of its kind. Rows with a view count
         when the views agree."""
-        asked = {row.view.number: answer.score for row, answer in pairs if row.asks_view_alone}
-        scores = target.view_scores | asked
-        trusted = target.known.agree(scores, self.config.mask_threshold)
+        asked = {row.view.number: one.score for row, one in pairs if row.view and row.asks_view_alone}
+        scores = target.view_scores | asked if target.state is not TrackState.TRACKED else {}
+        trusted = target.known.agree(scores, self.config.threshold(by_words=False))
         finding = [pair for pair in pairs if not pair[0].check and (trusted or pair[0].view is None)]
         if not finding:
             return _Answer(fmean(scores.values()) if scores else 0.0, Found(), view_scores=scores)

@@ -39,8 +39,8 @@ class KnownViews:
     def agree(self, scores: Mapping[int, float], threshold: float) -> bool:
         """Whether the views taken together say that the thing is there. scores: the latest of each view, by
         its number; all must have been asked."""
-        latest = [scores.get(view.number) for view in self.views]
-        return None not in latest and sum(latest) > CONSENT * threshold * len(latest)
+        latest = [scores[view.number] for view in self.views if view.number in scores]
+        return len(latest) == len(self.views) and sum(latest) > CONSENT * threshold * len(latest)
 
 
 NO_VIEWS = KnownViews()
