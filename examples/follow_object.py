@@ -13,7 +13,7 @@ import math
 import signal
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -30,13 +30,21 @@ from rclpy.qos import DurabilityPolicy, QoSProfile
 from rclpy.signals import uninstall_signal_handlers
 from std_msgs.msg import String
 
-from uniref_model.limits import quoted
 from uniref_model.requests.stamps import in_words, nanoseconds
 from uniref_ros.executor import make_node, start_ros
 from uniref_ros.msg import TrackedObject, TrackedObjectArray
 from uniref_ros.parameter_rules import Option, ParameterError, declare, fault_of, follow, snapshot, unknown
 from uniref_ros.qos import listen, overridable, quality
 from uniref_ros.space.mounting import FixedMounting, Mounting, MountingError, TfMounting
+from uniref_ros.space.target import (
+    Demands,
+    MistakenTarget,
+    NoTarget,
+    TargetError,
+    choose,
+    is_seen,
+    place_of,
+)
 
 _at_start = partial(Option, when="start")
 
@@ -79,14 +87,6 @@ _LAST_WORD = Duration(nanoseconds=500_000_000)  # for the last zero to arrive
 _AGAIN = 5.0  # s between log lines of one trouble
 
 
-class Trouble(Exception):
-    """Why a result cannot be driven on."""
-
-
-class NotThere(Trouble):
-    """There is no one object that is meant."""
-
-
 @dataclass(frozen=True)
 class Sighting:
     """Where the object was. x, y: m, in base_frame at that time. stamp: ns, of the image."""
@@ -116,36 +116,6 @@ def contradiction(settings: Mapping[str, Any]) -> str:
         if settings[small] > settings[large]:
             return f"{small} is {settings[small]:g}, expected at most {large}, which is {settings[large]:g}"
     return ""
-
-
-def chosen(objects: Sequence[TrackedObject], wanted: str) -> TrackedObject:
-    """The object of this id, else the one with this label or prompt; "": the only one there is.
-
-    Raises NotThere.
-    """
-    named = [item for item in objects if not wanted or item.id == wanted]
-    named = named or [item for item in objects if wanted in (item.label, item.prompt)]
-    if len(named) == 1:
-        return named[0]
-    which = f"called {quoted(wanted)}" if wanted else "in the results"
-    count = f"{len(named)} objects are" if named else "no object is"
-    raise NotThere(f"{count} {which}, expected one (parameter object)")
-
-
-def place_of(item: TrackedObject, settings: Mapping[str, Any]) -> tuple[float, float, float]:
-    """The centroid of an object that is seen, m, in the camera's frame. Raises Trouble."""
-    place = item.centroid.x, item.centroid.y, item.centroid.z
-    if item.score < settings["min_score"]:
-        least = settings["min_score"]
-        raise Trouble(f"its score is {item.score:.2f}, expected at least {least:g} (min_score)")
-    if not item.has_position:
-        raise Trouble("it is seen and has no position: depth and camera_info, see the tracker's diagnostics")
-    if item.depth_points < settings["min_depth_points"]:
-        least = settings["min_depth_points"]
-        raise Trouble(f"{item.depth_points} depth pixels show it, expected {least} (min_depth_points)")
-    if not all(math.isfinite(value) for value in place):
-        raise Trouble(f"its position is {place}, expected finite numbers")
-    return place
 
 
 def approach(x: float, y: float, settings: Mapping[str, Any]) -> tuple[float, float]:
@@ -261,34 +231,34 @@ class FollowObject(Node):
             return
         message = self._pending
         try:
-            item = chosen(message.objects, self._settings["object"])
-            if item.state != TrackedObject.TRACKED or item.frames_since_seen > 0:
-                self._miss(now, lost=item.state != TrackedObject.TRACKED)
-            elif self._is_too_large(item):
-                self._miss(now, lost=True)
+            item = choose(message.objects, self._settings["object"])
+            if is_seen(item):
+                self._see(*self._locate(item, message.header), self._newest)
             else:
-                point = place_of(item, self._settings)
-                self._see(*self._mounting.on_floor(point, message.header), self._newest)
-        except NotThere as error:
+                self._miss(now, lost=item.state != TrackedObject.TRACKED)
+        except NoTarget as error:
             self._sighting, self._row, self._missing_since = None, 0, None
-            self._complain(str(error))
+            self._complain(f"{error} (object)")
+        except MistakenTarget as error:
+            self._miss(now, lost=True)  # and go on searching
+            self.get_logger().warning(str(error), throttle_duration_sec=_AGAIN)
         except MountingError as error:
             self._complain(str(error))
             return  # a transform may still come for it
-        except Trouble as error:
+        except TargetError as error:
             self._complain(str(error))
         self._pending = None
 
+    def _locate(self, item: TrackedObject, header: Any) -> tuple[float, float]:
+        s = self._settings
+        point = place_of(item, Demands(s["min_score"], s["min_depth_points"], s["max_size"]))
+        x, y = self._mounting.on_floor(point, header)
+        if not (math.isfinite(x) and math.isfinite(y)):
+            raise TargetError(f"it is at ({x}, {y}) in {s['base_frame']}, expected finite numbers")
+        return x, y
+
     def _is_old(self, stamp: int, now: int) -> bool:
         return now - stamp > self._settings["max_age"] * 1e9
-
-    def _is_too_large(self, item: TrackedObject) -> bool:
-        size, most = max(item.extent.x, item.extent.y, item.extent.z), self._settings["max_size"]
-        too_large = item.has_position and size > most
-        if too_large:
-            text = f"what is seen is {size:.1f} m large, expected at most {most:g} (max_size): it is not it"
-            self.get_logger().warning(text, throttle_duration_sec=_AGAIN)
-        return too_large
 
     def _see(self, x: float, y: float, stamp: int) -> None:
         self._trouble = ""
@@ -307,6 +277,8 @@ class FollowObject(Node):
 
     def _complain(self, text: str) -> None:
         self._trouble = text
+        if self._sighting is None:
+            self._row = 0
         self.get_logger().warning(text, throttle_duration_sec=_AGAIN)
 
     # ---- what to do

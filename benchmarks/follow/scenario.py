@@ -64,8 +64,8 @@ ROOM = Room(
 )
 _BEHIND_THE_WALL = (Leg((8.9, 5.9), 1.2), Leg((6.0, 6.0), 1.2))  # it runs
 SHORT = Scenario(
-    "half a minute",
-    26.0,
+    "twenty seconds",
+    20.0,
     robot=(5.0, 3.4, 0.0),
     start=(6.9, 3.5),
     legs=(

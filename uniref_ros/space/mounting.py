@@ -10,8 +10,7 @@ from rclpy.node import Node
 from rclpy.time import Time
 
 from uniref_model.limits import quoted
-
-Point3 = tuple[float, float, float]
+from uniref_ros.space.target import Point3
 
 
 class MountingError(Exception):
