@@ -16,6 +16,7 @@ from .commands import bench as bench_commands
 from .commands import data as data_commands
 from .commands import eval as eval_commands
 from .commands import export as export_commands
+from .commands import label as label_commands
 from .commands import model as model_commands
 from .commands.options import (
     INSTALL_TRAIN,
@@ -216,7 +217,14 @@ def doctor() -> None:
         raise typer.Exit(1)
 
 
-for _commands in (bench_commands, model_commands, export_commands, data_commands, eval_commands):
+for _commands in (
+    label_commands,
+    bench_commands,
+    model_commands,
+    export_commands,
+    data_commands,
+    eval_commands,
+):
     _commands.register(app)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import types
 import typing
 from pathlib import Path
 from typing import Any
@@ -61,6 +62,8 @@ def _convert(kind: Any, value: Any, name: str) -> Any:
     if dataclasses.is_dataclass(kind):
         return build(kind, value, name + ".")
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
+    if origin is types.UnionType:  # `float | None`: the one type that it has besides None
+        return None if value is None else _convert(inner[0], value, name)
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
             raise ValueError(f"{name}: expected a list, found {shown(value)}")

@@ -102,6 +102,11 @@ class FrameSource(ABC):
     named_by_file = False
     cameras: Sequence[str] = ("",)
 
+    @property
+    def seconds(self) -> float | None:
+        """How long it is, None when unknown."""
+        return self.length / self.fps if self.length and self.fps else None
+
     @abstractmethod
     def __iter__(self) -> Iterator[SourceFrame]: ...
 

@@ -29,7 +29,7 @@ def is_bag(path: Path) -> bool:
 
 
 def _files(folder: Path) -> list[Path]:
-    found = (item for item in folder.iterdir() if item.suffix.lower() in BAG_SUFFIXES)
+    found = (item for item in folder.iterdir() if item.suffix.lower() in BAG_SUFFIXES and item.is_file())
     return sorted((item for item in found if not item.name.startswith(".")), key=natural)
 
 
@@ -71,6 +71,8 @@ class Bag:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        if not path.is_dir() and not path.is_file():  # a pipe would keep us for ever
+            raise SourceError(f"the bag {show(path)} is no ordinary file or folder")
         whole = path.is_file() or (path / "metadata.yaml").is_file()
         parts = [path] if whole else _files(path)
         if not parts:

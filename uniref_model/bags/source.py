@@ -86,6 +86,10 @@ class BagSource(FrameSource):
         if self.first_refusal and self.refused.total() == sum(seen.values()):
             raise SourceError(f"no image of {show(self.bag.path)} can be used: {self.first_refusal}")
 
+    @property
+    def seconds(self) -> float:
+        return (self.bag.end - self.bag.start) / SECOND
+
     def close(self) -> None:
         self.bag.close()
 

@@ -71,6 +71,11 @@ class Review:
             kept = (worst, next(self._order), entry, _tile(frame, result, entry))
             (heapq.heappush if len(self._worst) < MOST else heapq.heapreplace)(self._worst, kept)
 
+    @property
+    def count(self) -> int:
+        """Frames on the sheet."""
+        return len(self._worst)
+
     def close(self) -> None:
         """Write the sheet. Raises SourceError."""
         kept = sorted(self._worst, key=lambda item: item[:2], reverse=True)

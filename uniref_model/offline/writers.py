@@ -30,6 +30,8 @@ class Outputs:
     masks: Path | None = None
     json: Path | None = None
     bag: Path | None = None
+    timed: bool = True
+    """Whether the JSON says how long each frame took: else the same recording gives the same files."""
 
     def check(self, source: FrameSource, mask: Path | None) -> None:
         """Refuse outputs that would destroy what is read, or each other. Raises SourceError."""
@@ -49,7 +51,7 @@ class Outputs:
         if self.masks is not None:
             yield MaskFiles(self.masks)
         if self.json is not None:
-            yield JsonFrames(self.json, header)
+            yield JsonFrames(self.json, header, timed=self.timed)
 
     def _videos(self, source: FrameSource) -> dict[str, Path]:
         path = self.video
@@ -117,7 +119,9 @@ class BagFrames:
 class JsonFrames:
     """One JSON document, written frame by frame so that it never has to be held: {…, "frames": […]}."""
 
-    def __init__(self, path: Path, header: Mapping[str, Any]) -> None:
+    def __init__(self, path: Path, header: Mapping[str, Any], *, timed: bool = True) -> None:
+        """timed: with the milliseconds that each frame took."""
+        self._timed = timed
         self._stack = ExitStack()
         self._file = self._stack.enter_context(writing(path))
         self._file.write(json.dumps(header)[:-1] + ', "frames": [')
@@ -130,7 +134,7 @@ class JsonFrames:
             **({"camera": frame.camera} if frame.camera else {}),
             **({"stamp_ns": frame.stamp} if frame.stamp is not None else {}),
             "size": [result.size[1], result.size[0]],
-            "ms": round(result.timings["total"], 2),
+            **({"ms": round(result.timings["total"], 2)} if self._timed else {}),
             "objects": [object_json(item, int(values[item.slot])) for item in result.objects],
         }
         self._file.write(self._separator + json.dumps(entry))
