@@ -85,7 +85,7 @@ ROOMS: dict[str, set[str]] = {
     "requests": GROUND | {"tracking", "image_messages"},
     "bags": GROUND | {"tracking", "video", "image_messages", "requests"},
     "offline": GROUND | {"runtime", "tracking", "video", "requests", "bags"},
-    "labels": GROUND | {"tracking", "video", "offline"},
+    "labels": GROUND | {"runtime", "tracking", "video", "bags", "offline"},
     "profiling": GROUND | {"runtime", "tracking"},
     # the laboratory, which robots do not install
     "export": GROUND | {"", "network", "runtime"},
