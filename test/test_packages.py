@@ -130,3 +130,10 @@ def test_colcon_installs_no_laboratory(checkout, tmp_path):
     assert rooms(package) == rooms(ROOT / "uniref_model") - LABORATORY
     assert (package / "weights" / "uniref_nano" / "model.json").is_file()
     assert not [path for path in package.rglob("*") if path.is_dir() and not any(path.iterdir())]
+
+
+def test_the_licence_is_said_once_and_no_file_has_a_header_of_its_own():
+    mark = "SPDX-" + "License-Identifier"
+    folders = "uniref_model", "uniref_ros", "benchmarks", "examples", "launch", "scripts", "test"
+    files = [path for folder in folders for path in (ROOT / folder).rglob("*.py")]
+    assert len(files) > 200 and not [path for path in files if mark in path.read_text(encoding="utf-8")]
