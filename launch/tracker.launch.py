@@ -34,7 +34,7 @@ ARGUMENTS = {
     "reliability": ("", "Quality of service of the image subscription.", ["", "best_effort", "reliable"]),
     "model": ("", "A shipped model's name or the folder of an exported model."),
     "size": ("", "Model size HEIGHTxWIDTH, such as 192x320."),
-    "runtime": ("", "What runs the network.", ["", "auto", "onnxruntime", "tensorrt", "torch"]),
+    "runtime": ("", "What runs the network.", ["", "auto", "onnxruntime", "openvino", "tensorrt", "torch"]),
     "prompts": ("", "Objects to look for from the start, separated by semicolons."),
     "publish_tf": ("", "true: also publish a frame for every object's centroid."),
     "autostart": ("", "false: a lifecycle manager configures and activates the node."),

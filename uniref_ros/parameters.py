@@ -84,15 +84,26 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "runtime",
         "auto",
-        "auto, onnxruntime, tensorrt or torch. auto takes torch for .safetensors files, else TensorRT where "
-        "a GPU is found and its engines pass their check, else onnxruntime; diagnostics say which and why.",
+        "auto, onnxruntime, openvino, tensorrt or torch. auto takes torch for .safetensors files, else "
+        "TensorRT where a GPU is found and its engines pass their check, else ONNX Runtime on CUDA, else "
+        "OpenVINO where it is installed, passes and is faster here, else ONNX Runtime; diagnostics say which "
+        "and why.",
         when="configure",
     ),
     Option(
         "device",
         "auto",
-        "Where the network runs: auto takes a GPU where it can be used. cpu also keeps auto from TensorRT.",
-        choices=("auto", "cpu", "cuda"),
+        "Where the network runs: auto takes a GPU where it can be used. cpu also keeps auto from TensorRT. "
+        "gpu and npu are Intel's, through OpenVINO.",
+        choices=("auto", "cpu", "cuda", "gpu", "npu"),
+        when="configure",
+    ),
+    Option(
+        "precision",
+        "auto",
+        "What the network computes in, where the runtime has the choice and the results pass its check; "
+        "auto: the runtime's own, fp32 on a CPU.",
+        choices=("auto", "fp32", "fp16", "bf16"),
         when="configure",
     ),
     Option(

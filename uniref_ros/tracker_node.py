@@ -227,6 +227,7 @@ class TrackerNode(LifecycleNodeMixin, Node):
             runtime=settings["runtime"],
             threads=settings["threads"] or None,
             device=settings["device"],
+            precision=settings["precision"],
             progress=self._on_progress,
         )
 

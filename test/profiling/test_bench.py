@@ -27,7 +27,7 @@ pytestmark = pytest.mark.skipif(
 
 @pytest.fixture(scope="module")
 def runtime():
-    with load_runtime("uniref_nano", "192x320", threads=1) as loaded:
+    with load_runtime("uniref_nano", "192x320", "onnxruntime", threads=1) as loaded:
         yield loaded
 
 

@@ -97,7 +97,7 @@ WRONG = [
     ("threads", 2**62, f"0 to {MAX_THREADS}"),
     ("max_objects", 3.5, "a whole number"),
     ("autostart", 1, "true or false"),
-    ("device", "gpu", "auto, cpu, cuda"),
+    ("device", "tpu", "auto, cpu, cuda"),
     ("on_hang", True, "quotes"),
     ("model", 5, "quotes"),
     ("model", None, "a word"),

@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from uniref_model.errors import RuntimeUnavailable
-from uniref_model.runtime.trt import engines, parity
-from uniref_model.runtime.trt.engines import EngineCache, EngineKey
+from uniref_model.runtime import engines, parity
+from uniref_model.runtime.engines import EngineCache, EngineKey
 
 KEY = EngineKey("segment_x1", {"graph": "abc", "gpu": "double", "objects": 1})
 
@@ -95,6 +95,23 @@ def test_a_long_build_says_please_wait(tmp_path, monkeypatch, caplog):
     finally:
         logging.getLogger(engines.__name__).removeHandler(listener)
     assert said.is_set() and "please wait" in caplog.text and "built in" in caplog.text
+
+
+def test_engines_used_longest_ago_make_room(tmp_path, monkeypatch):
+    monkeypatch.setattr(engines, "MAX_CACHE_BYTES", 25)
+    cache = EngineCache(tmp_path)
+    keys = [EngineKey(f"segment_x{count}", {"objects": count}) for count in range(3)]
+    for age, key in zip((300, 200), keys, strict=False):
+        cache.get(key, lambda: b"ten bytes!")
+        os.utime(tmp_path / f"{key.stem}.engine", (age, age))
+    cache.get(keys[0], pytest.fail)  # used now, so the other one is the oldest
+    cache.get(keys[2], lambda: b"ten bytes!")
+    assert [cache.has(key) for key in keys] == [True, False, True]
+    assert not (tmp_path / f"{keys[1].stem}.json").exists()
+    monkeypatch.setattr(engines, "MAX_CACHE_BYTES", 5)
+    large = EngineKey("large", {})
+    assert cache.get(large, lambda: b"ten bytes!") == (b"ten bytes!", True)
+    assert cache.has(large) and not any(cache.has(key) for key in keys), "what was built now stays"
 
 
 # --- a folder that others can write to ---------------------------------------------------------------------

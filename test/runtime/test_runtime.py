@@ -233,7 +233,7 @@ def test_an_unknown_model_runtime_or_device_lists_what_exists(tmp_path):
 
 @pytest.fixture(scope="module")
 def runtime():
-    with load_runtime(MODEL, threads=1) as loaded:
+    with load_runtime(MODEL, runtime="onnxruntime", threads=1) as loaded:
         yield loaded
 
 
@@ -390,7 +390,7 @@ def test_wrong_shapes_are_refused(runtime, frame):
 def test_every_size_of_the_model_loads_and_a_closed_runtime_says_so():
     spec = ModelSpec.from_file(MODEL / "model.json")
     for height, width in spec.sizes:
-        with load_runtime(MODEL, f"{height}x{width}", threads=1) as loaded:
+        with load_runtime(MODEL, f"{height}x{width}", "onnxruntime", threads=1) as loaded:
             loaded.prepare([1, 2])
             assert loaded.describe()["size"] == f"{height}x{width}"
         with pytest.raises(RuntimeUnavailable, match="closed"):

@@ -52,7 +52,7 @@ def mask_of(box: tuple[int, int, int, int]) -> np.ndarray:
 
 @pytest.fixture(scope="module")
 def runtime():
-    with load_runtime("uniref_nano", "192x320", threads=1) as loaded:
+    with load_runtime("uniref_nano", "192x320", "onnxruntime", threads=1) as loaded:
         yield loaded
 
 
@@ -102,7 +102,7 @@ def test_the_command_line_with_real_weights(tmp_path, capsys):
     cv2.imwrite(str(tmp_path / "first.png"), mask_of(CUP) * np.uint8(255))
     arguments = ["track", str(folder), "--mask", str(tmp_path / "first.png"), "--prompt", "the blue book"]
     outputs = ["--json", str(tmp_path / "a.json"), "--masks", str(tmp_path / "masks"), "--threads", "1"]
-    assert main([*arguments, *outputs, "--size", "192x320"]) == 0
+    assert main([*arguments, *outputs, "--size", "192x320", "--runtime", "onnxruntime"]) == 0
     frames = json.loads((tmp_path / "a.json").read_text())["frames"]
     assert [item["id"] for item in frames[2]["objects"]] == ["1", "2"]
     assert len(list((tmp_path / "masks").iterdir())) == 3

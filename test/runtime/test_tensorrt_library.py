@@ -17,9 +17,9 @@ import pytest
 
 from uniref_model.errors import RuntimeUnavailable
 from uniref_model.runtime.contract import ENGINE_GRAPHS
+from uniref_model.runtime.engines import EngineCache, EngineKey
 from uniref_model.runtime.files import WEIGHTS
 from uniref_model.runtime.trt.build import build_engine, fused_attentions
-from uniref_model.runtime.trt.engines import EngineCache, EngineKey
 from uniref_model.runtime.trt.execution import _numpy_types
 from uniref_model.runtime.trt.library import Library, load_library, preload_rtx
 
@@ -140,7 +140,7 @@ RACE = """
 import hashlib, sys
 from pathlib import Path
 from uniref_model.runtime.trt.build import build_engine
-from uniref_model.runtime.trt.engines import EngineCache, EngineKey
+from uniref_model.runtime.engines import EngineCache, EngineKey
 from uniref_model.runtime.trt.library import load_library
 library, path = load_library(), Path(sys.argv[1])
 print("ready", flush=True)
@@ -174,7 +174,7 @@ def test_three_processes_at_once_build_one_engine(tmp_path):
 KILLED = """
 import sys, time
 from pathlib import Path
-from uniref_model.runtime.trt.engines import EngineCache, EngineKey
+from uniref_model.runtime.engines import EngineCache, EngineKey
 def build():
     print("building", flush=True)
     time.sleep(600)

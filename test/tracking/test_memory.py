@@ -22,7 +22,7 @@ def use(runtime):
     runtime.prepare([1, 2])
     runtime.encode_text("the red box")
 
-first = load_runtime("uniref_nano", size="192x320")
+first = load_runtime("uniref_nano", "192x320", "onnxruntime")
 use(first)
 open_mb = resident_mb()
 first.trim()
@@ -31,7 +31,7 @@ use(first)
 first.close()
 closed = [resident_mb()]
 for _ in range(3):
-    with load_runtime("uniref_nano", size="192x320") as runtime:
+    with load_runtime("uniref_nano", "192x320", "onnxruntime") as runtime:
         use(runtime)
     closed.append(resident_mb())
 print(open_mb, paused, *closed)

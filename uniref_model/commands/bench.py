@@ -13,7 +13,7 @@ from rich.table import Table
 
 from ..errors import ModelFileError, UniRefError
 from . import console
-from .options import Device, Model, RuntimeName, Size, Threads, parse_counts, parse_size
+from .options import Device, Model, Precision, RuntimeName, Size, Threads, parse_counts, parse_size
 
 if TYPE_CHECKING:
     from ..runtime import Runtime
@@ -41,6 +41,7 @@ def bench_command(
     runtime: RuntimeName = "auto",
     device: Device = "auto",
     threads: Threads = None,
+    precision: Precision = "auto",
     long: Annotated[
         int, typer.Option(min=0, help="Follow for so many frames instead: flatness of latency and memory.")
     ] = 0,
@@ -76,7 +77,7 @@ def bench_command(
     keep_apart(written, [weights] if weights is not None else [])
     for path in written:
         make_folder(path.parent)
-    with load_runtime(model, size, runtime, threads, device) as loaded:
+    with load_runtime(model, size, runtime, threads, device, precision=precision) as loaded:
         facts |= loaded.describe() | {"frame": frame_size, "command": " ".join(["uniref", *sys.argv[1:]])}
         if compare or without:
             from ..export.undone import SAVINGS

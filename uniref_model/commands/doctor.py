@@ -25,6 +25,7 @@ _PACKAGES = {
     "numpy": "arrays",
     "opencv-python-headless": "images and video",
     "onnxruntime": "the CPU runtime",
+    "openvino": "a faster CPU runtime, and Intel's GPUs and NPUs",
     "tokenizers": "prompts",
     "torch": "training, export and conversion only",
     "timm": "training only",
@@ -35,6 +36,7 @@ _PACKAGES = {
 _CURES = {
     "opencv-python-headless": "pip install opencv-python-headless",
     "onnxruntime": "pip install onnxruntime",
+    "openvino": "pip install openvino (60 MB, 180 unpacked), which runtime auto takes where it is faster",
     "tokenizers": "pip install tokenizers",
     "torch": "from a checkout, pip install -e '.[train]', for training, export and .safetensors models",
     "timm": "from a checkout, pip install -e '.[train]'",

@@ -15,8 +15,12 @@ Size = Annotated[
     str | None,
     typer.Option(help="Model size, height x width, such as 192x320; the model's first if left out."),
 ]
-RuntimeName = Annotated[str, typer.Option(help="auto, onnxruntime, tensorrt or torch.")]
-Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
+RuntimeName = Annotated[str, typer.Option(help="auto, onnxruntime, openvino, tensorrt or torch.")]
+Device = Annotated[str, typer.Option(help="auto, cpu, cuda, or Intel's gpu or npu through OpenVINO.")]
+Precision = Annotated[
+    str,
+    typer.Option(help="auto, fp32, fp16 or bf16: refused where the runtime, the device or its check does."),
+]
 Threads = Annotated[int | None, typer.Option(min=1, help="CPU threads; chosen by default.")]
 Fusion = Annotated[
     str | None,

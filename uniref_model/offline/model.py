@@ -17,7 +17,16 @@ class ModelChoice:
     device: str = "auto"
     threads: int | None = None
     fusion: str | None = None
+    precision: str = "auto"
 
     def load(self) -> Runtime:
         """Raises UniRefError."""
-        return load_runtime(self.name, self.size, self.runtime, self.threads, self.device, fusion=self.fusion)
+        return load_runtime(
+            self.name,
+            self.size,
+            self.runtime,
+            self.threads,
+            self.device,
+            precision=self.precision,
+            fusion=self.fusion,
+        )

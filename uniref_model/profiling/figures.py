@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-PACKAGES = ("numpy", "opencv-python-headless", "onnxruntime", "torch")
+PACKAGES = ("numpy", "opencv-python-headless", "onnxruntime", "openvino", "torch")
 
 
 def percentiles(milliseconds: Sequence[float]) -> dict[str, float]:

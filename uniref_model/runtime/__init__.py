@@ -16,7 +16,7 @@ from .base import (
     Runtime,
 )
 from .files import check_threads, find_model, shipped_models
-from .spec import ModelSpec
+from .spec import PRECISIONS, ModelSpec
 
 __all__ = [
     "FrameFeatures",
@@ -32,10 +32,10 @@ __all__ = [
     "shipped_models",
 ]
 
-RUNTIMES = ("onnxruntime", "tensorrt", "torch")
+RUNTIMES = ("onnxruntime", "openvino", "tensorrt", "torch")
 """Runtimes there are. "auto" takes torch for a .safetensors file, else the best that works (`choose`)."""
 
-DEVICES = ("auto", "cpu", "cuda")
+DEVICES = ("auto", "cpu", "cuda", "gpu", "npu")
 
 
 def load_runtime(
@@ -45,6 +45,7 @@ def load_runtime(
     threads: int | None = None,
     device: str = "auto",
     *,
+    precision: str = "auto",
     fusion: str | None = None,
     progress: Callable[[str], None] | None = None,
 ) -> Runtime:
@@ -55,7 +56,10 @@ def load_runtime(
         size: "256x448" (height x width); None takes the model's default.
         runtime: "auto" or one of `RUNTIMES`.
         threads: CPU threads; None chooses.
-        device: "cpu", "cuda" or "auto", which takes a GPU where it can be used; TensorRT always does.
+        device: "cpu", "cuda", "gpu" or "npu" (Intel's, through OpenVINO), or "auto", which takes a GPU where
+            it can be used; TensorRT always does.
+        precision: "fp32", "fp16" or "bf16" where the runtime has the choice and what it computes passes the
+            check against ONNX Runtime in float32; "auto" leaves it to the runtime.
         fusion: another way to fuse words and masks than the model's; torch only.
         progress: told in words what takes long (engines that are built and checked), from any thread.
     Raises ModelFileError, RuntimeUnavailable or LimitError; each names what was asked for and what there is.
@@ -65,7 +69,11 @@ def load_runtime(
         raise RuntimeUnavailable(f"no runtime {runtime!r}, expected auto or one of {', '.join(RUNTIMES)}")
     if device not in DEVICES:
         raise RuntimeUnavailable(f"no device {device!r}, expected one of {', '.join(DEVICES)}")
+    if precision not in ("auto", *PRECISIONS):
+        known = ", ".join(PRECISIONS)
+        raise RuntimeUnavailable(f"no precision {precision!r}, expected auto or one of {known}")
     if runtime == "torch" or (runtime == "auto" and Path(model).suffix == ".safetensors"):
+        _check_fp32("PyTorch", precision)
         return _load_torch(model, size, threads, device, fusion)
     if fusion is not None:
         raise RuntimeUnavailable(
@@ -75,14 +83,26 @@ def load_runtime(
     if runtime == "tensorrt":
         from .trt.backend import load_tensorrt
 
-        return load_tensorrt(model, size=size, threads=threads, progress=progress)
+        return load_tensorrt(model, size=size, threads=threads, precision=precision, progress=progress)
+    if runtime == "openvino":
+        from .openvino import load_openvino
+
+        return load_openvino(
+            model, size=size, threads=threads, device=device, precision=precision, progress=progress
+        )
     if runtime == "auto":
         from .choose import choose_runtime
 
-        return choose_runtime(model, size, threads, device, progress)
+        return choose_runtime(model, size, threads, device, precision, progress)
     from .onnx import load_onnx
 
+    _check_fp32("ONNX Runtime", precision)
     return load_onnx(model, size=size, threads=threads, device=device)
+
+
+def _check_fp32(what: str, precision: str) -> None:
+    if precision not in ("auto", "fp32"):
+        raise RuntimeUnavailable(f"{what} computes in fp32, not in {precision}: OpenVINO and TensorRT may")
 
 
 def _load_torch(
@@ -104,7 +124,12 @@ def _load_torch(
 
 def available_runtimes() -> dict[str, str]:
     """Every runtime with its version when it works here, else "unavailable: " and why."""
-    return {"onnxruntime": _onnxruntime_state(), "tensorrt": _tensorrt_state(), "torch": _torch_state()}
+    return {
+        "onnxruntime": _onnxruntime_state(),
+        "openvino": _openvino_state(),
+        "tensorrt": _tensorrt_state(),
+        "torch": _torch_state(),
+    }
 
 
 def _onnxruntime_state() -> str:
@@ -116,6 +141,15 @@ def _onnxruntime_state() -> str:
         return f"unavailable: {error}"
     providers = ", ".join(name.removesuffix("ExecutionProvider") for name in names)
     return f"{onnxruntime.__version__} ({providers})"
+
+
+def _openvino_state() -> str:
+    from .openvino import device_names
+
+    try:
+        return device_names()
+    except Exception as error:  # as above
+        return f"unavailable: {error}"
 
 
 def _torch_state() -> str:

@@ -263,3 +263,15 @@ def _check(graphs: Mapping[str, Graph], where: str) -> None:
         if missing := wanted - graph.output_names.keys():
             what = ", ".join(sorted(f"{carries} {level}" for carries, level in missing))
             raise ModelFileError(f"{where}: graphs.{graph.name} does not give {what}")
+
+
+def check_names(graph: Graph, takes: Iterable[str], gives: Iterable[str]) -> None:
+    """Raise ModelFileError where a graph's file takes what its contract does not know, or does not give all
+    that it says. What a graph has no use for may be missing from what it takes."""
+    unknown = set(takes) - {port.name for port in graph.inputs}
+    missing = {port.name for port in graph.outputs} - set(gives)
+    if unknown or missing:
+        raise ModelFileError(
+            f"the file of graph {graph.name} is not as model.json says: it takes "
+            f"{sorted(unknown) or 'nothing'} besides, and does not give {sorted(missing) or 'nothing'}"
+        )

@@ -275,14 +275,14 @@ class GraphRuntime(Runtime):
             # Padding repeats the first object: real numbers, so no NaN or denormal slows the batch down.
             write_object(graph, bound.inputs, row, objects[row] if row < len(objects) else objects[0])
         if self.shared:
-            self._attend(frame, objects, bound.inputs[graph.input_names[c.ATTENDED, 0]])
+            self.attend(frame, objects, bound.inputs[graph.input_names[c.ATTENDED, 0]])
         out = bound.run(shared_inputs(graph, frame))
         score, box, logits = (out[graph.output_names[what, 0]] for what in (c.SCORE, c.BOX, c.MASK_LOGITS))
         return [
             Prediction(float(score[row]), box[row].copy(), logits[row].copy()) for row in range(len(objects))
         ]
 
-    def _attend(self, frame: GraphFrame, objects: Sequence[ObjectReferences], out: Any) -> None:
+    def attend(self, frame: GraphFrame, objects: Sequence[ObjectReferences], out: Any) -> None:
         """Write what each object attended to into its row of `out` [N,S,I]; rows without mask reference keep
         theirs."""
         for rows, members in group_by_frames(objects):

@@ -26,6 +26,7 @@ from .contract import (
     SEGMENT_SHARED,
     Graph,
     Port,
+    check_names,
 )
 from .files import check_threads, choose_size, find_model, graph_file, verify_files
 from .graph_runtime import Backend, BoundGraph, GraphRuntime
@@ -169,7 +170,7 @@ class BoundSession:
         takes, gives = (
             {node.name: node for node in nodes} for nodes in (session.get_inputs(), session.get_outputs())
         )
-        _check_names(graph, takes, gives)
+        check_names(graph, takes, gives)
         self.inputs = {
             port.name: self._array(port, takes[port.name])
             for port in graph.object_inputs
@@ -203,16 +204,6 @@ class BoundSession:
 
 
 _TYPES = {"tensor(float)": "float32", "tensor(uint8)": "uint8", "tensor(int64)": "int64"}
-
-
-def _check_names(graph: Graph, takes: Mapping[str, Any], gives: Mapping[str, Any]) -> None:
-    unknown = takes.keys() - {port.name for port in graph.inputs}
-    missing = {port.name for port in graph.outputs} - gives.keys()
-    if unknown or missing:
-        raise ModelFileError(
-            f"the file of graph {graph.name} is not as model.json says: it takes "
-            f"{sorted(unknown) or 'nothing'} besides, and does not give {sorted(missing) or 'nothing'}"
-        )
 
 
 def _bindable(array: Any, device: OrtDevice | None) -> Any:

@@ -2,7 +2,8 @@
 
 An engine file has a JSON beside it with the facts of its key and its sha256. The engine is written under a
 temporary name and renamed, the JSON last; so a crash leaves either both or nothing that would be used. One
-process builds at a time, and the others wait for its engine.
+process builds at a time, and the others wait for its engine. Beyond `MAX_CACHE_BYTES` those go that were used
+longest ago.
 
 An engine is code, and the folder may be shared. So only what this user wrote is read: regular files of the
 user (or root) that nobody else can write to, opened without following links and without waiting for pipes.
@@ -25,7 +26,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from ...errors import RuntimeUnavailable
+from ..errors import RuntimeUnavailable
 
 _log = logging.getLogger(__name__)
 
@@ -36,6 +37,7 @@ PART_AGE = 24 * 3600.0
 """Seconds after which a temporary file belongs to no build that still runs."""
 
 MAX_ENGINE_BYTES = 8 << 30
+MAX_CACHE_BYTES = 16 << 30
 MAX_NOTE_BYTES = 1 << 20
 
 Progress = Callable[[str], None]
@@ -80,6 +82,7 @@ class EngineCache:
         with self._locked(key) as writable:
             engine, reason = self._read(key)
             if engine is not None:
+                self._note_use(key)
                 self.say(f"engine {key.name}: from {self.folder}")
                 return engine, False
             self.say(f"engine {key.name}: building ({reason}); please wait")
@@ -130,7 +133,7 @@ class EngineCache:
                 return None, "the one on disk is damaged"
             return engine, ""
         except FileNotFoundError:
-            return None, "there is none for this model, GPU and library"
+            return None, "there is none for this model, device and library"
         except UntrustedFile as error:
             _log.warning("engine %s: %s", key.name, error)
             return None, str(error)
@@ -151,8 +154,24 @@ class EngineCache:
             note.unlink(missing_ok=True)  # an old note must not vouch for a new engine
             _replace(path, engine)
             _replace(note, text.encode())
+            self._shed(path)
         except OSError as error:  # a full disk costs the next start a build, not this one its engine
             _log.warning("engine %s is not kept, the next start builds it again: %s", key.name, error)
+
+    def _note_use(self, key: EngineKey) -> None:
+        with contextlib.suppress(OSError):  # of a folder that is only read, nothing is shed either
+            os.utime(self._paths(key)[0])
+
+    def _shed(self, newest: Path) -> None:
+        """Remove the engines used longest ago, as many as are too much; `newest` stays."""
+        engines = [(path.lstat(), path) for path in self.folder.glob("*.engine") if path != newest]
+        room = MAX_CACHE_BYTES - newest.lstat().st_size
+        for about, path in sorted(engines, key=lambda item: item[0].st_mtime, reverse=True):
+            room -= about.st_size
+            if room < 0 and about.st_uid == os.geteuid():
+                _log.info("engine %s is removed: all together are more than %d bytes", path, MAX_CACHE_BYTES)
+                path.with_suffix(".json").unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
 
     @contextmanager
     def _locked(self, key: EngineKey) -> Iterator[bool]:

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..contract import ANSWERS, BOX, MASK_LOGITS, SCORE
+from .contract import ANSWERS, BOX, MASK_LOGITS, SCORE
 
 
 @dataclass(frozen=True)

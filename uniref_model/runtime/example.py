@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from ..base import LanguageReference, MaskReference, ObjectReferences
-from ..contract import ENCODE_IMAGE, ENCODE_REFERENCE, NOUN, WORDS, Graph
-from ..graph_runtime import GraphRuntime, shared_inputs, write_object
+from .base import LanguageReference, MaskReference, ObjectReferences
+from .contract import ATTEND, ATTENDED, ENCODE_IMAGE, ENCODE_REFERENCE, NOUN, PLACES, WORDS, Graph
+from .graph_runtime import GraphRuntime, shared_inputs, write_object
 
 
 def fill_example(reference: GraphRuntime, graph: Graph, bucket: int) -> dict[str, Any]:
@@ -24,9 +24,18 @@ def fill_example(reference: GraphRuntime, graph: Graph, bucket: int) -> dict[str
     if graph.name == ENCODE_REFERENCE:
         for array in inputs.values():
             array[:, 0] = masks
-    else:
-        for row, mask in enumerate(reference.encode_reference(frame, masks)):
-            write_object(graph, inputs, row, _object(graph, inputs, row, mask, generator))
+        return shared_inputs(graph, frame)
+    references = reference.encode_reference(frame, masks)
+    if graph.name in ATTEND.values():
+        for port in graph.object_inputs:
+            for row, mask in enumerate(references):
+                inputs[port.name][row] = mask.values[port.level]
+        return shared_inputs(graph, frame, [references[0]] * len(PLACES))
+    objects = [_object(graph, inputs, row, mask, generator) for row, mask in enumerate(references)]
+    for row, item in enumerate(objects):
+        write_object(graph, inputs, row, item)
+    if (ATTENDED, 0) in graph.input_names:
+        reference.attend(frame, objects, inputs[graph.input_names[ATTENDED, 0]])
     return shared_inputs(graph, frame)
 
 
