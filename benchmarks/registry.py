@@ -138,5 +138,12 @@ ENTRIES: dict[str, Entry] = {
             2.5,
             (*_ROS, "matplotlib"),
         ),
+        Entry(
+            "label_bags",
+            "uniref label over many bags: two workers against one, processes and Ray; memory of a long run",
+            "benchmarks.labelling.many_bags",
+            3.0,
+            ("rosbags", "pycocotools", "matplotlib"),
+        ),
     )
 }

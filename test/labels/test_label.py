@@ -155,6 +155,23 @@ def test_half_an_upload_counts_for_nothing(job):
     assert contents(away) == before
 
 
+def test_known_objects_are_called_by_name_and_what_they_are_counts(tmp_path):
+    from fake_runtime import rectangle
+
+    from uniref_model import KnownObjects
+
+    make_clips(tmp_path / "clips", 2)
+    box = (20, 20, 50, 40)
+    KnownObjects(tmp_path / "known").teach("my gripper", scene(("red", box)), rectangle(box))
+    sources = [{"files": "clips/*", "prompts": ["my gripper"]}]
+    path = write_job(tmp_path / "job.yaml", out="out", known="known", sources=sources)
+    outcome, _ = run(path)
+    assert [result["objects"][0]["seen"] for result in outcome.results] == [8, 12]
+    assert run(path)[1] == []
+    KnownObjects(tmp_path / "known").teach("my gripper", scene(("blue", box)), rectangle(box))
+    assert len(run(path)[1]) == 2
+
+
 # ---- slices ----
 
 

@@ -83,9 +83,8 @@ class Cluster:
 
 def _do(unit: Unit, store: Store, threads: int) -> list[Event]:
     events: list[Event] = []
-    known = store.results()
     for task in unit:  # what a worker that died has already done
-        result = known.get(task.name)
+        result = store.result(task.name)
         if result is None or result["fingerprint"] != task.fingerprint():
             break
         events.append(Done(task.name, result["frames"]))

@@ -45,6 +45,7 @@ class Words:
 class SourceSettings:
     """Recordings that are asked the same. files: a path or a pattern (`**` too), relative to the job's file.
 
+    known: a folder of known objects, which prompts may call by name (`KnownObjects`).
     prompts, mask, clicks, boxes, topics, start, end, stride: as `uniref track` has them. slice: seconds;
     longer recordings are cut into tasks of so much. hand_over: a slice begins with what the slice before it
     followed last, instead of its own prompts.
@@ -60,6 +61,7 @@ class SourceSettings:
     start: float | None = None
     end: float | None = None
     stride: int = 1
+    known: str | None = None
     replay_prompts: bool = False
     node: str = "/tracker"
     slice: float | None = None
@@ -80,12 +82,13 @@ class TrackerSettings:
 @dataclass(frozen=True)
 class Job:
     """out: a folder, relative to the job's file, or an address that fsspec knows. write: of WRITES. frames:
-    which become part of a data set. prompts: for sources that have none of their own."""
+    which become part of a data set. prompts, known: for sources that have none of their own."""
 
     out: str
     sources: tuple[SourceSettings, ...]
     write: tuple[str, ...] = ("json",)
     prompts: tuple[Words, ...] = ()
+    known: str | None = None
     frames: FrameChoice = field(default_factory=FrameChoice)
     model: ModelChoice = field(default_factory=ModelChoice)
     tracker: TrackerSettings = field(default_factory=TrackerSettings)
@@ -106,6 +109,7 @@ class Task:
     references: References
     topics: tuple[str, ...]
     selection: Selection
+    known: str | None
     replayed: str | None
     write: tuple[str, ...]
     frames: FrameChoice
@@ -118,12 +122,17 @@ class Task:
     def fingerprint(self) -> str:
         """Of everything that its result depends on: what is asked, and the recording's size and time. A
         finished result counts as long as this is the same."""
-        text = json.dumps([dataclasses.asdict(self), list(_state(Path(self.source)))], default=str)
+        text = json.dumps([dataclasses.asdict(self), *self._states()], default=str)
         return hashlib.sha256(text.encode()).hexdigest()
+
+    def _states(self) -> Iterator[list[tuple[str, int, int]]]:
+        given = (self.source, self.references.mask, self.known)
+        return (list(_state(Path(path))) for path in given if path is not None)
 
 
 def _state(path: Path) -> Iterator[tuple[str, int, int]]:
-    files = sorted(path.iterdir()) if path.is_dir() else [path]
+    """Name, bytes and time of a file, or of all in a folder."""
+    files = sorted(path.rglob("*")) if path.is_dir() else [path]
     for file in files:
         try:
             status = file.stat()
@@ -227,6 +236,7 @@ def _tasks(job: Job, settings: SourceSettings, source: Path, name: str, folder: 
         references=References((), mask, settings.mask_form, settings.clicks, settings.boxes),
         topics=settings.topics,
         selection=Selection(settings.start, settings.end, settings.stride),
+        known=None if (known := settings.known or job.known) is None else str(folder / known),
         replayed="/" + settings.node.strip("/") if settings.replay_prompts else None,
         write=job.write,
         frames=job.frames,

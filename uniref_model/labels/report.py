@@ -91,7 +91,7 @@ def _source(source: Mapping[str, Any]) -> str:
     columns = ("object", "id", "seen in", "first seen", "mean score", "lost in frames")
     warnings = "".join(f"<p class=dim>{_text(clipped(text, 400))}</p>" for text in source["warnings"][:8])
     link = f"<a href='{folder}/'>{_text(source['task'])}</a>"
-    doubtful = f"<p><a href='{folder}/review.png'>{source['doubtful']} doubtful frames</a></p>"
+    doubtful = f"<p><a href='{folder}/review.png'>{source['doubtful']} doubtful</a></p>"
     return (
         f"<h2>{link} <span class=dim>{source['frames']} frames</span></h2>\n"
         f"{_table(columns, rows)}\n{warnings}"

@@ -32,6 +32,10 @@ class Store(ABC):
         """What `result.json` says of every finished task, by its name."""
 
     @abstractmethod
+    def result(self, name: str) -> dict[str, Any] | None:
+        """The same of one task, None as long as it is not finished."""
+
+    @abstractmethod
     def workplace(self, name: str) -> contextlib.AbstractContextManager[Path]:
         """An empty folder on this machine for a task's work, gone afterwards."""
 
@@ -78,9 +82,14 @@ class FolderStore(Store):
         with told(self.root):
             folders = sorted((self.root / _TASKS).iterdir()) if (self.root / _TASKS).is_dir() else []
         for folder in folders:
-            with contextlib.suppress(OSError, ValueError):  # no result is one that has to be made
-                found[folder.name] = _as_result((folder / _RESULT).read_bytes())
+            if (result := self.result(folder.name)) is not None:
+                found[folder.name] = result
         return found
+
+    def result(self, name: str) -> dict[str, Any] | None:
+        with contextlib.suppress(OSError, ValueError):  # no result is one that has to be made
+            return _as_result((self.root / _TASKS / name / _RESULT).read_bytes())
+        return None
 
     @contextlib.contextmanager
     def workplace(self, name: str) -> Iterator[Path]:
@@ -161,9 +170,15 @@ class RemoteStore(Store):
             if not self._files.exists(self._at(_TASKS)):
                 return {}
             for path in sorted(self._files.glob(self._at(_TASKS, "*", _RESULT))):
-                with contextlib.suppress(ValueError):
-                    found[path.split("/")[-2]] = _as_result(self._files.cat_file(path))
+                name = path.split("/")[-2]
+                if (result := self.result(name)) is not None:
+                    found[name] = result
         return found
+
+    def result(self, name: str) -> dict[str, Any] | None:
+        with self._told(), contextlib.suppress(FileNotFoundError, ValueError):
+            return _as_result(self._files.cat_file(self._at(_TASKS, name, _RESULT)))
+        return None
 
     @contextlib.contextmanager
     def workplace(self, name: str) -> Iterator[Path]:

@@ -14,6 +14,7 @@ import numpy as np
 
 from ..bags.source import BagSource
 from ..errors import SourceError, UniRefError
+from ..known_objects import KnownObjects
 from ..offline.replay import Replay
 from ..offline.session import Session
 from ..offline.sources import open_frames
@@ -126,7 +127,10 @@ class _Work:
         self._warnings: deque[str] = deque(maxlen=MOST_WARNINGS)
         self._facts, self._review = Facts(), Review(folder / "review.png")
         say = self._warnings.append
-        self._session = Session(runtime, task.tracker, _wanted(task, store), frames.cameras, say)
+        known = None if task.known is None else KnownObjects(task.known)
+        self._warnings.extend(f"{name}: {fault}" for name, fault in (known.damaged if known else {}).items())
+        wanted = _wanted(task, store)
+        self._session = Session(runtime, task.tracker, wanted, frames.cameras, say, known)
         self._replay = None
         if task.replayed is not None:
             if not isinstance(frames, BagSource):

@@ -10,6 +10,7 @@ from typing import Protocol
 import numpy as np
 
 from ..errors import UniRefError
+from ..known_objects import KnownObjects
 from ..runtime import Runtime
 from ..tracking import TrackedFrame, Tracker, TrackerConfig
 from ..tracking.ids import ObjectIds
@@ -38,12 +39,14 @@ class Session:
         wanted: Sequence[Wanted],
         cameras: Iterable[str] = ("",),
         say: Callable[[str], None] = lambda text: None,
+        known: KnownObjects | None = None,
     ) -> None:
-        """say: told of what is not quite as asked. Raises what adding the objects raises."""
+        """say: told of what is not quite as asked. known: objects that may be called by
+        name. Raises what adding the objects raises."""
         config = replace(config, max_objects=max(config.max_objects, len(wanted)))
         names = list(cameras)
         self.ids = ObjectIds()
-        self.trackers = {name: Tracker(runtime, config, ids=self.ids) for name in names}
+        self.trackers = {name: Tracker(runtime, config, ids=self.ids, known=known) for name in names}
         self._wanted = {self.ids.claim(): item for item in wanted}
         self._values = {name: LabelValues(item.value for item in wanted) for name in names}
         self._writers: list[FrameWriter] = []

@@ -1,0 +1,1 @@
+"""Labelling many recordings."""
