@@ -228,6 +228,13 @@ OPTIONS: tuple[Option, ...] = (
         "auto keeps the view while there are fewer than max_views, off does nothing.",
         choices=("remark", "auto", "off"),
     ),
+    Option(
+        "remember",
+        False,
+        "Keep ids, prompts, labels, anchors and pause of what is followed on disk, beside the known objects "
+        "under the node's name, and go on with them after a restart, also one by kill -9.",
+        when="configure",
+    ),
     Option("use_depth", True, "Subscribe to depth and camera_info.", when="configure"),
     Option(
         "depth_transport",

@@ -17,13 +17,15 @@ from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from uniref_model.errors import UniRefError
+from uniref_model.prompts import Prompt
 from uniref_model.requests.commands import Commands
+from uniref_model.requests.session import Session
 from uniref_model.runtime import Runtime, load_runtime
 from uniref_model.tracking import Tracker, TrackerConfig
 from uniref_model.tracking.ids import ObjectIds
 from uniref_ros import parameter_rules as rules
 from uniref_ros import parameters
-from uniref_ros.camera import Camera, CameraOptions, Conditions
+from uniref_ros.camera import Camera, CameraOptions, Conditions, ProcessedImage
 from uniref_ros.diagnostics import ErrorLog, camera_status, node_status
 from uniref_ros.executor import (
     NodeExecutor,
@@ -34,6 +36,7 @@ from uniref_ros.executor import (
     start_ros,
 )
 from uniref_ros.known import Known
+from uniref_ros.memory import Memory, session_folder
 from uniref_ros.parameters import OPTIONS
 from uniref_ros.status import plain
 from uniref_ros.supervision import Supervisor
@@ -70,6 +73,7 @@ class TrackerNode(LifecycleNodeMixin, Node):
         self._workers: list[Worker] = []
         self._inputs: Inputs | None = None
         self._known: Known | None = None
+        self._memory: Memory | None = None
         self._conditions = Conditions(threading.Condition(), threading.Condition())
         self._changing = threading.Lock()  # held while a transition is carried out
         self._applying = threading.RLock()  # held while parameters are handed to the cameras
@@ -82,6 +86,7 @@ class TrackerNode(LifecycleNodeMixin, Node):
             self._ids,
             lambda: self._value("max_pixels"),
             lambda: None if self._known is None else self._known.teacher,
+            self._on_added,
         )
         self._state, self._progress = "unconfigured", ""
         self._facts: dict[str, str] = {}
@@ -182,15 +187,59 @@ class TrackerNode(LifecycleNodeMixin, Node):
         self._known = Known(self, runtime, lambda: self._settings, lambda: self._cameras, self.errors)
         self._make_cameras(runtime, settings, self._known)
         self._set_enabled(self._enabled)
-        for prompt in filter(None, settings["prompts"]):
-            self._commands.say(prompt)
+        self._begin(settings, self._known)
         self._inputs = Inputs(self, self._commands, self.errors, list(self._cameras), self._after_request)
         if late := parameters.differing(settings, self._settings, "configure"):
             raise UniRefError(f"{', '.join(late)} changed while the node was configured: configure again")
 
+    def _begin(self, settings: Mapping[str, Any], known: Known) -> None:
+        """Take up what was followed before, if that is remembered, and look for what is asked for."""
+        wanted = tuple(filter(None, settings["prompts"]))
+        session = self._remembered(known) if settings["remember"] else None
+        if session is not None:
+            self._set_enabled(session.enabled)
+        for prompt in wanted:
+            if session is None or prompt not in session.prompts:  # else it was asked for before
+                self._commands.say(prompt)
+        if self._memory is not None:
+            self._memory.begin(wanted)
+
+    def _remembered(self, known: Known) -> Session | None:
+        memory = None
+        try:
+            memory = Memory(
+                self,
+                session_folder(known.store.folder, self),
+                lambda: self._cameras,
+                self._ids,
+                lambda: self._enabled,
+                self.errors,
+            )
+            session = memory.restore()
+        except UniRefError as error:
+            self.errors.report("remember", f"nothing is remembered: {error}")
+            if memory is not None:
+                memory.destroy()  # what is on disk stays as it is
+            return None
+        self._memory = memory
+        return session
+
+    def _on_added(self, camera: Any, object_id: str, prompt: Prompt) -> None:
+        if self._memory is not None:
+            self._memory.added(camera, object_id, prompt)
+
+    def _observe(self, camera: Camera, shown: ProcessedImage) -> None:
+        known, memory = self._known, self._memory
+        if known is not None:
+            known.observe(camera, shown)
+        if memory is not None:
+            memory.observe(camera, shown)
+
     def _after_request(self) -> None:
         if self._known is not None:
             self._known.tell()
+        if self._memory is not None:
+            self._memory.flush()
 
     def _make_cameras(self, runtime: Runtime, settings: Mapping[str, Any], known: Known) -> None:
         config = TrackerConfig(**parameters.tracker_options(settings))
@@ -211,7 +260,7 @@ class TrackerNode(LifecycleNodeMixin, Node):
                     self._conditions,
                     self.errors.report,
                     lambda: self._settings,
-                    known.observe,
+                    self._observe,
                 )
         finally:
             with self._applying:
@@ -290,6 +339,9 @@ class TrackerNode(LifecycleNodeMixin, Node):
         if self._inputs is not None:
             self._inputs.destroy()
             self._inputs = None
+        if self._memory is not None:
+            self._memory.destroy()
+            self._memory = None
         if self._known is not None:
             self._known.destroy()
             self._known = None

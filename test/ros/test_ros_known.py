@@ -14,6 +14,7 @@ from rclpy.qos import DurabilityPolicy, QoSProfile  # noqa: E402
 from ros_help import NodeProcess, Peer  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
 from std_msgs.msg import Header, String  # noqa: E402
+from std_srvs.srv import SetBool  # noqa: E402
 
 from uniref_ros.conversion import fill_image  # noqa: E402
 from uniref_ros.msg import KnownObjectArray, TrackCommand, TrackedObject  # noqa: E402
@@ -207,3 +208,38 @@ def test_learn_views_auto_keeps_a_new_side_by_itself(peer, start, tmp_path):
         peer.show_until(RED, lambda r: r.objects[0].looks_new, "the red side to be new")
         peer.until(lambda: [list(o.views) for o in known.messages[-1].objects] == [[1, 2]], "a second view")
         assert "kept a new side of 'red thing', now 2 views" in process.text()
+
+
+def test_a_killed_node_goes_on_with_what_it_followed_under_the_same_ids(peer, start):
+    both = scene(("red", HERE), ("blue", THERE))
+    with start("remember:=true", "prompts:=['green']", name="first") as process:
+        peer.meet()
+        peer.call(AddObject, "tracker/add_object", AddObject.Request(text="the red box", object_id="box"))
+        message = peer.image(both)
+        peer.images.publish(message)
+        peer.result_of(message)
+        answer = peer.call(
+            AddObject,
+            "tracker/add_object",
+            AddObject.Request(label="clicked", header=message.header, points=[Point(x=170.0, y=85.0)]),
+        )
+        assert (answer.success, answer.object_id) == (True, "2"), answer.message
+        peer.call(SetBool, "tracker/set_enabled", SetBool.Request(data=False))
+        process.child.kill()
+    with start("remember:=true", "prompts:=['green']", name="second") as process:
+        assert peer.status("tracker")["enabled"] == "False", "it was paused, and still is"
+        peer.call(SetBool, "tracker/set_enabled", SetBool.Request(data=True))
+        peer.meet()
+        result = peer.show_until(
+            both, lambda r: [o.state for o in r.objects].count(TrackedObject.TRACKED) == 2, "both again"
+        )
+        assert [(o.id, o.label, o.prompt) for o in result.objects] == [
+            ("1", "green", "green"), ("box", "the red box", "the red box"), ("2", "clicked", ""),
+        ]  # fmt: skip
+        answer = peer.call(AddObject, "tracker/add_object", AddObject.Request(text="x", object_id="box"))
+        assert not answer.success and "used before" in answer.message
+        answer = peer.call(AddObject, "tracker/add_object", AddObject.Request(text="orange"))
+        assert answer.object_id == "3"
+        with start("remember:=true", name="third") as other:
+            peer.until(lambda: "nothing is remembered" in other.text(), "a second node of this name")
+            assert "in use by another process" in other.text()

@@ -93,7 +93,7 @@ def read_record(folder: Path) -> Record:
     """A folder's record, checked. Raises KnownObjectError saying what is wrong, FileNotFoundError where the
     folder is gone."""
     try:
-        record = build(Record, yaml.safe_load(_read_small(folder / RECORD)))
+        record = build(Record, yaml.safe_load(read_small(folder / RECORD)))
     except FileNotFoundError:
         if not folder.is_dir():
             raise
@@ -176,15 +176,15 @@ def _version(path: Path) -> tuple[int, ...]:
     return status.st_ino, status.st_mtime_ns, status.st_size
 
 
-def _read_small(path: Path) -> str:
-    """A small text file, never more than _MOST_BYTES of it. Raises OSError, ValueError."""
+def read_small(path: Path, most: int = _MOST_BYTES) -> str:
+    """A text file of at most so many bytes; no more of it is read. Raises OSError, ValueError."""
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe is not waited for
     with os.fdopen(handle, "rb") as file:
         if not stat.S_ISREG(os.fstat(handle).st_mode):
             raise ValueError("it is no ordinary file")
-        data = file.read(_MOST_BYTES + 1)
-    if len(data) > _MOST_BYTES:
-        raise ValueError(f"more than {_MOST_BYTES} bytes")
+        data = file.read(most + 1)
+    if len(data) > most:
+        raise ValueError(f"more than {most} bytes")
     return data.decode("utf-8")
 
 

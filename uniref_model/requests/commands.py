@@ -72,15 +72,17 @@ class Commands:
         ids: ObjectIds,
         max_pixels: Callable[[], int] = lambda: MAX_PIXELS,
         teacher: Callable[[], Teacher | None] = lambda: None,
+        added: Callable[[Camera, str, Prompt], None] = lambda camera, object_id, prompt: None,
     ) -> None:
         """cameras: by name, empty while the node is not configured; their trackers share `ids`. set_enabled:
         pauses or resumes, says what it did. max_pixels: of a mask. teacher: keeps what is taught; None where
-        nothing can be."""
+        nothing can be. added: told of every object that was added, with its prompt."""
         self._cameras = cameras
         self._set_enabled = set_enabled
         self._ids = ids
         self._max_pixels = max_pixels
         self._teacher = teacher
+        self._added = added
 
     def carry_out(self, command: Any) -> Answer:
         """Do what a TrackCommand says."""
@@ -129,7 +131,10 @@ class Commands:
         remarks: list[str] = []
         try:
             for camera in cameras:
-                remarks += _add_to(camera, request, object_id)
+                prompt, remark = _placed(camera, request)
+                remarks += remark
+                camera.tracker.add(prompt, object_id=object_id, label=request.label)
+                self._added(camera, object_id, prompt)
                 done.append(camera)
         except Exception:
             for camera in done:  # on all cameras or on none
@@ -327,16 +332,14 @@ def _list(ids: Iterable[str]) -> str:
     return ", ".join(known[:_MOST_NAMED]) + more
 
 
-def _add_to(camera: Camera, request: AddRequest, object_id: str) -> list[str]:
-    """Add the object to one camera's tracker. Returns remarks for people."""
-    prompt, remarks = request.prompt, []
-    if request.of_a_stamp:
-        image = camera.image_at(request.stamp)
-        if isinstance(image, str) and request.exact_stamp:
-            raise MaskError(f"{camera.topic}: {image}, and exact_stamp asks for no other (held_images)")
-        if isinstance(image, str):
-            remarks = [f"{camera.topic}: {image}, so this applies to the next image"]
-        else:
-            prompt = replace(prompt, image=image)
-    camera.tracker.add(prompt, object_id=object_id, label=request.label)
-    return remarks
+def _placed(camera: Camera, request: AddRequest) -> tuple[Prompt, list[str]]:
+    """The prompt with the image of its stamp, where the camera holds it; and remarks for people."""
+    prompt = request.prompt
+    if not request.of_a_stamp:
+        return prompt, []
+    image = camera.image_at(request.stamp)
+    if not isinstance(image, str):
+        return replace(prompt, image=image), []
+    if request.exact_stamp:
+        raise MaskError(f"{camera.topic}: {image}, and exact_stamp asks for no other (held_images)")
+    return prompt, [f"{camera.topic}: {image}, so this applies to the next image"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from threading import Lock
 
 from ..errors import ObjectIdError
@@ -21,6 +22,8 @@ class ObjectIds:
         self._lock = Lock()
         self._next = 1  # every number below it was given out
         self._chosen: set[str] = set()  # but for those that the counter covers
+        self.on_claim: Callable[[str | int], None] | None = None
+        """Told of every id that is given out, an automatic one as a number, before whoever asked gets it."""
 
     def claim(self, wanted: str | None = None) -> str:
         """Give out the wanted id, or the next free number.
@@ -30,6 +33,27 @@ class ObjectIds:
         """
         if wanted is not None:
             check_object_id(wanted)
+        claimed = self._claim(wanted)
+        if self.on_claim is not None:
+            self.on_claim(int(claimed) if wanted is None else claimed)
+        return claimed
+
+    def restore(self, ids: Iterable[str | int]) -> None:
+        """Take these for given out, by another process: chosen ids, and numbers that were automatic."""
+        with self._lock:
+            for one in ids:
+                if isinstance(one, int):
+                    self._next = max(self._next, one + 1)
+                elif len(self._chosen) < MAX_CHOSEN_IDS:
+                    self._chosen.add(one)
+            self._chosen = {name for name in self._chosen if not 0 < _number(name) < self._next}
+
+    def given_out(self) -> list[str | int]:
+        """All that `restore` needs to know: the chosen ids, and the last automatic one."""
+        with self._lock:
+            return [*sorted(self._chosen), *([self._next - 1] if self._next > 1 else [])]
+
+    def _claim(self, wanted: str | None) -> str:
         with self._lock:
             if wanted is None:
                 return self._claim_number()

@@ -197,14 +197,14 @@ class Tracker:
         with self._lock:
             self._find(object_id).reanchor = True
 
-    def call(self, object_id: str, name: str) -> None:
-        """Say that an object is the one known by this name: it is labelled so, and looked for with its views
-        too. Raises ObjectIdError."""
+    def call(self, object_id: str, name: str, *, label: str | None = None) -> None:
+        """Say that an object is the one known by this name: it is looked for with its views too, and labelled
+        so, if no other label is given. Raises ObjectIdError."""
         check_name(name, "the name")
         known = self._views_of(name)
         with self._lock:
             target = self._find(object_id)
-            target.label = name
+            target.label = label or name
             self._know(target, known)
 
     def refresh_known(self) -> None:
@@ -284,6 +284,8 @@ class Tracker:
 
     def _know(self, target: Target, known: KnownViews) -> None:
         target.known, target.strange_checks = known, 0
+        if target.last is not None:
+            target.last = replace(target.last, label=target.label, known=known.name)
         self._notes.extend(FrameNote(target.id, "warning", text) for text in known.left_out)
 
     def _free_slot(self) -> int:
