@@ -42,6 +42,7 @@ def build(kind: type[T], values: Any, where: str = "") -> T:
     """
     if not isinstance(values, dict):
         raise ValueError(f"{where or 'settings'}: expected a mapping, found {shown(values)}")
+    assert dataclasses.is_dataclass(kind)
     types = typing.get_type_hints(kind)
     known = {item.name: item for item in dataclasses.fields(kind)}
     unknown = sorted(set(values) - set(known))
@@ -59,7 +60,7 @@ def _is_required(item: dataclasses.Field) -> bool:
 
 
 def _convert(kind: Any, value: Any, name: str) -> Any:
-    if dataclasses.is_dataclass(kind):
+    if isinstance(kind, type) and dataclasses.is_dataclass(kind):
         return build(kind, value, name + ".")
     origin, inner = typing.get_origin(kind), typing.get_args(kind)
     if origin is types.UnionType:  # `float | None`: the one type that it has besides None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -85,7 +86,7 @@ class Replay:
         }
         there = [name for name, (kind, _) in actions.items() if self._has(name, kind)]
         for name in there:
-            source.listen(name, lambda record, action=actions[name][1]: self._obey(record, action))
+            source.listen(name, partial(self._obey, action=actions[name][1]))
         if not there:
             raise UniRefError(
                 f"no prompts to replay: the bag has none of {', '.join(actions)} (--node says whose they are)"

@@ -50,7 +50,8 @@ def read_references(references: References, max_pixels: int = MAX_PIXELS) -> lis
         found = read_masks(references.mask, references.mask_form, max_pixels)
         wanted += [Wanted(Prompt(mask=item.mask), item.label) for item in found]
     for text in references.clicks:
-        wanted.append(Wanted(Prompt(points=[tuple(_numbers(text, 2, "--click", "X,Y"))])))
+        x, y = _numbers(text, 2, "--click", "X,Y")
+        wanted.append(Wanted(Prompt(points=[(x, y)])))
     for text in references.boxes:
         wanted.append(Wanted(Prompt(box=_numbers(text, 4, "--box", "X,Y,W,H"))))
     if len(wanted) > MAX_LABEL:

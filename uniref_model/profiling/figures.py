@@ -15,7 +15,7 @@ import numpy as np
 PACKAGES = ("numpy", "opencv-python-headless", "onnxruntime", "openvino", "torch")
 
 
-def percentiles(milliseconds: Sequence[float]) -> dict[str, float]:
+def percentiles(milliseconds: Sequence[float] | np.ndarray) -> dict[str, float]:
     """p50, p95 and p99."""
     return {f"p{part}": round(float(np.percentile(milliseconds, part)), 3) for part in (50, 95, 99)}
 

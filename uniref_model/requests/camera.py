@@ -16,7 +16,7 @@ from ..tracking.types import TrackedFrame
 from .stamps import is_set
 
 
-class Shown(Protocol):
+class ProcessedImage(Protocol):
     """A processed image: the tracker's answer, and its pixels, uint8 RGB [h,w,3]."""
 
     @property
@@ -34,10 +34,10 @@ class Camera(Protocol):
     tracker: Tracker
 
     @property
-    def last(self) -> Shown | None: ...
+    def last(self) -> ProcessedImage | None: ...
 
     @property
-    def shown(self) -> Shown | None: ...
+    def shown(self) -> ProcessedImage | None: ...
 
     @property
     def topic(self) -> str: ...
