@@ -269,7 +269,7 @@ class VideoWriter:
             raise SourceError(f"cannot write {show(path)}: the name of a video must be UTF-8")
         self._path = path
         self._fps = encodable_rate(fps)
-        self._part = temporary(self._path)
+        self._part = self._path  # until it is begun
         self._writer: cv2.VideoWriter | None = None
         self._size = (0, 0)
         self._frames = 0
@@ -287,6 +287,7 @@ class VideoWriter:
     def _open(self) -> cv2.VideoWriter:
         make_folder(self._path.parent)
         silence_ffmpeg()
+        self._part = temporary(self._path)
         codec = _CODECS[self._path.suffix.lower()]
         code = cv2.VideoWriter_fourcc(*codec)  # type: ignore[attr-defined]  # OpenCV 4.5's name of it
         writer = cv2.VideoWriter(str(self._part), code, self._fps, self._size)
