@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -25,6 +28,8 @@ def pytest_addoption(parser):
 
 
 def pytest_configure(config):
+    os.environ["XDG_DATA_HOME"] = tempfile.mkdtemp(prefix="uniref_test_")  # nobody's own known objects
+    config.add_cleanup(lambda: shutil.rmtree(os.environ["XDG_DATA_HOME"], ignore_errors=True))
     silence_ffmpeg()  # before any test opens a video: OpenCV reads the setting once
     config.addinivalue_line("markers", "slow: takes a minute or more; runs with --slow")
 

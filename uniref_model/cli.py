@@ -16,6 +16,7 @@ from .commands import bench as bench_commands
 from .commands import data as data_commands
 from .commands import eval as eval_commands
 from .commands import export as export_commands
+from .commands import known as known_commands
 from .commands import label as label_commands
 from .commands import model as model_commands
 from .commands.options import (
@@ -23,6 +24,7 @@ from .commands.options import (
     MASK_REFERENCES,
     Device,
     Fusion,
+    KnownFolder,
     Model,
     Precision,
     RuntimeName,
@@ -131,6 +133,7 @@ def track(
     export_score: Annotated[
         float, typer.Option(min=0, max=1, help="... and none in which a visible object scores less.")
     ] = 0.0,
+    known: KnownFolder = None,
     model: Model = "uniref_nano",
     size: Size = None,
     runtime: RuntimeName = "auto",
@@ -159,6 +162,7 @@ def track(
 ) -> None:
     """Follow objects through a video and write what was seen."""
     from .commands.track import track as follow
+    from .known_objects import KnownObjects
     from .offline.model import ModelChoice
     from .offline.wanted import References
     from .offline.writers import Outputs
@@ -191,6 +195,7 @@ def track(
         topics=topic,
         selection=Selection(start, end, stride),
         export=data_set,
+        known=KnownObjects(known),
         replayed="/" + node.strip("/") if replay_prompts else None,
         max_frames=max_frames,
         quiet=quiet,
@@ -220,6 +225,7 @@ def doctor() -> None:
 
 
 for _commands in (
+    known_commands,
     label_commands,
     bench_commands,
     model_commands,

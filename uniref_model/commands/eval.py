@@ -38,6 +38,9 @@ def folder_command(
         list[str] | None,
         typer.Option(help="words, mask, click, box, words+mask; repeatable. The first four if left out."),
     ] = None,
+    known: Annotated[
+        Path | None, typer.Option(help="Folder of known objects, which expressions may call by name.")
+    ] = None,
     model: Model = "uniref_nano",
     size: Size = None,
     runtime: RuntimeName = "auto",
@@ -47,6 +50,7 @@ def folder_command(
     """Score your own clips: by words, by first-frame mask, by click, by box."""
     from ..evaluation.clips import DEFAULT_REFERENCES, evaluate_clip, find_clips, list_runs, load_clip
     from ..evaluation.sheets import SheetWriter
+    from ..known_objects import KnownObjects
     from ..runtime import load_runtime
 
     with _errors_told():
@@ -65,6 +69,7 @@ def folder_command(
                         folder,
                         video=video,
                         references=kinds,
+                        known=None if known is None else KnownObjects(known),
                         on_scored=sheets.add,
                         on_run=lambda _: progress.advance(task),
                     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -32,6 +33,12 @@ Fusion = Annotated[
 INSTALL_TRAIN = "from a checkout, pip install -e '.[train]'"
 """How the laboratory comes: the rooms that robots do not install, and the packages that it needs."""
 
+KnownFolder = Annotated[
+    Path | None,
+    typer.Option(
+        "--known", help="Folder of known objects; uniref_ros/known_objects in your data folder if left out."
+    ),
+]
 MASK_REFERENCES = "Which masks of the past to use: first, previous or first+previous."
 
 

@@ -9,6 +9,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 
 from ..bags.source import BagSource
 from ..errors import SourceError, UniRefError
+from ..known_objects import KnownObjects
 from ..labels.writer import Export
 from ..limits import MAX_PIXELS
 from ..offline.model import ModelChoice
@@ -34,13 +35,15 @@ def track(
     selection: Selection | None = None,
     replayed: str | None = None,
     export: Export | None = None,
+    known: KnownObjects | None = None,
     max_frames: int | None = None,
     quiet: bool = False,
     max_pixels: int = MAX_PIXELS,
 ) -> None:
     """Follow the references through the source. Raises UniRefError; what was written until then is kept
     whole. replayed: the node whose recorded prompts are obeyed. export: a data set to
-    be made. max_pixels: of a frame or mask, as its file states them."""
+    be made. known: objects that may be called by name. max_pixels: of a frame or mask, as its file states
+    them."""
     wanted = read_references(references, max_pixels)
     if not wanted and replayed is None:
         raise UniRefError("nothing to follow: give --prompt, --mask, --click or --box")
@@ -50,7 +53,7 @@ def track(
             raise UniRefError("masks, clicks and boxes belong to one camera's picture: give one --topic")
         outputs.check(frames, references.mask)
         with model.load() as runtime:
-            session = Session(runtime, config, wanted, frames.cameras, console.status.print)
+            session = Session(runtime, config, wanted, frames.cameras, console.status.print, known)
             replay = None if replayed is None else _replay(frames, session, replayed, max_pixels)
             summary = Summary(several=len(frames.cameras) > 1)
             try:

@@ -24,6 +24,7 @@ from ..datasets.evaluation.base import list_annotations
 from ..datasets.names import as_dataset_error
 from ..datasets.pngs import read_labels
 from ..errors import SourceError
+from ..known_objects import KnownObjects
 from ..pictures import IMAGE_SUFFIXES, list_images, read_image
 from ..reading import read_text
 from ..runtime.base import Runtime
@@ -137,6 +138,7 @@ def evaluate_clip(
     video: Path | None = None,
     references: Sequence[str] = DEFAULT_REFERENCES,
     config: TrackerConfig | None = None,
+    known: KnownObjects | None = None,
     on_run: Callable[[Reference], None] | None = None,
     on_scored: OnScored | None = None,
 ) -> dict[str, Any]:
@@ -149,6 +151,7 @@ def evaluate_clip(
         object
             (innermost point, tight box); "mask" runs leave that frame out of the score, and need a second
             one.
+        known: objects that expressions may call by name.
         on_run: called after each run. on_scored: called with (reference, stem, image, predicted
         bool mask,
             label image, score) for each scored frame.
@@ -159,7 +162,7 @@ def evaluate_clip(
     """
     clip = load_clip(folder, video)
     result = evaluate_references(
-        clip, lambda: Tracker(runtime, config), references, on_run=on_run, on_scored=on_scored
+        clip, lambda: Tracker(runtime, config, known=known), references, on_run=on_run, on_scored=on_scored
     )
     return {"clip": clip.name, "model": runtime.describe(), **result}
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 from .names import check_known_name, name_key
 from .records import KnownObject, View
 from .store import KnownObjects, default_folder
-from .views import check_view, thumbnail
+from .views import check_view, contact_sheet, thumbnail
 
 __all__ = [
     "KnownObject",
@@ -14,6 +14,7 @@ __all__ = [
     "View",
     "check_known_name",
     "check_view",
+    "contact_sheet",
     "default_folder",
     "name_key",
     "thumbnail",

@@ -170,7 +170,7 @@ class KnownObjects:
         with locked(self.folder):
             folder = self.folder / key
             if not key or not os.path.lexists(folder):
-                raise self._nobody(name)
+                raise self.nobody(name)
             old = self.folder / f"{_OLD}{os.getpid()}-{os.urandom(4).hex()}"
             with told(folder):
                 os.rename(folder, old)
@@ -185,7 +185,7 @@ class KnownObjects:
             folder = self.folder / key
             before = self._record(folder) if key else None
             if before is None:
-                raise self._nobody(name)
+                raise self.nobody(name)
             kept = tuple(view for view in before.views if view.number != number)
             if len(kept) == len(before.views):
                 numbers = ", ".join(str(view.number) for view in before.views)
@@ -204,7 +204,8 @@ class KnownObjects:
             raise KnownObjectError(f"{quoted(name)} was forgotten again by another program")
         return found
 
-    def _nobody(self, name: str) -> KnownObjectError:
+    def nobody(self, name: str) -> KnownObjectError:
+        """The error that says that there is none of this name, and what there is."""
         known = ", ".join(item.name for item in self.objects[:20])
         there = f"; there are {known}" if known else "; there are none"
         return KnownObjectError(f"no known object has the name {quoted(name)}{there}")

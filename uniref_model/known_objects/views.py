@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from pathlib import Path
+
 import cv2
 import numpy as np
 
 from ..errors import KnownObjectError
 from ..limits import MAX_VIEW_PIXELS
+from ..pictures import write_png
 from ..prompts import check_image, check_mask
 
 LEAST_SHARE = 0.0005
@@ -88,3 +92,14 @@ def thumbnail(image: np.ndarray, mask: np.ndarray, side: int = 160) -> np.ndarra
     scale = min(1.0, side / max(shown.shape))
     size = max(1, round(shown.shape[1] * scale)), max(1, round(shown.shape[0] * scale))
     return cv2.resize(dimmed, size, interpolation=cv2.INTER_AREA)
+
+
+def contact_sheet(views: Sequence[tuple[np.ndarray, np.ndarray]], path: Path, side: int = 240) -> None:
+    """Write the thumbnails of views (picture, mask) beside one another as one PNG. Raises SourceError."""
+    small = [thumbnail(image, mask, side) for image, mask in views]
+    sheet = np.full((side, (side + 4) * len(small), 3), 255, np.uint8)
+    for index, picture in enumerate(small):
+        height, width = picture.shape[:2]
+        left = index * (side + 4) + (side - width) // 2
+        sheet[(side - height) // 2 :][:height, left : left + width] = picture
+    write_png(path, cv2.cvtColor(sheet, cv2.COLOR_RGB2BGR))
