@@ -73,7 +73,7 @@ ROOMS: dict[str, set[str]] = {
     "reading": {"errors", "limits", "outputs"},
     "settings": {"errors", "limits", "reading"},
     "pictures": {"errors", "limits", "outputs", "picture_size"},
-    "label_pngs": set(),
+    "label_pngs": {"errors"},
     "scene": set(),
     "known_objects": FILES,
     "image_messages": GROUND,
@@ -226,6 +226,18 @@ def test_importing_it_loads_neither_torch_nor_ros(module):
         [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True, timeout=600
     )
     assert done.stdout.split() == []
+
+
+def test_track_needs_nothing_but_what_pip_install_brings():
+    optional = ("PIL", "matplotlib", "pycocotools", "rosbags", "scipy", "starlette", "torch", "rclpy")
+    code = (
+        f"import sys; sys.modules.update(dict.fromkeys({optional!r}))\n"  # as if they were not installed
+        "import uniref_model.cli, uniref_model.commands.track"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False, timeout=600
+    )
+    assert done.returncode == 0, done.stderr
 
 
 def test_the_commands_help_starts_without_heavy_libraries():

@@ -1,15 +1,30 @@
 """Label images as palette PNGs, as DAVIS and YouTube-VOS publish them, and masks of 0 and 255.
 
-Pillow is used because OpenCV cannot write palettes.
+Pillow is used because OpenCV cannot write palettes. It is imported when something is written, since
+`uniref track` does without it.
 """
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from PIL import Image
+
+from .errors import SourceError
+
+if TYPE_CHECKING:
+    from PIL import Image
+
+
+def pillow() -> Any:
+    """The module PIL.Image. Raises SourceError."""
+    try:
+        from PIL import Image
+    except ImportError as error:
+        raise SourceError(f"label images with a palette need Pillow ({error}): pip install pillow") from error
+    return Image
 
 
 def davis_palette() -> list[int]:
@@ -28,14 +43,14 @@ def write_labels(path: Path, labels: np.ndarray, palette: list[int]) -> None:
     255."""
     if labels.size and int(labels.max()) > 255:
         raise ValueError(f"{path}: label {int(labels.max())} does not fit an 8-bit PNG")
-    image = Image.fromarray(labels.astype(np.uint8))
+    image = pillow().fromarray(labels.astype(np.uint8))
     image.putpalette(palette)
     _save(path, image)
 
 
 def write_mask(path: Path, mask: np.ndarray) -> None:
     """Write a bool [h,w] mask as a grey PNG of 0 and 255."""
-    _save(path, Image.fromarray(mask.astype(np.uint8) * 255))
+    _save(path, pillow().fromarray(mask.astype(np.uint8) * 255))
 
 
 def _save(path: Path, image: Image.Image) -> None:

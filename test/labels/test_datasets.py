@@ -259,10 +259,16 @@ def test_nothing_is_written_over_and_nothing_half_is_left(clip, capfd):
     assert sorted(path.name for path in clip.parent.iterdir()) == ["clip", "coco", "masks"]
 
 
-def test_without_pycocotools_the_error_says_what_to_install(clip, monkeypatch, capfd):
-    monkeypatch.setitem(__import__("sys").modules, "pycocotools", None)
-    assert main(["track", str(clip), "--prompt", "red", "--export", "coco", str(clip.parent / "c")]) == 1
-    assert "pip install pycocotools" in capfd.readouterr().err
+@pytest.mark.parametrize(
+    ("module", "form", "said"),
+    [("pycocotools", "coco", "pip install pycocotools"), ("PIL", "davis", "Pillow")],
+)
+def test_without_what_a_format_needs_the_error_says_what_to_install(
+    clip, monkeypatch, capfd, module, form, said
+):
+    monkeypatch.setitem(__import__("sys").modules, module, None)
+    assert main(["track", str(clip), "--prompt", "red", "--export", form, str(clip.parent / "c")]) == 1
+    assert said in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

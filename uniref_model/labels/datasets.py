@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from ..errors import SourceError
-from ..label_pngs import davis_palette, write_labels
+from ..label_pngs import davis_palette, pillow, write_labels
 from ..outputs import cannot_write, make_folder, show, told, writing
 from .part import Part, decode
 from .polygons import one_polygon
@@ -44,9 +44,12 @@ def write_dataset(form: str, parts: Sequence[Part], folder: Path) -> int:
 
 
 def check_format(form: str, folder: Path) -> None:
-    """Raise SourceError for a format that is none, or a folder that holds something."""
+    """Raise SourceError for a format that is none, or needs what is not installed, or a folder that holds
+    something."""
     if form not in FORMATS:
         raise SourceError(f"the data set's format is {form!r}, expected one of {', '.join(FORMATS)}")
+    if form == "davis":
+        pillow()
     if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
         raise SourceError(f"{show(folder)} is there already: data sets are not written over")
 
