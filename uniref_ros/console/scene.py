@@ -21,7 +21,7 @@ from uniref_ros.rolling import Rate
 _CURVE = 60  # points, one a second
 _GONE_AFTER = 5.0  # s without a word from the tracker, when it reports once a second
 _REPORTS = 3.0  # reports that may be missed when it reports less often
-_UNANSWERED = ("prompt", "command", "prompt lost", "command lost")
+_UNANSWERED = ("prompt", "command", "reference", "prompt lost", "command lost")
 _LEVELS = {
     DiagnosticStatus.OK: "ok",
     DiagnosticStatus.WARN: "warn",
