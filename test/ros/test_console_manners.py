@@ -273,7 +273,8 @@ def test_a_console_that_may_not_serve_ends_with_the_reason(tmp_path, ros):
 
 def test_without_a_token_a_strangers_name_for_this_machine_is_refused(tmp_path, ros):
     port = free_port()
-    with NodeProcess(tmp_path / "console.log", f"port:={port}", program=CONSOLE) as process:
+    given = (f"port:={port}", "tracker:=nobody")
+    with NodeProcess(tmp_path / "console.log", *given, program=CONSOLE) as process:
         url = f"http://127.0.0.1:{port}/"
         wait_for(lambda: fetch(url)[0] == 200, "the page")
         assert fetch(url, Host=f"localhost:{port}")[0] == 200
