@@ -41,9 +41,8 @@ def stand(tmp_path_factory, browser, ros):
     """A tracker, a console, and a peer with a camera: (peer, camera, port)."""
     folder, port = tmp_path_factory.mktemp("console"), free_port()
     peer = Peer()
-    tracker = NodeProcess(
-        folder / "tracker.log", "diagnostics_period:=0.2", "held_images:=60", "max_objects:=4"
-    )
+    parameters = ("diagnostics_period:=0.2", "held_images:=60", "max_objects:=4")
+    tracker = NodeProcess(folder / "tracker.log", *parameters, f"known_objects:={folder / 'known'}")
     console = NodeProcess(folder / "console.log", f"port:={port}", program=CONSOLE)
     with tracker, console, CameraThread(peer, wandering) as camera:
         until_served(port, tracker, console)
@@ -165,6 +164,43 @@ def test_not_that_follows_the_object_anew_without_the_place(stand, page):
     page.click(100, 120, shift=True)  # on the ground
     page.wait("document.querySelector('.notice[data-level=error]')")
     assert "first click what to follow" in page.text("#notices")
+
+
+def test_a_name_is_taught_followed_from_the_gallery_and_forgotten(stand, browser, page):
+    _, _, port = stand
+    page.click(50, 90)
+    first = added(page, [])
+    page.wait("document.querySelector('.state').textContent === 'tracked'")
+    page.page.click("button.name")
+    page.page.keyboard.type("my brick")  # the field has the focus
+    page.page.keyboard.press("Enter")
+    page.wait("document.querySelector('.known img')?.naturalWidth > 20")
+    page.wait("document.querySelector('.object .title').textContent === 'my brick'")
+    assert page.text(".known .title") == "my brick" and page.text(".known .views") == "1 view"
+    with Page(browser, f"http://localhost:{port}/") as other:
+        other.wait("document.querySelector('.known')?.dataset.name === 'my brick'")
+        other.page.click(".object .remove")
+        page.has()
+        other.page.click(".known .follow")
+        second = added(page, [])
+        assert second != first
+        page.wait("document.querySelector('.state').textContent === 'tracked'")
+        other.page.click(".known .forget")
+        page.wait("document.querySelector('#known-section').hidden")
+        assert other.faults == []
+
+
+def test_a_name_that_cannot_be_taught_is_refused_in_the_nodes_own_words(page):
+    page.page.fill("#words-input", "yellow")
+    page.page.press("#words-input", "Enter")
+    added(page, [])  # and is never seen
+    page.page.click("button.name")
+    page.page.keyboard.type("my brick")
+    page.page.keyboard.press("Enter")
+    page.wait("document.querySelector('.notice[data-level=error]')")
+    assert not page.page.is_visible("#known-section")
+    page.page.keyboard.press("Escape")
+    assert not page.page.is_visible(".naming")
 
 
 def test_undo_takes_back_what_a_click_added(page):

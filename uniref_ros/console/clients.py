@@ -18,7 +18,7 @@ from std_srvs.srv import SetBool
 
 from uniref_ros.console.orders import Box, OrderError
 from uniref_ros.msg import TrackCommand
-from uniref_ros.srv import AddObject, RemoveObject
+from uniref_ros.srv import AddObject, ForgetKnown, RemoveObject, TeachObject
 
 _PATIENCE = 5.0  # s for an answer
 _COMMANDS, _AUDIO = 50, 200  # depths
@@ -35,6 +35,8 @@ class TrackerClient:
         self._add: Client = node.create_client(AddObject, f"{name}/add_object")
         self._remove: Client = node.create_client(RemoveObject, f"{name}/remove_object")
         self._enable: Client = node.create_client(SetBool, f"{name}/set_enabled")
+        self._teach: Client = node.create_client(TeachObject, f"{name}/teach")
+        self._forget: Client = node.create_client(ForgetKnown, f"{name}/forget_known")
 
     @property
     def is_there(self) -> bool:
@@ -52,6 +54,14 @@ class TrackerClient:
     async def set_enabled(self, on: bool) -> SetBool.Response:
         """Process images, or pause."""
         return await _ask(self._enable, SetBool.Request(data=on))
+
+    async def teach(self, object_id: str, name: str) -> TeachObject.Response:
+        """Have an object that is followed known by a name from now on."""
+        return await _ask(self._teach, TeachObject.Request(object_id=object_id, name=name))
+
+    async def forget_known(self, name: str) -> ForgetKnown.Response:
+        """Forget what a known object looks like."""
+        return await _ask(self._forget, ForgetKnown.Request(name=name))
 
     def say(self, text: str) -> None:
         """Words, as if spoken. A refusal comes in diagnostics."""

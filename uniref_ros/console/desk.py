@@ -7,7 +7,18 @@ from typing import Any
 
 from uniref_model.limits import quoted
 from uniref_ros.console.clients import TrackerClient, at_points, in_box
-from uniref_ros.console.orders import Box, Click, Enable, Order, OrderError, Reanchor, Remove, Say
+from uniref_ros.console.orders import (
+    Box,
+    Click,
+    Enable,
+    Forget,
+    Order,
+    OrderError,
+    Reanchor,
+    Remove,
+    Say,
+    Teach,
+)
 from uniref_ros.console.scene import Scene
 from uniref_ros.console.sight import Seen
 
@@ -48,9 +59,12 @@ class Desk:
             case Reanchor(object_id=object_id):
                 self._tracker.reanchor(object_id)
                 return Reply(True, f"{object_id} is anchored anew when it is next seen well", object_id)
+            case Teach(object_id=object_id, name=name):
+                return _done(await self._tracker.teach(object_id, name))
+            case Forget(name=name):
+                return _done(await self._tracker.forget_known(name))
             case Enable(on=on):
-                answer = await self._tracker.set_enabled(on)
-                return Reply(answer.success, answer.message)
+                return _done(await self._tracker.set_enabled(on))
 
     async def _follow(self, click: Click) -> Reply:
         seen = self._seen(click)
@@ -80,6 +94,10 @@ class Desk:
             raise OrderError(f"there is no camera {quoted(click.camera)}")
         seen = camera.sight.at(click.stamp, click.x, click.y)
         return seen if seen is not None and seen.id in camera.ids() else None
+
+
+def _done(answer: Any) -> Reply:
+    return Reply(answer.success, answer.message)
 
 
 def _added(answer: Any) -> Reply:

@@ -14,6 +14,7 @@ from rcl_interfaces.srv import GetParameters
 from rclpy.client import Client
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CompressedImage
 
 from uniref_model.errors import UniRefError
@@ -24,12 +25,12 @@ from uniref_ros.console.hearing import Hearing
 from uniref_ros.console.options import OPTIONS, check, check_certificate, open_socket
 from uniref_ros.console.pictures import MAX_PICTURE, Picture
 from uniref_ros.console.relay import Relay
-from uniref_ros.console.scene import Scene
+from uniref_ros.console.scene import Scene, known_text
 from uniref_ros.console.talk import Floor
 from uniref_ros.console.web import Door, WebServer, make_app
 from uniref_ros.diagnostics import ErrorLog
 from uniref_ros.executor import NodeExecutor, make_node, prepare_signals, start_ros
-from uniref_ros.msg import Heard, TrackedObjectArray
+from uniref_ros.msg import Heard, KnownObjectArray, TrackedObjectArray
 from uniref_ros.parameter_rules import declare, snapshot, unknown
 from uniref_ros.qos import listen, quality
 from uniref_ros.status import make_status
@@ -74,6 +75,9 @@ class Console(Node):
         self._asker: Client = self.create_client(GetParameters, f"{settings['tracker']}/get_parameters")
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
+        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+        topic = f"{settings['tracker']}/known_objects"
+        self.create_subscription(KnownObjectArray, topic, self._on_known, latched)
         self.create_subscription(Heard, f"{settings['voice']}/heard", self._on_heard, 20)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         for period, work in ((_TICK, self._tick), (1.0, self._report), (_LOOK, self._ask_tracker)):
@@ -179,6 +183,9 @@ class Console(Node):
                 continue
             if error := self._scene.report(status, time.monotonic()):
                 self._relay.say(json.dumps({"type": "refused", "message": error}))
+
+    def _on_known(self, message: KnownObjectArray) -> None:
+        self._relay.put(("text", "known"), known_text(message))
 
     def _on_heard(self, message: Heard) -> None:
         self._hearing.add(message, self._scene.ids(), time.monotonic())

@@ -69,7 +69,22 @@ class Enable:
     on: bool
 
 
-Order = Click | Box | Say | Remove | Reanchor | Enable
+@dataclass(frozen=True)
+class Teach:
+    """Have an object that is followed known by this name."""
+
+    object_id: str
+    name: str
+
+
+@dataclass(frozen=True)
+class Forget:
+    """Forget what the known object of this name looks like."""
+
+    name: str
+
+
+Order = Click | Box | Say | Remove | Reanchor | Enable | Teach | Forget
 
 
 def read_message(text: str) -> tuple[str, dict[str, Any]]:
@@ -144,6 +159,10 @@ def _object_id(fields: Mapping[str, Any]) -> str:
     return check_name(fields.get("id"), "the id", OrderError)
 
 
+def _name(fields: Mapping[str, Any]) -> str:
+    return check_name(fields.get("name"), "the name", OrderError)
+
+
 def _words(fields: Mapping[str, Any]) -> str:
     text = check_text(fields.get("text"), "the text", MAX_TEXT, OrderError).strip()
     if not text:
@@ -157,5 +176,7 @@ _READERS: dict[str, Callable[[Mapping[str, Any]], Order]] = {
     "say": lambda fields: Say(_words(fields)),
     "remove": lambda fields: Remove(_object_id(fields)),
     "reanchor": lambda fields: Reanchor(_object_id(fields)),
+    "teach": lambda fields: Teach(_object_id(fields), _name(fields)),
+    "forget": lambda fields: Forget(_name(fields)),
     "enable": lambda fields: Enable(flag(fields, "on")),
 }

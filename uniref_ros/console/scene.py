@@ -3,6 +3,7 @@ browsers."""
 
 from __future__ import annotations
 
+import base64
 import json
 import math
 import time
@@ -11,11 +12,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from diagnostic_msgs.msg import DiagnosticStatus
+from sensor_msgs.msg import CompressedImage
 
 from uniref_model.tracking.message_fields import STATE_NAMES
 from uniref_model.tracking.overlay import slot_colour
 from uniref_ros.console.sight import Sight
-from uniref_ros.msg import TrackedObject, TrackedObjectArray
+from uniref_ros.msg import KnownObjectArray, TrackedObject, TrackedObjectArray
 from uniref_ros.rolling import Rate
 
 _CURVE = 60  # points, one a second
@@ -165,6 +167,19 @@ class Scene:
         return json.dumps(
             {"type": "curves", "curves": {name: camera.curve for name, camera in self.cameras.items()}}
         )
+
+
+def known_text(message: KnownObjectArray) -> str:
+    """What can be called by name, as JSON; pictures as data URLs."""
+    objects = [
+        {"name": item.name, "views": len(item.views), "picture": _data_url(item.picture)}
+        for item in message.objects
+    ]
+    return json.dumps({"type": "known", "objects": objects, "damaged": list(message.damaged)})
+
+
+def _data_url(picture: CompressedImage) -> str:
+    return f"data:image/jpeg;base64,{base64.b64encode(bytes(picture.data)).decode()}" if picture.data else ""
 
 
 def _position(item: TrackedObject) -> list[float] | None:

@@ -1,4 +1,5 @@
 // Wires the page: what the server says goes to the views and lists, what a person does goes to the server.
+import { showKnown } from "./known.js";
 import { Link } from "./link.js";
 import { Notices } from "./notices.js";
 import { Objects } from "./objects.js";
@@ -47,6 +48,7 @@ const handlers = {
     for (const [camera, points] of Object.entries(message.curves)) views.get(camera)?.showCurve(points);
   },
   heard: (message) => showHeard($("heard-section"), $("heard"), message.lines, undo),
+  known: (message) => showKnown($("known-section"), message, order),
   refused: (message) => notices.add(message.message, "error"),
 };
 

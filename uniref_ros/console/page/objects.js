@@ -41,6 +41,8 @@ export class Objects {
 
   #show(id, found, several) {
     const item = this.#items.get(id) ?? this.#make(id, found[0][1]);
+    const title = item.querySelector(".title");
+    if (title.textContent !== titleOf(found[0][1])) title.textContent = titleOf(found[0][1]); // it was given a name
     item.querySelector(".swatch").style.background = found[0][1].colour;
     const rows = item.querySelector(".sights");
     while (rows.children.length > found.length) rows.lastElementChild.remove();
@@ -50,10 +52,11 @@ export class Objects {
 
   #make(id, object) {
     const item = document.getElementById("object-template").content.firstElementChild.cloneNode(true);
-    const title = object.label || object.prompt || "marked";
+    const title = titleOf(object);
     item.dataset.id = id;
     item.querySelector(".title").textContent = title;
     item.querySelector(".id").textContent = `id ${id}`;
+    this.#wireNaming(item, id, title);
     for (const [name, kind] of [["anchor", "reanchor"], ["remove", "remove"]]) {
       const button = item.querySelector(`.${name}`);
       button.setAttribute("aria-label", `${button.textContent} ${title}, id ${id}`);
@@ -63,6 +66,32 @@ export class Objects {
     this.#list.append(item);
     return item;
   }
+
+  // "Call it…": the object is known by a name from then on.
+  #wireNaming(item, id, title) {
+    const [button, form] = [item.querySelector("button.name"), item.querySelector(".naming")];
+    const input = form.querySelector("input");
+    button.setAttribute("aria-label", `Call ${title}, id ${id}, by a name`);
+    input.setAttribute("aria-label", `Name for ${title}, id ${id}`);
+    const show = (shown) => {
+      form.hidden = !shown;
+      button.setAttribute("aria-expanded", String(shown));
+      (shown ? input : button).focus();
+    };
+    button.addEventListener("click", () => show(form.hidden));
+    form.addEventListener("keydown", (event) => event.key === "Escape" && show(false));
+    form.addEventListener("submit", async (event) => {
+      event.preventDefault();
+      if (!input.value.trim()) return;
+      const answer = await this.#order("teach", { id, name: input.value.trim() });
+      if (answer.ok) show(false);
+    });
+  }
+}
+
+function titleOf(object) {
+  const named = object.label !== object.id; // without a label, the node takes the words, else the id
+  return (named && object.label) || object.prompt || "marked";
 }
 
 function makeSight() {
