@@ -7,6 +7,7 @@ import contextlib
 import json
 import shutil
 import socket
+import ssl
 import threading
 import time
 import urllib.error
@@ -138,10 +139,11 @@ def free_port() -> int:
         return one.getsockname()[1]
 
 
-def fetch(url: str, **headers: str) -> tuple[int, str]:
+def fetch(url: str, context: ssl.SSLContext | None = None, **headers: str) -> tuple[int, str]:
     """Status and text of a page."""
+    request = urllib.request.Request(url, headers=headers)
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers=headers), timeout=10) as answer:
+        with urllib.request.urlopen(request, timeout=10, context=context) as answer:
             return answer.status, answer.read().decode()
     except urllib.error.HTTPError as error:
         return error.code, error.read().decode()
@@ -158,13 +160,13 @@ def wait_for(condition: Callable[[], Any], what: str, timeout: float = 30.0) -> 
         time.sleep(0.05)
 
 
-def until_served(port: int, *nodes: Any, scheme: str = "http") -> dict[str, Any]:
+def until_served(port: int, *nodes: Any) -> dict[str, Any]:
     """Wait until the console knows its tracker; what it says of its health. nodes: that must be running."""
 
     def healthy() -> dict[str, Any] | None:
         for node in nodes:
             assert node.running, node.text()
-        health = json.loads(fetch(f"{scheme}://127.0.0.1:{port}/health")[1])
+        health = json.loads(fetch(f"http://127.0.0.1:{port}/health")[1])
         return health if health["tracker"] and health["cameras"] else None
 
     return wait_for(healthy, "the console to find the tracker")

@@ -32,7 +32,9 @@ def stand(tmp_path_factory, ros):
     folder, port = tmp_path_factory.mktemp("manners"), free_port()
     peer = Peer()
     parameters = (f"port:={port}", f"token:={TOKEN}", "max_browsers:=4")
-    tracker = NodeProcess(folder / "tracker.log", "diagnostics_period:=0.2")
+    tracker = NodeProcess(
+        folder / "tracker.log", "diagnostics_period:=0.2", f"known_objects:={folder / 'known'}"
+    )
     console = NodeProcess(folder / "console.log", *parameters, program=CONSOLE)
     with tracker, console, CameraThread(peer, wandering):
         until_served(port, tracker, console)

@@ -37,7 +37,8 @@ def page(tmp_path_factory, ros):
         "--use-fake-device-for-media-stream",
         f"--use-file-for-fake-audio-capture={sound}",
     )
-    tracker = NodeProcess(folder / "tracker.log", "diagnostics_period:=0.2", "held_images:=60")
+    parameters = ("diagnostics_period:=0.2", "held_images:=60", f"known_objects:={folder / 'known'}")
+    tracker = NodeProcess(folder / "tracker.log", *parameters)
     console = NodeProcess(folder / "console.log", f"port:={port}", program=CONSOLE)
     with tracker, console, chromium(*flags) as browser, CameraThread(peer, wandering):
         until_served(port, tracker, console)
