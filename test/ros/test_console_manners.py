@@ -98,7 +98,8 @@ def test_a_foreign_page_cannot_connect(stand):
     _, port = stand
     assert refusal(port=port, origin="https://stranger.example") == (403, "foreign origin")
     assert refusal(port=port, origin=f"http://127.0.0.1:{port + 1}") == (403, "foreign origin")
-    assert refusal(port=port, origin="null") == (403, "foreign origin")
+    for odd in ("null", "http://[", ""):
+        assert refusal(port=port, origin=odd) == (403, "foreign origin")
     with join(port, origin=f"http://127.0.0.1:{port}") as browser:
         assert next_picture(browser)["camera"] == ""
 
@@ -280,7 +281,8 @@ def test_without_a_token_a_strangers_name_for_this_machine_is_refused(tmp_path, 
         url = f"http://127.0.0.1:{port}/"
         wait_for(lambda: fetch(url)[0] == 200, "the page")
         assert fetch(url, Host=f"localhost:{port}")[0] == 200
-        assert fetch(url, Host="stranger.example")[0] == 421
+        for name in ("stranger.example", "127.0.0.1.stranger.example", "[", ""):
+            assert fetch(url, Host=name)[0] == 421
         with pytest.raises(InvalidStatus) as caught:
             connect(
                 f"ws://stranger.example:{port}/browser", sock=socket.create_connection(("127.0.0.1", port))

@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 from collections import deque
-from collections.abc import Coroutine
+from collections.abc import Coroutine, MutableMapping
 from dataclasses import asdict
 from typing import Any, Protocol
 
@@ -45,7 +45,7 @@ class Socket(Protocol):
 
     async def send_text(self, data: str) -> None: ...
     async def send_bytes(self, data: bytes) -> None: ...
-    async def receive(self) -> dict[str, Any]: ...
+    async def receive(self) -> MutableMapping[str, Any]: ...
 
 
 class Audience:

@@ -43,6 +43,11 @@ class TrackerClient:
         """Whether somebody serves its services."""
         return self._add.service_is_ready()
 
+    @property
+    def teaches(self) -> bool:
+        """Whether it can know objects by name."""
+        return self._teach.service_is_ready()
+
     async def add(self, request: AddObject.Request) -> AddObject.Response:
         """Add an object; the answer says its id, or why not."""
         return await _ask(self._add, request)

@@ -129,7 +129,8 @@ class Console(Node):
         if not self._audience.count:
             return
         scene = self._scene
-        scene.tracker_serves, scene.voice_hears = self._tracker.is_there, self._voice.hears
+        scene.tracker_serves, scene.tracker_teaches = self._tracker.is_there, self._tracker.teaches
+        scene.voice_hears = self._voice.hears
         self._relay.put(("text", "state"), scene.as_text())
         if self._hearing.look(scene.ids(), time.monotonic()):
             self._relay.put(("text", "heard"), self._hearing.as_text())

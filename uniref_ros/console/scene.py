@@ -108,7 +108,7 @@ class Scene:
         self.cameras: dict[str, CameraScene] = {}
         self.held_images = 0
         """Images that the tracker keeps for clicks; 0 while it has not said."""
-        self.tracker_serves = False
+        self.tracker_serves = self.tracker_teaches = False
         self.voice_hears = False
         """Whether a node takes the audio that a browser sends."""
         self._status: dict[str, Any] = {}
@@ -153,7 +153,12 @@ class Scene:
         there = bool(self._reported) and silence < max(_GONE_AFTER, _REPORTS * self._period)
         state = {
             "type": "state",
-            "tracker": {"there": there or self.tracker_serves, "held": self.held_images, **self._status},
+            "tracker": {
+                "there": there or self.tracker_serves,
+                "teaches": self.tracker_teaches,
+                "held": self.held_images,
+                **self._status,
+            },
             "voice": {"hears": self.voice_hears},
             "cameras": [camera.as_dict(now) for camera in self.cameras.values()],
         }

@@ -51,7 +51,9 @@ class Floor:
         """Talk no more; nothing happens for who did not."""
         if who != self._holder:
             return
-        await asyncio.sleep(_TAIL)
-        if who == self._holder:
-            self._holder = None
-            self._voice.press(False)
+        try:
+            await asyncio.sleep(_TAIL)
+        finally:  # also when the server ends meanwhile
+            if who == self._holder:
+                self._holder = None
+                self._voice.press(False)

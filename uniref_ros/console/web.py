@@ -11,7 +11,7 @@ import threading
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 import uvicorn
 from starlette.applications import Starlette
@@ -22,7 +22,7 @@ from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket, WebSocketDisconnect
 
-from uniref_ros.console.audience import MAX_MESSAGE, Farewell
+from uniref_ros.console.audience import MAX_MESSAGE, Farewell, Socket
 from uniref_ros.console.options import is_loopback
 
 PAGE = Path(__file__).parent / "page"
@@ -66,11 +66,11 @@ class Door:
 
         Without a token: a stranger's name that leads to a loopback address would make his page one of ours.
         """
-        host = connection.headers.get("host", "")
-        name = urlsplit(f"//{host}").hostname or ""
+        host = connection.headers.get("host", "").lower()
+        name = _parts(f"//{host}").hostname or ""
         if self._token or name == self._host or is_loopback(name):
             return True
-        return any(urlsplit(origin).netloc == host.lower() for origin in self._origins)
+        return any(_parts(origin).netloc == host for origin in self._origins)
 
     def knows_origin(self, connection: HTTPConnection) -> bool:
         """Whether the page that asks is ours. What is no browser names none."""
@@ -78,10 +78,38 @@ class Door:
         if origin is None:
             return True
         host = connection.headers.get("host", "").lower()
-        return urlsplit(origin).netloc.lower() == host or origin.rstrip("/").lower() in self._origins
+        return _parts(origin).netloc.lower() == host or origin.rstrip("/").lower() in self._origins
 
 
-Serve = Callable[[WebSocket], Awaitable[None]]
+def _parts(url: str) -> SplitResult:
+    """A URL's parts, none of them for what is no URL."""
+    try:
+        return urlsplit(url)
+    except ValueError:
+        return SplitResult("", "", "", "", "")
+
+
+class _Open:
+    """A WebSocket of which one exception says that the other end has gone, whoever closed it."""
+
+    def __init__(self, socket: WebSocket) -> None:
+        self._socket = socket
+        self.receive = socket.receive
+
+    async def send_text(self, data: str) -> None:
+        await self._send(self._socket.send_text(data))
+
+    async def send_bytes(self, data: bytes) -> None:
+        await self._send(self._socket.send_bytes(data))
+
+    async def _send(self, sending: Awaitable[None]) -> None:
+        try:
+            await sending
+        except RuntimeError as error:  # uvicorn has closed it: a message too large, or its own end
+            raise WebSocketDisconnect(1006) from error
+
+
+Serve = Callable[[Socket], Awaitable[None]]
 """Serves one browser; raises Farewell."""
 
 
@@ -114,7 +142,7 @@ def make_app(door: Door, serve: Serve, health: Callable[[], Mapping[str, Any]], 
         await browser.accept()
         with contextlib.suppress(WebSocketDisconnect):
             try:
-                await serve(browser)
+                await serve(_Open(browser))
             except Farewell as farewell:
                 with contextlib.suppress(asyncio.TimeoutError):  # one that takes nothing takes no goodbye
                     await asyncio.wait_for(browser.close(farewell.code, farewell.reason), _GOODBYE)

@@ -62,6 +62,7 @@ function showTracker(tracker) {
   button.hidden = tracker.state !== "active" || !tracker.there;
   button.textContent = tracker.enabled ? "Pause" : "Resume";
   $("not-that").hidden = button.hidden;
+  $("objects").classList.toggle("teachable", tracker.teaches);
 }
 
 function setStatus(level, text) {
