@@ -87,6 +87,7 @@ def test_every_camera_is_shown_and_a_click_means_its_own(tmp_path, peer, console
             wait_for(lambda: by_camera() == {"left": 0, "right": 1}, "the object, at the right alone")
 
 
+@pytest.mark.slow
 def test_a_tracker_that_is_started_again_is_found_again(tmp_path, peer, console):
     process, port = console
     with connect(f"ws://127.0.0.1:{port}/browser", max_size=None) as browser:
