@@ -11,7 +11,7 @@ from ..limits import quoted
 from ..prompts import Prompt
 from ..tracking.ids import ObjectIds
 from ..tracking.types import TrackedObject
-from .camera import Camera, Shown
+from .camera import Camera, ProcessedImage
 from .session import CameraRecord, ObjectRecord, Session, SessionFolder
 
 _Key = tuple[str, str]  # a camera's name and an object's id
@@ -69,7 +69,7 @@ class Remembering:
             with self._lock:
                 self._new[camera.name, object_id] = prompt
 
-    def observe(self, camera: Camera, shown: Shown) -> None:
+    def observe(self, camera: Camera, shown: ProcessedImage) -> None:
         """Note the anchors that a frame became."""
         for item in shown.frame.objects:
             if item.anchored and item.box is not None:
