@@ -7,9 +7,12 @@ set +u # colcon's script reads variables that need not be set
 # shellcheck disable=SC1090
 . "$PWD/.ros/$1/install/local_setup.sh"
 set -u
-# Stay on this machine, and out of the way of other ROS programs on it (domains 0 to 101 are free to use).
-export ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST ROS_DOMAIN_ID=${UNIREF_DOMAIN_ID:-$((40 + $$ % 60))}
+# Stay on this machine, and out of the way of other ROS programs on it.
+export ROS_AUTOMATIC_DISCOVERY_RANGE=LOCALHOST ROS_DOMAIN_ID=${UNIREF_DOMAIN_ID:-$(scripts/quiet-domain)}
 # See ros_env/README.md, "Large images".
-export FASTDDS_DEFAULT_PROFILES_FILE=$PWD/ros_env/fastdds_shm.xml
-export FASTRTPS_DEFAULT_PROFILES_FILE=$FASTDDS_DEFAULT_PROFILES_FILE # its name up to Jazzy
+unset FASTRTPS_DEFAULT_PROFILES_FILE FASTDDS_DEFAULT_PROFILES_FILE
+case $1 in # Kilted warns of the name that it had before
+  jazzy) export FASTRTPS_DEFAULT_PROFILES_FILE=$PWD/ros_env/fastdds_shm.xml ;;
+  *) export FASTDDS_DEFAULT_PROFILES_FILE=$PWD/ros_env/fastdds_shm.xml ;;
+esac
 export MALLOC_MMAP_THRESHOLD_=268435456 MALLOC_TRIM_THRESHOLD_=1073741824 MALLOC_TOP_PAD_=67108864 MALLOC_ARENA_MAX=2

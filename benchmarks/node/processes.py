@@ -26,8 +26,9 @@ _PAGE = os.sysconf("SC_PAGE_SIZE")
 def environment(profile: bool = True) -> dict[str, str]:
     """Of the children; with the shipped Fast DDS profile or without any."""
     values = {name: value for name, value in os.environ.items() if name not in _PROFILE_NAMES}
-    if profile:
-        values |= dict.fromkeys(_PROFILE_NAMES, str(PROFILE))
+    if profile:  # by the name that this distribution reads: Kilted warns of the older one
+        names = [name for name in _PROFILE_NAMES if name in os.environ] or _PROFILE_NAMES[:1]
+        values |= dict.fromkeys(names, str(PROFILE))
     return values
 
 
