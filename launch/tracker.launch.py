@@ -52,7 +52,8 @@ ARGUMENTS = {
     "console": (
         "false",
         "Also start console: a page to see, click, type and talk in any browser. The tracker then holds 60 "
-        "images for clicks over slow links; with voice:=true, speech comes from the page, hold to talk.",
+        "images for clicks over slow links, and draws 15 overlays a second; with voice:=true, speech comes "
+        "from the page, hold to talk.",
     ),
     "console_host": ("", "Address the page is served at; one that others can reach needs console_token."),
     "console_port": ("", "Port it is served at."),

@@ -128,7 +128,13 @@ class Camera:
         self._spatial = SpatialPublishers(node, name, options.output_reliability)
         self._vision = VisionPublishers(node, name, options.output_reliability)
         self._publishers = Publishers(node, name, options.output_reliability)
-        self.overlays = Overlays(self._publishers, self.topic, conditions.pictures, self._on_shown)
+        self.overlays = Overlays(
+            self._publishers,
+            self.topic,
+            conditions.pictures,
+            self._on_shown,
+            rate=lambda: settings()["overlay_rate"],
+        )
         """What the thread that publishes overlays serves."""
         self._subscription: Any = None
 

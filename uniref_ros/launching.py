@@ -22,7 +22,8 @@ from uniref_model.reading import read_text
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
 _BEFORE_KILTED = ("humble", "iron", "jazzy")
 SUITED_TO_CONSOLE: dict[str, dict[str, Any]] = {
-    "tracker": {"held_images": 60},  # two seconds at 30 Hz: a click takes its time over a slow link
+    # two seconds at 30 Hz, for a click takes its time over a slow link; and as many pictures as people need
+    "tracker": {"held_images": 60, "overlay_rate": 15.0},
     "voice_command": {"source": "topic", "trigger": "push_to_talk"},
 }
 """Parameters of other nodes that suit a console, by node."""

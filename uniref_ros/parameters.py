@@ -270,6 +270,13 @@ OPTIONS: tuple[Option, ...] = (
         "needs the package tf2_msgs.",
         when="configure",
     ),
+    Option(
+        "overlay_rate",
+        0.0,
+        f"Overlays a second and camera at most, {_LEAST_RATE} or more; 0: one of every processed image.",
+        (0.0, 1000.0),
+        fault=_rate_fault,
+    ),
     Option("overlay_quality", 80, "JPEG quality of overlay/compressed.", (1, 100)),
     Option("diagnostics_period", 1.0, "Seconds between diagnostics.", (0.1, 60.0)),
     Option(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -157,18 +158,24 @@ class Overlays:
         topic: str,
         condition: threading.Condition,
         on_shown: Callable[[Any], None],
+        rate: Callable[[], float] = lambda: 0.0,
     ) -> None:
-        """topic: the camera's, for messages. on_shown: told of what went out (`Picture.shown`)."""
+        """topic: the camera's, for messages. on_shown: told of what went out (`Picture.shown`). rate: gives
+        the most pictures a second; 0: every one."""
         self.topic = f"overlay of {topic}"
         self.mailbox: Mailbox[Picture] = Mailbox(condition)
         self._publishers = publishers
         self._on_shown = on_shown
+        self._rate = rate
+        self._started = 0.0
 
     def ready_in(self, now: float) -> float:
-        """See `Consumer`: at once."""
-        return 0.0
+        """See `Consumer`: meanwhile the picture that waits is replaced by newer ones."""
+        rate = self._rate()
+        return self._started + 1.0 / rate - now if rate > 0 else 0.0
 
     def process(self, picture: Picture) -> None:
         """See `Consumer`."""
+        self._started = time.monotonic()
         if self._publishers.publish_overlays(picture):
             self._on_shown(picture.shown)

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 import rclpy
 
+from uniref_ros.launching import SUITED_TO_CONSOLE
+
 from ..registry import Check, Options, Result
 from ..results import COLOURS, new_figure
 from .camera import CameraPlan
@@ -64,7 +66,9 @@ class _Stand:
         console = [sys.executable, "-m", "uniref_ros.console.node", "--ros-args", "-p", f"port:={_PORT}"]
         self._tracker = stack.enter_context(
             Child(
-                tracker_command(threads=options.threads, held_images=60, language_threshold=0.0),
+                tracker_command(
+                    threads=options.threads, language_threshold=0.0, **SUITED_TO_CONSOLE["tracker"]
+                ),
                 folder / "tracker.log",
             )
         )

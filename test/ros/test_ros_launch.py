@@ -303,13 +303,17 @@ def test_the_console_comes_with_what_suits_it_elsewhere(launch):
     given = {"console": "true", "console_host": "0.0.0.0", "console_port": "80", "console_token": "x" * 16}
     found = nodes(describe(launch("tracker"), voice="true", **given)[1])
     assert found["console"].parameters == [{"host": "0.0.0.0", "port": 80, "token": "x" * 16}]
-    assert found["tracker_node"].parameters == [{"held_images": 60}, {}]
+    assert found["tracker_node"].parameters == [{"held_images": 60, "overlay_rate": 15.0}, {}]
     assert found["voice_command"].parameters == [{"source": "topic", "trigger": "push_to_talk"}, {}]
     file = str(ROOT / "config" / "tracker.yaml")
     found = nodes(describe(launch("tracker"), console="true", params_file=file, voice="true")[1])
-    assert found["tracker_node"].parameters == [{"held_images": 60}, file, {}], "the file counts for more"
+    assert found["tracker_node"].parameters == [
+        {"held_images": 60, "overlay_rate": 15.0},
+        file,
+        {},
+    ], "the file counts for more"
     assert found["console"].parameters == [file, {}]
-    group = [("held_images", 20), ("trigger", "always")]
+    group = [("held_images", 20), ("overlay_rate", 5.0), ("trigger", "always")]
     found = nodes(describe(launch("tracker"), console="true", voice="true", set_by_group=group)[1])
     assert found["tracker_node"].parameters == [{}]
     assert found["voice_command"].parameters == [{"source": "topic"}, {}]

@@ -88,6 +88,21 @@ def test_who_looks_at_overlays_keeps_no_mask_waiting(tmp_path, peer):
         assert [r.header.stamp for r in results] == [m.header.stamp for m in peer.labels[-8:]]
 
 
+def test_overlays_are_no_more_than_asked_for_and_always_the_newest(tmp_path, peer):
+    with NodeProcess(tmp_path / "node.log", "overlay_rate:=4.0"):
+        peer.meet()
+        peer.hear_pictures()
+        peer.show_until(RED, lambda _: peer.overlays, "a first overlay")
+        peer.overlays.clear()
+        began, results = time.monotonic(), []
+        while time.monotonic() - began < 2.0:
+            results.append(peer.show(RED))
+        seconds = time.monotonic() - began
+        last = results[-1].header.stamp
+        peer.until(lambda: any(o.header.stamp == last for o in peer.overlays), "the newest overlay")
+        assert len(results) > 12 and 2 <= len(peer.overlays) <= 4 * seconds + 2
+
+
 @pytest.fixture
 def tracker(ros, monkeypatch) -> Iterator[TrackerNode]:
     """A node in this process, on the double, that waits to be configured."""
