@@ -17,7 +17,7 @@ pytest.importorskip("PIL", reason="Pillow is not installed here")
 
 from uniref_model.errors import SourceError, UniRefError
 from uniref_model.labels import engine
-from uniref_model.labels.engine import Done, Failed, InProcess
+from uniref_model.labels.engine import Done, Failed
 from uniref_model.labels.job import plan, read_job
 from uniref_model.labels.run import Outcome, run_job
 from uniref_model.labels.store import FolderStore, open_store
@@ -31,6 +31,16 @@ def fake(monkeypatch) -> None:
     monkeypatch.setattr(model_choice, "load_runtime", lambda *_, **__: FakeColourRuntime())
     yield
     engine._runtime.cache_clear()
+
+
+class InProcess:
+    """An engine that works in this process, where the double is."""
+
+    def run(self, units, store):
+        for unit in units:
+            events: list = []
+            engine.do_unit(unit, store, events.append)
+            yield from events
 
 
 def run(path: Path) -> tuple[Outcome, list[str]]:

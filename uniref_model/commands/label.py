@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..errors import UniRefError
+
+if TYPE_CHECKING:
+    from ..labels.engine import Engine, Event
+    from ..labels.run import Outcome
 
 
 def register(app: typer.Typer) -> None:
@@ -31,7 +35,7 @@ def label(
     quiet: Annotated[bool, typer.Option("--quiet", "-q", help="No progress and no summary.")] = False,
 ) -> None:
     """Label many recordings: what a job's file says. Run again, it goes on where it was ended."""
-    from ..labels.engine import Engine, Processes
+    from ..labels.engine import Processes
     from ..labels.job import read_job
     from ..labels.run import run_job
     from ..labels.store import open_store
@@ -87,7 +91,7 @@ class _Status:
         if self._shown:
             self._progress.update(self._task, total=total, completed=done)
 
-    def take(self, event: object) -> None:
+    def take(self, event: Event) -> None:
         from ..labels.engine import Done, Failed, Frames, Retried
 
         match event:
@@ -107,11 +111,9 @@ class _Status:
             self._progress.update(self._task, advance=step, frames=frames)
 
 
-def _tell(outcome: object, out: str) -> None:
-    from ..labels.run import Outcome
+def _tell(outcome: Outcome, out: str) -> None:
     from . import console
 
-    assert isinstance(outcome, Outcome)
     frames = sum(result["frames"] for result in outcome.results)
     console.output.print(
         f"{len(outcome.results)} of {len(outcome.tasks)} recordings, {frames} frames: {out}/index.html"

@@ -1,4 +1,4 @@
-"""Who does a job's tasks: this process, several here, or a Ray cluster. All yield the same events."""
+"""Who does a job's tasks: processes here, or a Ray cluster (`cluster`). Both yield the same events."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ Event = Frames | Done | Failed | Retried
 
 
 class Engine(Protocol):
-    """See `InProcess`, `Processes`, `cluster.Cluster`."""
+    """See `Processes` and `cluster.Cluster`."""
 
     def run(self, units: Sequence[Unit], store: Store) -> Iterator[Event]:
         """Do all units; a unit that fails stops no other."""
@@ -91,17 +91,6 @@ def do_unit(unit: Unit, store: Store, on_event: Callable[[Event], None], threads
             failed = task.name
         else:
             on_event(Done(task.name, result["frames"]))
-
-
-class InProcess:
-    """In this process, one after the other."""
-
-    def run(self, units: Sequence[Unit], store: Store) -> Iterator[Event]:
-        """See `Engine`."""
-        for unit in units:
-            events: list[Event] = []
-            do_unit(unit, store, events.append)
-            yield from events
 
 
 class Processes:
