@@ -38,10 +38,12 @@ def folder(tmp_path_factory) -> Path:
     return path
 
 
-def make_job(folder: Path, name: str) -> Path:
+def make_job(folder: Path, name: str, out: str = "") -> Path:
     sources = [{"files": "clips/*", "prompts": ["the yellow box"]}]
     model = {"size": "192x320", "runtime": "onnxruntime", "threads": 1}
-    return write_job(folder / f"{name}.yaml", out=name, write=["masks", "coco"], model=model, sources=sources)
+    return write_job(
+        folder / f"{name}.yaml", out=out or name, write=["masks", "coco"], model=model, sources=sources
+    )
 
 
 def start(job: Path, *options: str) -> subprocess.Popen[str]:
@@ -79,7 +81,8 @@ def test_a_worker_of_a_real_ray_dies_and_nothing_is_lost(folder):
     output, _ = plain.communicate(timeout=300)
     assert plain.returncode == 0, output
 
-    run = start(make_job(folder, "ray"), "--ray", "local", "--workers", "2")
+    address = f"file://{folder / 'ray'}"  # what workers on several machines would share
+    run = start(make_job(folder, "ray", address), "--ray", "local", "--workers", "2")
     end, victims = time.monotonic() + 240, []
     while not victims or not list((folder / "ray").glob("tasks/*")):  # in the middle: some are done
         assert time.monotonic() < end and run.poll() is None, run.communicate()[0]
@@ -91,6 +94,17 @@ def test_a_worker_of_a_real_ray_dies_and_nothing_is_lost(folder):
     assert run.returncode == 0, output
     assert "8 of 8 recordings" in output
     assert contents(folder / "ray") == contents(folder / "plain")
+
+
+@pytest.mark.slow
+def test_the_benchmark_of_labelling_runs():
+    pytest.importorskip("rosbags", reason="rosbags is not installed here")
+    pytest.importorskip("matplotlib", reason="matplotlib is not installed here")
+    from benchmarks.registry import ENTRIES, Options
+
+    result = ENTRIES["label_bags"].run(Options(smoke=True))
+    assert set(result.data["ratio_to_one_worker"]) == {"one worker", "two workers"}
+    assert result.data["long"]["bags"] == 6 and result.data["long"]["memory_mb"] and result.figures
 
 
 def test_a_cluster_that_is_not_there_is_an_error(folder, monkeypatch, capfd):

@@ -47,7 +47,7 @@ class Cluster:
             do = ray.remote(**self._options)(_do)
             threads = max(1, round(self._options["num_cpus"]))
             most = _AHEAD * max(1, round(ray.cluster_resources().get("CPU", 1)))
-            waiting, running = deque(units), {}
+            waiting, running = deque(units), dict[Any, Unit]()
             while waiting or running:
                 while waiting and len(running) < most:
                     unit = waiting.popleft()

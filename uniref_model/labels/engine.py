@@ -9,7 +9,7 @@ import threading
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from functools import lru_cache
+from functools import lru_cache, partial
 from multiprocessing.connection import Connection, wait
 from typing import Any, Protocol
 
@@ -82,15 +82,17 @@ def do_unit(unit: Unit, store: Store, on_event: Callable[[Event], None], threads
             continue
         model = task.model if task.model.threads is not None else replace(task.model, threads=threads)
         try:
-            result = run_task(
-                task, store, _runtime(model), lambda count, name=task.name: on_event(Frames(name, count))
-            )
+            result = run_task(task, store, _runtime(model), partial(_say_frames, on_event, task.name))
         except Exception as error:  # whatever is wrong with one recording, the others are done
             expected = isinstance(error, UniRefError)
             on_event(Failed(task.name, str(error) if expected else f"{type(error).__name__}: {error}"))
             failed = task.name
         else:
             on_event(Done(task.name, result["frames"]))
+
+
+def _say_frames(on_event: Callable[[Event], None], task: str, count: int) -> None:
+    on_event(Frames(task, count))
 
 
 class Processes:
@@ -111,27 +113,31 @@ class Processes:
                     if not worker.unit and waiting:
                         worker.begin(*waiting.popleft())
                 busy = {worker.connection: worker for worker in crew if worker.unit}
-                for connection in wait(list(busy)):
+                ready = wait(list(busy))
+                for connection in [one for one in busy if one in ready]:
                     worker = busy[connection]
                     try:
-                        event = connection.recv()
+                        event: Event = connection.recv()
                     except (EOFError, OSError):
-                        rest, tries = worker.unit, worker.tries + 1
                         reason = f"its worker died ({worker.end()})"
                         crew[crew.index(worker)] = _Worker(store, self._threads)
-                        if tries <= self._retries:
-                            waiting.append((rest, tries))
-                            yield Retried(rest[0].name, reason)
+                        if worker.tries < self._retries:
+                            waiting.append((worker.unit, worker.tries + 1))
+                            yield Retried(worker.unit[0].name, reason)
                         else:
-                            yield Failed(rest[0].name, f"{reason}, {tries} times")
-                            for task in rest[1:]:
-                                yield Failed(task.name, f"the slice before it, {rest[0].name}, failed")
+                            yield from _given_up(worker.unit, f"{reason}, {worker.tries + 1} times")
                         continue
                     worker.take(event)
                     yield event
         finally:
             for worker in crew:
                 worker.end()
+
+
+def _given_up(unit: Unit, reason: str) -> Iterator[Failed]:
+    yield Failed(unit[0].name, reason)
+    for task in unit[1:]:
+        yield Failed(task.name, f"the slice before it, {unit[0].name}, failed")
 
 
 class _Worker:

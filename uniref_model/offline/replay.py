@@ -86,7 +86,7 @@ class Replay:
         }
         there = [name for name, (kind, _) in actions.items() if self._has(name, kind)]
         for name in there:
-            source.listen(name, partial(self._obey, action=actions[name][1]))
+            source.listen(name, partial(self._obey, actions[name][1]))
         if not there:
             raise UniRefError(
                 f"no prompts to replay: the bag has none of {', '.join(actions)} (--node says whose they are)"
@@ -99,7 +99,7 @@ class Replay:
         if self.enabled:  # as the node, which hears no images while it is paused
             self._cameras[camera].hold(message, kind)
 
-    def _obey(self, record: Record, action: Callable[[Any], Answer]) -> None:
+    def _obey(self, action: Callable[[Any], Answer], record: Record) -> None:
         seconds = (record.received - self._bag.start) / 1e9
         try:
             answer = action(record.message())
