@@ -52,7 +52,7 @@ def cut(message: Image) -> Image:
 
 
 BAD_COMMANDS = {
-    "nothing given": (TrackCommand(action=ADD), "all empty"),
+    "nothing given": (TrackCommand(action=ADD), "needs words, a mask, points or a box"),
     "blank text": (TrackCommand(action=ADD, text="   "), "prompt"),
     "text without words": (TrackCommand(action=ADD, text="?!"), "prompt"),
     "unknown action": (TrackCommand(action=99), "99"),
@@ -67,7 +67,7 @@ BAD_COMMANDS = {
     "point outside": (TrackCommand(action=ADD, points=[Point(x=9999.0, y=3.0)]), "9999"),
     "labels and points differ": (
         TrackCommand(action=ADD, points=[Point()], point_labels=[1, 0]),
-        "2 point_labels",
+        "1 points but 2 labels",
     ),
     "many labels": (
         TrackCommand(action=ADD, points=[Point()], point_labels=bytes(1_000_000)),
@@ -82,7 +82,7 @@ BAD_COMMANDS = {
         TrackCommand(action=ADD, points=[Point(x=9.0, y=9.0)], point_labels=[7]),
         "7",
     ),
-    "flat box": (TrackCommand(action=ADD, box=RegionOfInterest(width=5)), "5x0"),
+    "flat box": (TrackCommand(action=ADD, box=RegionOfInterest(width=5)), "at least one pixel"),
     "box outside": (TrackCommand(action=ADD, box=RegionOfInterest(x_offset=900, width=5, height=5)), "900"),
     "huge box": (
         TrackCommand(action=ADD, box=RegionOfInterest(x_offset=2**32 - 1, width=9, height=9)),
