@@ -8,6 +8,7 @@ to the network).
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -19,10 +20,15 @@ MAX_DISTORTION = 1.75
 4:3 one 1.31."""
 
 
+HALVE_FROM = 4
+"""How many times the model's size a frame has, in both directions, from which on it is halved first: what is
+left is still averaged over two pixels and more."""
+
+
 @dataclass(frozen=True)
 class FrameGeometry:
     """frame (h, w) and model (H, W) in pixels; the frame fills top, left, height, width of the model's
-    image."""
+    image. exact: it is shrunk in one step, however large it is."""
 
     frame: tuple[int, int]
     model: tuple[int, int]
@@ -30,6 +36,7 @@ class FrameGeometry:
     left: int
     height: int
     width: int
+    exact: bool = False
 
     @classmethod
     def fit(cls, frame: tuple[int, int], model: tuple[int, int], resize: str = "stretch") -> FrameGeometry:
@@ -37,7 +44,7 @@ class FrameGeometry:
         if resize == "shortest_edge":
             scale = min(model[0] / frame[0], model[1] / frame[1])
             height, width = (max(1, int(side * scale + 0.5)) for side in frame)
-            return cls(frame, model, 0, 0, min(height, model[0]), min(width, model[1]))
+            return cls(frame, model, 0, 0, min(height, model[0]), min(width, model[1]), exact=True)
         aspect = frame[1] / frame[0]
         wanted = min(max(model[1] / model[0], aspect / MAX_DISTORTION), aspect * MAX_DISTORTION)
         height = min(model[0], max(1, round(model[1] / wanted)))
@@ -51,7 +58,11 @@ class FrameGeometry:
 
     def image_to_model(self, image: np.ndarray, fill: Sequence[float]) -> np.ndarray:
         """uint8 [h,w,3] -> uint8 [H,W,3]. Shrinking averages (as the antialiased resize of training), growing
-        is bilinear."""
+        is bilinear. Frames that are stretched and much larger are halved first, which is several times as
+        fast, and a few grey values off along edges."""
+        while not self.exact and self._is_much_smaller_than(image):
+            half = image.shape[1] // 2, image.shape[0] // 2
+            image = cv2.resize(image, half, interpolation=cv2.INTER_AREA)
         shrinks = self.frame[0] >= self.height and self.frame[1] >= self.width
         method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
         resized = cv2.resize(image, (self.width, self.height), interpolation=method)
@@ -61,6 +72,9 @@ class FrameGeometry:
         canvas[:] = np.round(fill).astype(np.uint8)
         canvas[self.inside] = resized
         return canvas
+
+    def _is_much_smaller_than(self, image: np.ndarray) -> bool:
+        return image.shape[0] >= HALVE_FROM * self.height and image.shape[1] >= HALVE_FROM * self.width
 
     def mask_to_model(self, mask: np.ndarray) -> np.ndarray:
         """bool or uint8 [h,w] -> f32 [H,W] of 0 and 1: nearest pixel (as the authors' code), nothing in the
@@ -73,20 +87,59 @@ class FrameGeometry:
         if not small.any():
             area = cv2.resize(binary * 255.0, (self.width, self.height), interpolation=cv2.INTER_AREA)
             small = area > 0
-        canvas = np.zeros(self.model, np.float32)
-        canvas[self.inside] = small
-        return canvas
+        return self._framed(small.astype(np.float32))
 
     def mask_to_model_floor(self, mask: np.ndarray) -> np.ndarray:
         """As `mask_to_model`, but rounded as torch's "nearest" does (down, in float32), and an object may
         vanish: the authors' protocol to the pixel."""
+        return self._framed((mask[self._floor] != 0).astype(np.float32))
+
+    @property
+    def _floor(self) -> tuple[np.ndarray, ...]:
+        """Where in the frame torch's "nearest" takes the pixels of the model's image from."""
         rows, columns = (
             np.minimum(np.floor(np.arange(count) * np.float32(length / count)).astype(int), length - 1)
             for count, length in zip((self.height, self.width), self.frame, strict=True)
         )
-        canvas = np.zeros(self.model, np.float32)
-        canvas[self.inside] = mask[np.ix_(rows, columns)] != 0
+        return np.ix_(rows, columns)
+
+    def labels_to_model(self, labels: np.ndarray) -> np.ndarray:
+        """uint16 [h,w] -> uint16 [H,W] by the nearest pixel, as `mask_to_model` for every label at once; 0 in
+        the border. Of a label that is too thin for that nothing may be left."""
+        small = cv2.resize(labels, (self.width, self.height), interpolation=cv2.INTER_NEAREST_EXACT)
+        return small if small.shape == self.model else self._framed(small)
+
+    def labels_to_model_floor(self, labels: np.ndarray) -> np.ndarray:
+        """The same, as `mask_to_model_floor`."""
+        return self._framed(labels[self._floor])
+
+    def _framed(self, small: np.ndarray) -> np.ndarray:
+        canvas = np.zeros(self.model, small.dtype)
+        canvas[self.inside] = small
         return canvas
+
+    def probability_to_region(
+        self, probability: np.ndarray, region: tuple[slice, slice], buffer: np.ndarray
+    ) -> np.ndarray:
+        """f32 [H,W] -> f32 of a region of the frame, as `probability_to_frame` computes it there. buffer:
+        f32, of as many numbers as the frame has; the answer lies in it.
+
+        Only blocks are computed that begin at a pixel's edge in both sizes, and one more on each side: so
+        every pixel is weighed with the same neighbours.
+        """
+        blocks = [
+            _blocks(span, frame, model)
+            for span, frame, model in zip(region, self.frame, (self.height, self.width), strict=True)
+        ]
+        (rows, model_rows), (columns, model_columns) = blocks
+        part = probability[self.inside][model_rows, model_columns]
+        shape = rows.stop - rows.start, columns.stop - columns.start
+        out = buffer[: shape[0] * shape[1]].reshape(shape)
+        cv2.resize(np.ascontiguousarray(part), shape[::-1], dst=out, interpolation=cv2.INTER_LINEAR)
+        return out[
+            region[0].start - rows.start : region[0].stop - rows.start,
+            region[1].start - columns.start : region[1].stop - columns.start,
+        ]
 
     def probability_to_frame(self, probability: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
         """f32 [H,W] -> f32 [h,w], bilinear, pixel centres aligned (align_corners=False)."""
@@ -104,6 +157,16 @@ class FrameGeometry:
             _scale(rows, self.top, self.frame[0] / self.height, self.frame[0]),
             _scale(columns, self.left, self.frame[1] / self.width, self.frame[1]),
         )
+
+
+def _blocks(span: slice, frame: int, model: int) -> tuple[slice, slice]:
+    """What holds `span` of a frame's rows or columns, in frame and in model pixels (see
+    `probability_to_region`)."""
+    count = math.gcd(frame, model)
+    wide, narrow = frame // count, model // count
+    start = max(span.start // wide - 1, 0)
+    stop = min(-(-span.stop // wide) + 1, count)
+    return slice(start * wide, stop * wide), slice(start * narrow, stop * narrow)
 
 
 def _scale(span: slice, offset: int, factor: float, limit: int) -> slice:

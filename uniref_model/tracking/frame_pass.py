@@ -270,12 +270,15 @@ class FramePass:
     ) -> dict[str, MaskReference]:
         """This frame's references by id, of the objects seen well enough to keep one."""
         masks: dict[str, np.ndarray] = {}
+        small: np.ndarray | None = None
         for target in targets:
             answer = answers[target.id]
             needed = target.needs_reference(self.config, answer.verdict, answer.found)
             if target.id not in shares or not needed:
                 continue
-            mask = self.rules.mask_to_model(labels == target.slot, view.geometry)
+            if small is None:
+                small = self.rules.labels_to_model(labels, view.geometry)
+            mask = self.rules.label_to_model(labels, small, target.slot, view.geometry)
             if self.rules.is_well_seen(shares[target.id], int(np.count_nonzero(mask))):
                 masks[target.id] = mask
         references: list[MaskReference] = []

@@ -75,6 +75,16 @@ class Rules(ABC):
         """bool or uint8 [h,w] -> f32 [H,W], as the network is given it for a reference."""
 
     @abstractmethod
+    def label_to_model(
+        self, labels: np.ndarray, small: np.ndarray, slot: int, geometry: FrameGeometry
+    ) -> np.ndarray:
+        """f32 [H,W], as `mask_to_model` of a label. labels: uint16 [h,w]. small: `labels_to_model` of it."""
+
+    @abstractmethod
+    def labels_to_model(self, labels: np.ndarray, geometry: FrameGeometry) -> np.ndarray:
+        """uint16 [h,w] -> uint16 [H,W]."""
+
+    @abstractmethod
     def claim_given(self, slot: int, mask: np.ndarray, model_mask: np.ndarray) -> Claim:
         """What a mask that a person gave claims of its frame. mask: bool [h,w]. model_mask: f32 [H,W]."""
 
@@ -130,6 +140,15 @@ class Streaming(Rules):
     def mask_to_model(self, mask: np.ndarray, geometry: FrameGeometry) -> np.ndarray:
         return geometry.mask_to_model(mask)
 
+    def label_to_model(
+        self, labels: np.ndarray, small: np.ndarray, slot: int, geometry: FrameGeometry
+    ) -> np.ndarray:
+        mask = small == slot
+        return mask.astype(np.float32) if mask.any() else geometry.mask_to_model(labels == slot)
+
+    def labels_to_model(self, labels: np.ndarray, geometry: FrameGeometry) -> np.ndarray:
+        return geometry.labels_to_model(labels)
+
     def claim_given(self, slot: int, mask: np.ndarray, model_mask: np.ndarray) -> Claim:
         return Claim(slot, mask, exact=True)  # to the pixel
 
@@ -152,6 +171,14 @@ class Authors(Rules):
 
     def mask_to_model(self, mask: np.ndarray, geometry: FrameGeometry) -> np.ndarray:
         return geometry.mask_to_model_floor(mask)
+
+    def label_to_model(
+        self, labels: np.ndarray, small: np.ndarray, slot: int, geometry: FrameGeometry
+    ) -> np.ndarray:
+        return (small == slot).astype(np.float32)
+
+    def labels_to_model(self, labels: np.ndarray, geometry: FrameGeometry) -> np.ndarray:
+        return geometry.labels_to_model_floor(labels)
 
     def claim_given(self, slot: int, mask: np.ndarray, model_mask: np.ndarray) -> Claim:
         return Claim(slot, model_mask)  # at model size, so soft at the edges
