@@ -9,42 +9,15 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from uniref_model.profiling.wrapped import Wrapped
 from uniref_model.runtime import (
     FrameFeatures,
-    LanguageReference,
-    MaskReference,
     ObjectReferences,
     Prediction,
     Runtime,
     find_model,
     load_runtime,
 )
-
-
-class Wrapped(Runtime):
-    """Passes everything on to another runtime."""
-
-    def __init__(self, inner: Runtime) -> None:
-        self._inner = inner
-        self.name, self.spec, self.size, self.buckets = inner.name, inner.spec, inner.size, inner.buckets
-
-    def encode_text(self, text: str) -> LanguageReference:
-        return self._inner.encode_text(text)
-
-    def encode_image(self, image: np.ndarray) -> FrameFeatures:
-        return self._inner.encode_image(image)
-
-    def encode_fitted(self, image: np.ndarray, shown: tuple[int, int]) -> FrameFeatures:
-        return self._inner.encode_fitted(image, shown)
-
-    def encode_reference(self, frame: FrameFeatures, masks: np.ndarray) -> list[MaskReference]:
-        return self._inner.encode_reference(frame, masks)
-
-    def segment(self, frame: FrameFeatures, objects: Sequence[ObjectReferences]) -> list[Prediction]:
-        return self._inner.segment(frame, objects)
-
-    def close(self) -> None:
-        self._inner.close()
 
 
 class SteadyRuntime(Wrapped):

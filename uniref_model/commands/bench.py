@@ -45,6 +45,12 @@ def bench_command(
     long: Annotated[
         int, typer.Option(min=0, help="Follow for so many frames instead: flatness of latency and memory.")
     ] = 0,
+    host: Annotated[
+        bool,
+        typer.Option(
+            "--host", help="The work beside the network alone, at 480p, 720p and 1080p: it answers at once."
+        ),
+    ] = False,
     compare: Annotated[
         str | None,
         typer.Option(help="authors: their order of work beside ours, on the same weights, turn by turn."),
@@ -59,7 +65,7 @@ def bench_command(
     list_savings: Annotated[bool, typer.Option("--list-savings", help="Say what can be undone.")] = False,
 ) -> None:
     """Measure latency by step, state and memory on made-up frames: coloured boxes that move."""
-    from ..outputs import keep_apart, make_folder, write_whole
+    from ..outputs import keep_apart, make_folder
     from ..profiling.figures import machine
     from ..runtime import load_runtime
 
@@ -77,6 +83,11 @@ def bench_command(
     keep_apart(written, [weights] if weights is not None else [])
     for path in written:
         make_folder(path.parent)
+    if host:
+        rows = _host(model, size, counts, frames)
+        facts |= {"runtime": "none", "command": " ".join(["uniref", *sys.argv[1:]])}
+        _tell(facts, rows, out)
+        return
     with load_runtime(model, size, runtime, threads, device, precision=precision) as loaded:
         facts |= loaded.describe() | {"frame": frame_size, "command": " ".join(["uniref", *sys.argv[1:]])}
         if compare or without:
@@ -88,6 +99,12 @@ def bench_command(
             rows = _long(loaded, counts[0], long, shape, plot)
         else:
             rows = _timings(loaded, counts, frames, shape, plot)
+    _tell(facts, rows, out)
+
+
+def _tell(facts: dict[str, Any], rows: list[dict[str, Any]], out: Path | None) -> None:
+    from ..outputs import write_whole
+
     caption = ", ".join(f"{name} {value}" for name, value in facts.items() if name != "command")
     console.output.print(caption, highlight=False)
     if facts["busy"]:
@@ -103,11 +120,33 @@ def _counts(text: str) -> tuple[int, ...]:
     return counts
 
 
+def _host(model: str, size: str | None, objects: tuple[int, ...], frames: int) -> list[dict[str, Any]]:
+    from ..profiling.host import FRAMES, PARTS, host_work
+    from ..profiling.latency import WARM_UP
+    from ..runtime import ModelSpec, find_model
+    from ..runtime.files import choose_size
+
+    spec = ModelSpec.from_file(find_model(model) / "model.json")
+    chosen = choose_size(spec, size)
+    with Progress(console=console.status) as bar:
+        task = bar.add_task("frames", total=len(FRAMES) * len(objects) * (frames + WARM_UP))
+        rows = host_work(spec, chosen, objects, frames, lambda: bar.advance(task))
+    table = Table(title=f"beside a network of {chosen[0]}x{chosen[1]}, milliseconds a frame: p50")
+    for name in ("frame", "objects", *PARTS, "total p95", "p99"):
+        table.add_column(name, justify="right")
+    for row in rows:
+        parts = [f"{row['ms'][part]['p50']:.2f}" for part in PARTS]
+        parts += [f"{row['ms']['total'][rank]:.2f}" for rank in ("p95", "p99")]
+        table.add_row(row["frame"], str(row["objects"]), *parts)
+    console.output.print(table)
+    return rows
+
+
 def _timings(
     runtime: Runtime, objects: tuple[int, ...], frames: int, shape: tuple[int, int], plot: Path | None
 ) -> list[dict[str, Any]]:
     from ..profiling import plots
-    from ..profiling.latency import TIMINGS, WARM_UP, run, summary
+    from ..profiling.latency import APART, TIMINGS, WARM_UP, run, summary
 
     rows = []
     with Progress(console=console.status) as bar:
@@ -119,7 +158,7 @@ def _timings(
     table = Table("", title="milliseconds a frame: p50 (p95, p99)")
     for row in rows:
         table.add_column(f"{row['objects']} objects", justify="right")
-    for name in (*TIMINGS, "network", "frame"):
+    for name in (*TIMINGS, *APART):
         parts = [row["ms"][name] for row in rows]
         table.add_row(name, *(f"{p['p50']:.1f} ({p['p95']:.1f}, {p['p99']:.1f})" for p in parts))
     table.add_row("frames/s", *(f"{row['frames_per_second']:.1f}" for row in rows))

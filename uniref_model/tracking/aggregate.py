@@ -91,7 +91,7 @@ class Aggregator:
             return _NOTHING
         else:
             values = geometry.probability_to_region(claim.mask, region, self._values)
-            won = cv2.compare(values, 0.5, cv2.CMP_GT)
+            won = (values > 0.5).view(np.uint8) * np.uint8(255)
         share = _share(won, region)
         if share.box is not None:
             x, y, width, height = share.box
@@ -189,9 +189,7 @@ def _round(regions: Iterable[Region]) -> Region:
 
 
 def _within(region: Region, box: Region) -> Region:
-    rows, columns = (
-        slice(a.start - b.start, a.stop - b.start) for a, b in zip(region, box, strict=True)
-    )
+    rows, columns = (slice(a.start - b.start, a.stop - b.start) for a, b in zip(region, box, strict=True))
     return rows, columns
 
 

@@ -77,8 +77,8 @@ def follow_colour(image: np.ndarray, logits: np.ndarray) -> np.ndarray:
 
 @functools.lru_cache(maxsize=32)
 def _rectangles(reach: int) -> list[np.ndarray]:
-    """Structuring elements whose union is OpenCV's ellipse of 2 * reach + 1: some rectangles are several times
-    as fast as one large disc, and give the same."""
+    """Structuring elements whose union is OpenCV's ellipse of 2 * reach + 1: some rectangles are faster than
+    one large disc, and give the same."""
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
     half = [int(row.sum()) // 2 for row in disc[reach:]]  # widths, from the middle down
     sides = [(2 * wide + 1, 2 * high + 1) for high, wide in enumerate(half) if wide not in half[high + 1 :]]
@@ -91,14 +91,12 @@ def _grown(mask: np.ndarray, reach: int) -> np.ndarray:
 
 def _shrunk(mask: np.ndarray, reach: int) -> np.ndarray:
     border = cv2.BORDER_REPLICATE
-    return functools.reduce(
-        cv2.min, (cv2.erode(mask, one, borderType=border) for one in _rectangles(reach))
-    )
+    return functools.reduce(cv2.min, (cv2.erode(mask, one, borderType=border) for one in _rectangles(reach)))
 
 
 def _codes(colours: np.ndarray) -> np.ndarray:
     """uint8 [h,w,3] -> the histogram's cell of each pixel, int [h,w]."""
-    cells = colours // (256 // BINS)
+    cells = colours >> 4  # 256 / BINS
     code = cells[..., 0].astype(np.intp)
     for channel in (1, 2):
         code *= BINS
