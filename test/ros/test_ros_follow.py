@@ -160,8 +160,9 @@ BAD = {
 @pytest.mark.parametrize("kind", BAD)
 def test_it_stands_within_max_age_of_the_last_sound_result(follower, kind):
     items, options, said = BAD[kind]
-    follower.put(search_speed=0.0)
+    follower.put(search_speed=0.0, max_age=0.3)
     follower.get_going()
+    follower.put(max_age=0.2)
     options = dict(options)
     same = follower.now() if options.pop("same", False) else None
     age = options.pop("age", 0)
@@ -174,12 +175,13 @@ def test_it_stands_within_max_age_of_the_last_sound_result(follower, kind):
             follower.spin(0.03)
         return follower.commands_heard[first:]
 
-    bad(0.4)
+    bad(0.3)
     follower.until(lambda: still([follower.last]), "it to stand")
-    commands = bad(0.3)
+    commands = bad(0.2)
     assert commands and still(commands)
     assert re.search(said, follower.state), follower.state
     assert not follower.state.startswith("following")
+    follower.put(max_age=0.3)
 
 
 def test_it_stands_when_the_tracker_falls_silent(follower):
