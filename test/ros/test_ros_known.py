@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
+from pathlib import Path
+
 import cv2
 import numpy as np
 import pytest
@@ -14,8 +17,10 @@ from rclpy.qos import DurabilityPolicy, QoSProfile  # noqa: E402
 from ros_help import NodeProcess, Peer  # noqa: E402
 from sensor_msgs.msg import Image  # noqa: E402
 from std_msgs.msg import Header, String  # noqa: E402
-from std_srvs.srv import SetBool  # noqa: E402
+from std_srvs.srv import SetBool, Trigger  # noqa: E402
 
+from uniref_model.runtime.files import WEIGHTS  # noqa: E402
+from uniref_model.video import open_source  # noqa: E402
 from uniref_ros.conversion import fill_image  # noqa: E402
 from uniref_ros.msg import KnownObjectArray, TrackCommand, TrackedObject  # noqa: E402
 from uniref_ros.srv import AddObject, ForgetKnown, TeachObject  # noqa: E402
@@ -243,3 +248,37 @@ def test_a_killed_node_goes_on_with_what_it_followed_under_the_same_ids(peer, st
         with start("remember:=true", name="third") as other:
             peer.until(lambda: "nothing is remembered" in other.text(), "a second node of this name")
             assert "in use by another process" in other.text()
+
+
+MEDIA = Path(__file__).resolve().parents[2] / "media"
+
+
+@pytest.mark.skipif(
+    not (WEIGHTS / "uniref_nano" / "model.json").is_file() or not (MEDIA / "box.mp4").is_file(),
+    reason="the shipped weights or the demo videos are not here",
+)
+def test_with_the_real_network_taught_by_a_click_killed_and_called_in_another_video(peer, tmp_path):
+    program = [str(MEDIA.parent / "scripts" / "tracker_node")]
+    options = (f"known_objects:={tmp_path / 'known'}", "size:=192x320", "runtime:=onnxruntime", "device:=cpu")
+    video = open_source(str(MEDIA / "box.mp4"))
+    pictures = [frame.image for frame in itertools.islice(video, 235)]
+    with NodeProcess(tmp_path / "first.log", *options, program=program) as process:
+        peer.meet()
+        message = peer.image(pictures[5])
+        peer.images.publish(message)
+        peer.result_of(message)
+        answer = teach(peer, "my gizmo", header=message.header, points=[Point(x=450.0, y=130.0)])
+        assert answer.success and answer.views == 1, answer.message
+        assert peer.call(Trigger, "tracker/clear", Trigger.Request()).success
+        process.child.kill()
+    peer.results.clear()
+    with NodeProcess(tmp_path / "second.log", *options, program=program):
+        peer.meet()
+        peer.call(AddObject, "tracker/add_object", AddObject.Request(text="my gizmo"))
+        for _, image in zip(range(30), itertools.cycle(pictures[228:]), strict=False):
+            elsewhere = (image[40:-40, 50:-50][:, ::-1] * 0.7).astype(np.uint8)
+            (item,) = peer.show(np.ascontiguousarray(elsewhere)).objects
+            if item.state == TrackedObject.TRACKED:
+                break
+        assert item.state == TrackedObject.TRACKED and item.found_view == 1
+        assert item.known == "my gizmo" and item.area > 5000
