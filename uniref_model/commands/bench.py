@@ -59,6 +59,12 @@ def bench_command(
         list[str],
         typer.Option(help="Compare with ours without one saving (see --list-savings); repeatable."),
     ] = [],  # noqa: B006
+    known: Annotated[
+        bool,
+        typer.Option(
+            "--known", help="Known objects instead: 3 of 10, of 8 views each, looked for and followed."
+        ),
+    ] = False,
     weights: Annotated[Path | None, typer.Option(help="The model's .safetensors, if elsewhere.")] = None,
     out: Annotated[Path | None, typer.Option("--json", help="Also write the numbers here.")] = None,
     plot: Annotated[Path | None, typer.Option(help="Also draw them here (.png or .svg).")] = None,
@@ -95,6 +101,8 @@ def bench_command(
 
             left = list(SAVINGS) if compare else without
             rows = _compare(loaded, counts, frames, left, weights)
+        elif known:
+            rows = _known(loaded, long or 2 * frames, shape)
         elif long:
             rows = _long(loaded, counts[0], long, shape, plot)
         else:
@@ -201,6 +209,29 @@ def _long(
             table, f"{count} objects, {runtime.spec.name} {runtime.size[0]}x{runtime.size[1]}", plot
         )
     return [summary(runtime, count, table, warm_up) | {"flatness": flat}]
+
+
+def _known(runtime: Runtime, frames: int, shape: tuple[int, int]) -> list[dict[str, Any]]:
+    from ..profiling.known import run
+
+    with Progress(console=console.status) as bar:
+        task = bar.add_task("frames", total=frames)
+        found = run(runtime, frames, shape, lambda: bar.advance(task))
+    title = f"{found['followed']} of {found['known']} known objects of {found['views']} views: ms a frame"
+    table = Table("", "rows", "p50 (p95, p99)", title=title)
+    for kind, times in found["ms"].items():
+        table.add_row(
+            kind, f"{found['rows'][kind]:.2f}", f"{times['p50']:.1f} ({times['p95']:.1f}, {times['p99']:.1f})"
+        )
+    console.output.print(table)
+    flat = found["flatness"]
+    memory = f"{flat['memory_mb_first']:.1f} to {flat['memory_mb_last']:.1f} MB"
+    console.output.print(
+        f"a view keeps {found['view_bytes'] / 1e3:.0f} kB; last over first of {frames} frames: latency "
+        f"{flat['latency_ratio']:.3f}, memory {flat['memory_ratio']:.4f} ({memory})",
+        highlight=False,
+    )
+    return [found]
 
 
 def _compare(

@@ -296,6 +296,41 @@ def benchmark_command(
         console.output.print(f"Scores: {out / 'scores.json'}")
 
 
+@app.command("known")
+def known_command(
+    path: Annotated[Path, typer.Argument(help="A pack or a set whose rows have groups.")],
+    out: Annotated[Path, typer.Option(help="Where to write the numbers.")] = Path("eval/known.json"),
+    split: Annotated[str, typer.Option(help="Of the pictures.")] = "val",
+    model: Model = "uniref_nano",
+    size: Size = None,
+    runtime: RuntimeName = "auto",
+    threads: Threads = None,
+    device: Device = "cpu",
+) -> None:
+    """Known objects across scenes: shown in one or three pictures, looked for in another."""
+    from ..datasets.plain import read_pack
+    from ..evaluation.known import run_known
+    from ..runtime import load_runtime
+
+    with _errors_told():
+        pictures = read_pack(path, split=split, complain=console.status.print)
+        with load_runtime(model, size, runtime, threads, device) as loaded, _progress() as progress:
+            task = progress.add_task("pictures", total=None)
+            result = run_known(
+                loaded,
+                pictures,
+                on_progress=lambda done, total: progress.update(task, completed=done, total=total),
+                complain=console.status.print,
+            )
+            _save(out, {"model": loaded.describe(), "split": split, "ways": result})
+        table = Table("by", "right, %", "wrong, %", "another thing there: answered, %")
+        for way, row in result.items():
+            cells = (f"{100 * row[key]:.0f}" for key in ("right", "wrong", "answered"))
+            right, wrong, answered = cells
+            table.add_row(way, f"{right} ({row['asked']})", wrong, f"{answered} ({row['not there']})")
+        console.output.print(table)
+
+
 @app.command("list")
 def list_command() -> None:
     """The benchmarks there are presets for."""

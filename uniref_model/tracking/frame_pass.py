@@ -241,7 +241,9 @@ class FramePass:
         same = seen and overlap(by_references.mask_logits > 0, alone.mask_logits > 0) >= SAME_OBJECT
         judged = asked.view is not None and seen and by_references.score >= SURE_SCORE
         agrees = answered and same if judged else None
-        if not answered or alone.score < target.anchor_score + self.config.reanchor_margin:
+        # Where a view found it, views are no surer of the right place than they were then: as sure will do.
+        margin = 0.0 if target.found.view and asked.view is not None else self.config.reanchor_margin
+        if not answered or alone.score < target.anchor_score + margin:
             return Verdict(view_agrees=agrees)
         if same:
             return Verdict(renewal=alone.score, view_agrees=agrees)

@@ -117,8 +117,12 @@ class Streaming(Rules):
         rows = [_in_turn(target, frame_index, config) for target in targets]
         due = config.recheck_every > 0 and frame_index % config.recheck_every == 0
         checkable = [target for target in targets if _checkable(target, config)]
-        if due and checkable:
+        doubted = [target for target in checkable if target.known.views and target.surer_checks]
+        if doubted:  # a view has just found it elsewhere: what the next ones say is not waited for
+            rows.append(_check(doubted[frame_index % len(doubted)]))
+        elif due and checkable:
             rows.append(_check(checkable[frame_index // config.recheck_every % len(checkable)]))
+        if rows and rows[-1].check:
             checkable = [target for target in checkable if target is not rows[-1].target]
         spare = _padded(len(rows), buckets) - len(rows)
         sought = [item for item in targets if item.known.views and item.state is not TrackState.TRACKED]

@@ -45,7 +45,7 @@ def questions(
         by_set[picture.folder.name].append(picture)
     asked: list[Question] = []
     for name in sorted(by_set):
-        chosen = sorted(by_set[name], key=lambda picture: _number(picture.key))
+        chosen = sorted(by_set[name], key=lambda picture: number_of(picture.key))
         for kind in KINDS:
             found = _of_kind(kind, chosen, trained)
             asked += [question for question, _ in zip(found, range(limit), strict=False)]
@@ -72,7 +72,7 @@ def _objects(pictures: Sequence[Picture]) -> Iterator[tuple[Picture, Annotation]
     for turn in range(most):
         for picture in pictures:
             large = [item for item in picture.objects if item.share >= _LEAST_SHARE]
-            order = sorted(large, key=lambda item: _number(f"{picture.key} {item.values}"))
+            order = sorted(large, key=lambda item: number_of(f"{picture.key} {item.values}"))
             if turn < len(order):
                 yield picture, order[turn]
 
@@ -102,7 +102,7 @@ def _absent(pictures: Sequence[Picture]) -> Iterator[Question]:
         near = [(name, item) for name, item in vocabulary if name not in known and names_of(item).own & kinds]
         for pool in (away, near):
             if pool:
-                name, _ = pool[_number(picture.key) % len(pool)]
+                name, _ = pool[number_of(picture.key) % len(pool)]
                 yield Question("absent", picture, None, f"the {name}")
 
 
@@ -116,11 +116,11 @@ def _views(kind: str, pictures: Sequence[Picture]) -> Iterator[Question]:
             names = frozenset().union(*(names_of(other).own for other in picture.objects))
             pool = [(p, i) for p, i in grouped if i.group != item.group and not names_of(i).own & names]
         if pool:
-            view = pool[_number(picture.key) % len(pool)]
+            view = pool[number_of(picture.key) % len(pool)]
             yield Question(kind, picture, item if kind == "across" else None, view=view)
 
 
-def _number(key: str) -> int:
+def number_of(key: str) -> int:
     """A number that depends on the text alone."""
     return int.from_bytes(hashlib.sha256(key.encode()).digest()[:6], "big")
 
@@ -128,4 +128,4 @@ def _number(key: str) -> int:
 def generator(question: Question) -> np.random.Generator:
     """Chance that depends on the question alone."""
     meant = question.item.values if question.item else question.text
-    return np.random.default_rng(_number(f"{question.picture.key} {question.kind} {meant}"))
+    return np.random.default_rng(number_of(f"{question.picture.key} {question.kind} {meant}"))
