@@ -42,11 +42,13 @@ ARMS = {
 @dataclass
 class Run:
     """One run of `uniref label`. seconds: all of it. rate: frames/s between the first and the last result.
-    cpu: CPU seconds a frame. memory: (seconds, MB of all its processes)."""
+    cpu: CPU seconds a frame. cores: that it used, on the average. memory: (seconds, MB of all its
+    processes)."""
 
     seconds: float
     rate: float
     cpu: float
+    cores: float
     memory: list[tuple[float, float]] = field(default_factory=list)
 
 
@@ -116,7 +118,7 @@ def _label(folder: Path, name: str, bags: int, words: list[str], *, watch: bool 
     seconds, cpu = time.monotonic() - begun, _cpu() - before
     times = sorted(path.stat().st_mtime for path in (folder / name / "tasks").glob("*/result.json"))
     rate = FRAMES * (len(times) - 1) / max(times[-1] - times[0], 1e-9)
-    return Run(seconds, rate, cpu / (FRAMES * bags), memory)
+    return Run(seconds, rate, cpu / (FRAMES * bags), cpu / seconds, memory)
 
 
 def _cpu() -> float:
@@ -149,7 +151,8 @@ def _report(runs: dict[str, list[Run]], long: Run, many: int, size: int, bags: i
                 name,
                 f"{np.median([run.rate for run in group]):.1f}",
                 f"{ratios[name]:.2f} ({min(ratio):.2f} to {max(ratio):.2f})",
-                f"{1000 * np.median([run.cpu for run in group]):.0f}",
+                "" if "Ray" in name else f"{1000 * np.median([run.cpu for run in group]):.0f}",
+                "" if "Ray" in name else f"{np.median([run.cores for run in group]):.2f}",
                 f"{np.median([run.seconds for run in group]):.1f}",
             ]
         )
@@ -165,14 +168,16 @@ def _report(runs: dict[str, list[Run]], long: Run, many: int, size: int, bags: i
         f"Each run labels {bags} bags of {FRAMES} raw images of 640x480 ({size / 1e6:.1f} MB), the arms in "
         "turns. frames/s are those between the first and the last result; ratio: to one worker in the same "
         "turn. One worker uses all cores by threads, two workers one each.",
-        "CPU a frame holds all of a run, starts and loading the model too; Ray's own daemons are not in it.",
+        "CPU a frame and cores used hold all of a run, starts and loading the model too (Ray's workers are "
+        "no children of the command: theirs is not known). Where other programs took the cores, the arms did "
+        "not get as many: then CPU a frame can be compared, frames/s cannot.",
         f"The long run: {many} bags, {many * size / 1e9:.2f} GB, {long.rate:.1f} frames/s, "
         f"{long.rate * size / FRAMES / 1e6:.0f} MB/s of bags; memory is that of all its processes.",
     ]
-    header = ["", "frames/s", "ratio", "CPU ms a frame", "whole run, s"]
+    header = ["", "frames/s", "ratio", "CPU ms a frame", "cores used", "whole run, s"]
     data: dict[str, Any] = {
         "runs": {
-            name: [{"seconds": r.seconds, "rate": r.rate, "cpu": r.cpu} for r in group]
+            name: [{"seconds": r.seconds, "rate": r.rate, "cpu": r.cpu, "cores": r.cores} for r in group]
             for name, group in runs.items()
         },
         "ratio_to_one_worker": ratios,
