@@ -30,6 +30,10 @@ CONTENTS = 8
 GROWTH = 1.1
 """By which the memory of the last third of a long run may exceed that of the second: pages that an allocator
 keeps, not something that grows with every bag."""
+SHORT = 2
+"""Bags of a run that is nearly all start: what longer ones cost beyond it is labelling."""
+MORE_CPU = 1.15
+"""A frame may cost so many times the CPU with two workers."""
 _PERIOD = 33_333_333  # ns
 
 ARMS = {
@@ -42,7 +46,7 @@ ARMS = {
 @dataclass
 class Run:
     """One run of `uniref label`. seconds: all of it. rate: frames/s between the first and the last result.
-    cpu: CPU seconds a frame. cores: that it used, on the average. memory: (seconds, MB of all its
+    cpu: CPU seconds. cores: that it used, on the average. memory: (seconds, MB of all its
     processes)."""
 
     seconds: float
@@ -54,17 +58,20 @@ class Run:
 
 def run(options: Options) -> Result:
     """Label bags, the arms in turns; then many bags in one run."""
-    rounds, bags, many = options.choose((1, 3, 6), (3, 16, 60), (5, 40, 200))
+    rounds, bags, many = options.choose((1, 3, 6), (2, 16, 60), (5, 40, 200))
     arms = {name: words for name, words in ARMS.items() if "Ray" not in name or _has_ray(options)}
     runs: dict[str, list[Run]] = {name: [] for name in arms}
+    starts: dict[str, list[Run]] = {name: [] for name in arms if "Ray" not in name}
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch)
         size = _make_bags(folder, many)
         for turn in range(rounds):
             for name, words in arms.items():
+                if name in starts:
+                    starts[name].append(_label(folder, f"{turn} {name}, start", SHORT, words))
                 runs[name].append(_label(folder, f"{turn} {name}", bags, words))
         long = _label(folder, "long", many, ARMS["two workers"], watch=True)
-    return _report(runs, long, many, size, bags)
+    return _report(runs, starts, long, many, size, bags)
 
 
 def _has_ray(options: Options) -> bool:
@@ -118,7 +125,7 @@ def _label(folder: Path, name: str, bags: int, words: list[str], *, watch: bool 
     seconds, cpu = time.monotonic() - begun, _cpu() - before
     times = sorted(path.stat().st_mtime for path in (folder / name / "tasks").glob("*/result.json"))
     rate = FRAMES * (len(times) - 1) / max(times[-1] - times[0], 1e-9)
-    return Run(seconds, rate, cpu / (FRAMES * bags), cpu / seconds, memory)
+    return Run(seconds, rate, cpu, cpu / seconds, memory)
 
 
 def _cpu() -> float:
@@ -140,47 +147,60 @@ def _memory_mb(pid: int) -> float:
     return total
 
 
-def _report(runs: dict[str, list[Run]], long: Run, many: int, size: int, bags: int) -> Result:
+def _report(
+    runs: dict[str, list[Run]], starts: dict[str, list[Run]], long: Run, many: int, size: int, bags: int
+) -> Result:
     one = runs["one worker"]
-    rows, ratios = [], {}
+    rows, ratios, frame_cpu = [], {}, {}
     for name, group in runs.items():
         ratio = [run.rate / base.rate for run, base in zip(group, one, strict=True)]
         ratios[name] = float(np.median(ratio))
-        rows.append(
-            [
-                name,
-                f"{np.median([run.rate for run in group]):.1f}",
-                f"{ratios[name]:.2f} ({min(ratio):.2f} to {max(ratio):.2f})",
-                "" if "Ray" in name else f"{1000 * np.median([run.cpu for run in group]):.0f}",
-                "" if "Ray" in name else f"{np.median([run.cores for run in group]):.2f}",
-                f"{np.median([run.seconds for run in group]):.1f}",
+        row = [name, f"{np.median([run.rate for run in group]):.1f}"]
+        row.append(f"{ratios[name]:.2f} ({min(ratio):.2f} to {max(ratio):.2f})")
+        if name in starts:
+            begun = float(np.median([run.cpu for run in starts[name]]))
+            frame_cpu[name] = (float(np.median([run.cpu for run in group])) - begun) / (
+                FRAMES * (bags - SHORT)
+            )
+            row += [
+                f"{np.median([run.cores for run in group]):.2f}",
+                f"{1000 * frame_cpu[name]:.0f}",
+                f"{begun:.1f}",
             ]
-        )
+        rows.append(row + [""] * (6 - len(row)))
     second, last = _thirds(long.memory)
+    dearer = frame_cpu["two workers"] / frame_cpu["one worker"]
     checks = [
+        Check(
+            f"a frame costs at most {MORE_CPU} times the CPU with two workers",
+            dearer <= MORE_CPU,
+            f"{dearer:.2f} times",
+        ),
         Check(
             f"the memory of {many} bags in one run is that of its middle third",
             last <= GROWTH * second,
             f"{second:.0f} MB at most in the second third, {last:.0f} MB in the last",
-        )
+        ),
     ]
     notes = [
         f"Each run labels {bags} bags of {FRAMES} raw images of 640x480 ({size / 1e6:.1f} MB), the arms in "
         "turns. frames/s are those between the first and the last result; ratio: to one worker in the same "
         "turn. One worker uses all cores by threads, two workers one each.",
-        "CPU a frame and cores used hold all of a run, starts and loading the model too (Ray's workers are "
-        "no children of the command: theirs is not known). Where other programs took the cores, the arms did "
-        "not get as many: then CPU a frame can be compared, frames/s cannot.",
+        f"CPU a frame is what a run costs beyond one of {SHORT} bags, which is nearly all start (its CPU "
+        "stands beside it). Where other programs took the cores, the arms did not get as many (cores used): "
+        "then CPU a frame can be compared, frames/s cannot. Ray's workers are no children of the command: "
+        "their CPU is not known.",
         f"The long run: {many} bags, {many * size / 1e9:.2f} GB, {long.rate:.1f} frames/s, "
         f"{long.rate * size / FRAMES / 1e6:.0f} MB/s of bags; memory is that of all its processes.",
     ]
-    header = ["", "frames/s", "ratio", "CPU ms a frame", "cores used", "whole run, s"]
+    header = ["", "frames/s", "ratio", "cores used", "CPU ms a frame", "CPU s to start"]
     data: dict[str, Any] = {
         "runs": {
             name: [{"seconds": r.seconds, "rate": r.rate, "cpu": r.cpu, "cores": r.cores} for r in group]
             for name, group in runs.items()
         },
         "ratio_to_one_worker": ratios,
+        "cpu_seconds_a_frame": frame_cpu,
         "long": {"bags": many, "bytes_each": size, "rate": long.rate, "memory_mb": long.memory},
     }
     return Result(data, {"": _draw(runs, ratios, long)}, [("Labelling bags", header, rows)], checks, notes)
