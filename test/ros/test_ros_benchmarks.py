@@ -98,6 +98,15 @@ def test_a_killed_node_comes_back(without_rclpy):
 
 
 @pytest.mark.slow
+def test_what_browsers_cost_is_measured_in_turn(without_rclpy):
+    for needed in ("uvicorn", "websockets"):
+        pytest.importorskip(needed, reason=f"{needed} is not installed (pip install '.[console]' has it)")
+    found = ENTRIES["console"].run(SMOKE).data
+    assert [one["browsers"] for one in found["measured"]] == [0, 1, 20]
+    assert found["measured"][2]["seen"]["pictures_per_s"]["least"] > 0
+
+
+@pytest.mark.slow
 def test_the_soak_finds_nothing_lost_or_mixed_up(without_rclpy):
     found = ENTRIES["soak"].run(replace(SMOKE, threads=2))
     assert [check.claim for check in found.checks if not check.passed] == []
