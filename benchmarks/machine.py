@@ -16,6 +16,7 @@ PACKAGES = (
     "numpy",
     "opencv-python-headless",
     "onnxruntime",
+    "openvino",
     "torch",
     "timm",
     "ros-rclpy",

@@ -104,6 +104,20 @@ ENTRIES: dict[str, Entry] = {
             ("torch", "matplotlib"),
         ),
         Entry(
+            "cpu_runtimes",
+            "The shipped model on the runtimes of a CPU, alone and beside a busy program",
+            "benchmarks.efficiency.cpu_runtimes",
+            1.0,
+            ("matplotlib",),
+        ),
+        Entry(
+            "host_work",
+            "The work beside the network, at 480p, 720p and 1080p, one to eight objects",
+            "benchmarks.efficiency.host_work",
+            0.5,
+            ("matplotlib",),
+        ),
+        Entry(
             "node_latency",
             "The ROS node: camera-to-mask latency by step, CPU and memory",
             "benchmarks.node.latency",

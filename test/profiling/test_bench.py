@@ -117,3 +117,22 @@ def test_the_authors_order_does_the_work_again_and_agrees():
         found = compare(ours, theirs, 2, frames=2, warm_up=0)
     assert len(encoded) == 1 + 2 * 3  # the first frame, then once and once an object
     assert found["worst_mask_iou"] > 0.999
+
+
+def test_the_host_alone_is_measured_without_a_network(tmp_path, capsys):
+    options = [
+        "--frames",
+        "2",
+        "--objects",
+        "1,2",
+        "--size",
+        "192x320",
+        "--json",
+        str(tmp_path / "host.json"),
+    ]
+    assert main(["bench", "--host", *options]) == 0
+    report = json.loads((tmp_path / "host.json").read_text())
+    assert [(row["frame"], row["objects"]) for row in report["rows"]] == [
+        (frame, count) for frame in ("480p", "720p", "1080p") for count in (1, 2)
+    ]
+    assert report["facts"]["runtime"] == "none" and "1080p" in capsys.readouterr().out

@@ -104,6 +104,24 @@ def test_flatness_is_measured_against_the_machines_own_drift(last, control, kept
     assert not early[0].passed and "stopped before 100" in early[0].found and not early[1].passed
 
 
+def test_the_work_beside_the_network_is_drawn():
+    result = ENTRIES["host_work"].run(SMOKE)
+    assert {row["frame"] for row in result.data["rows"]} == {"480p", "720p", "1080p"}
+    assert all(row["ms"]["total"]["p50"] > 0 for row in result.data["rows"]) and "" in result.figures
+
+
+def test_the_runtimes_of_a_cpu_are_drawn_beside_each_other(tmp_path, monkeypatch):
+    from benchmarks.efficiency import cpu_runtimes
+
+    monkeypatch.setenv("UNIREF_ENGINES", str(tmp_path))
+    monkeypatch.delitem(cpu_runtimes.RUNTIMES, "OpenVINO bf16")  # compiles everything once more
+    result = ENTRIES["cpu_runtimes"].run(SMOKE)
+    for row in result.data["rows"]:
+        assert row["ms"]["p50"] > 0 and (row["part"] == 1.0 or row["runtime"] != "ONNX Runtime")
+    assert len(result.data["rows"]) == 4 * len(result.data["runtimes"])
+    assert "" in result.figures
+
+
 def test_a_contender_that_fails_says_where():
     from benchmarks.efficiency.worker import Worker
 
