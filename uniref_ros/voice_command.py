@@ -6,6 +6,7 @@ import contextlib
 import queue
 import threading
 import traceback
+from collections.abc import Iterable
 from functools import partial
 from typing import Any
 
@@ -17,6 +18,7 @@ from rclpy.qos import QoSProfile
 from std_msgs.msg import Bool, String
 
 from uniref_model.errors import AudioError, UniRefError
+from uniref_model.limits import MAX_THREADS
 from uniref_model.voice import Listener, Remark, Resampler, Vocabulary, load_recogniser
 from uniref_model.voice.audio import HIGHEST_RATE, LOWEST_RATE
 from uniref_model.voice.listening import TRIGGERS
@@ -49,8 +51,19 @@ OPTIONS = (
         choices=TRIGGERS,
     ),
     _option("wake_word", "hey robot", "The words that call the robot, when trigger is wake_word."),
-    _option("engine", "pocketsphinx", "pocketsphinx, vosk, or module:factory of a recogniser."),
-    _option("engine_model", "", "Handed to the engine: a model's folder or name; empty: the engine's own."),
+    _option("engine", "pocketsphinx", "pocketsphinx, vosk, whisper, or module:factory of a recogniser."),
+    _option(
+        "engine_model",
+        "",
+        "Handed to the engine: a model's folder or name (whisper downloads a name); empty: the engine's own.",
+    ),
+    _option(
+        "engine_threads",
+        1,
+        "CPU threads of the engine whisper, which computes after each utterance; with more it answers sooner "
+        "and leaves the tracker less.",
+        (1, MAX_THREADS),
+    ),
     _option("min_confidence", 0.9, "What is heard with less is reported as not understood.", (0.0, 1.0)),
     _option(
         "nouns",
@@ -59,6 +72,7 @@ OPTIONS = (
         "apart. Empty: a hundred everyday things.",
     ),
     _option("adjectives", [""], "Words that may stand before them; empty: colours, sizes, materials."),
+    _option("names", [""], "Names of known objects to listen for besides, whatever the engine."),
     _option("max_seconds", 10.0, "Speech that goes on for longer is no instruction.", (1.0, 60.0)),
     _option("wait_for_subscribers", 1, "A WAV file begins when so many listen to the prompts.", (0, 100)),
 )
@@ -95,14 +109,20 @@ class VoiceCommand(Node):
     def _make_listener(self) -> Listener:
         wake = self._value("wake_word") if self._value("trigger") == "wake_word" else ""
         vocabulary = Vocabulary.of(
-            nouns=self._value("nouns"), adjectives=self._value("adjectives"), wake=wake
+            nouns=self._value("nouns"),
+            adjectives=self._value("adjectives"),
+            names=self._value("names"),
+            wake=wake,
         )
-        recogniser = load_recogniser(self._value("engine"), self._value("engine_model"))
+        recogniser = load_recogniser(
+            self._value("engine"), self._value("engine_model"), threads=self._value("engine_threads")
+        )
         recogniser.teach(vocabulary)
         return Listener(
             recogniser,
             trigger=self._value("trigger"),
             wake=vocabulary.wake,
+            vocabulary=vocabulary,
             least_confidence=self._value("min_confidence"),
             longest=self._value("max_seconds"),
         )
@@ -117,6 +137,10 @@ class VoiceCommand(Node):
         wanted = self._value("wait_for_subscribers")
         return AudioFile(source, self._chunks, lambda: self._prompts.get_subscription_count() >= wanted)
 
+    def listen_for(self, names: Iterable[str]) -> None:
+        """From now on these are the known objects' names, beside those of the parameter."""
+        self._chunks.put((*self._value("names"), *names))
+
     # ---- listening
 
     def _listen(self) -> None:
@@ -126,6 +150,8 @@ class VoiceCommand(Node):
                     item = self._chunks.get(_POLL)
                     if isinstance(item, bool):
                         self._tell(self._listener.press(item))
+                    elif isinstance(item, tuple):
+                        self._listener.learn(item)
                     else:
                         self._tell(self._listener.hear(self._resampler.process(item)))
         except EOFError:

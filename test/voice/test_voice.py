@@ -234,7 +234,8 @@ def test_ones_own_engine_is_named_by_its_module_and_factory(monkeypatch):
         "my_ears:broken": "without teach and recognise",
         "my_ears:absent": "absent",
         "no_such_module:create": "no_such_module",
-        "whisper": "expected pocketsphinx, vosk or module:factory",
+        "whispers": "expected pocketsphinx, vosk, whisper or module:factory",
+        "whisper": "engine_model is '', expected the folder of a Whisper model",
     }.items():
         with pytest.raises(RuntimeUnavailable, match=reason):
             load_recogniser(engine)

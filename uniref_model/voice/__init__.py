@@ -6,7 +6,8 @@ from __future__ import annotations
 from .audio import RATE, Resampler, read_wav, to_mono
 from .engines import Heard, Recogniser, load_recogniser
 from .listening import Listener, Remark
-from .phrases import Vocabulary, understand
+from .phrases import Vocabulary
+from .understanding import understand
 
 __all__ = [
     "RATE",

@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 
 import numpy as np
 
 from uniref_model.errors import RuntimeUnavailable
 from uniref_model.voice.audio import RATE
 from uniref_model.voice.engines import Recogniser
-from uniref_model.voice.phrases import after_wake, understand
+from uniref_model.voice.fitting import Fitter
+from uniref_model.voice.phrases import Vocabulary
+from uniref_model.voice.sounds import Pronouncer
+from uniref_model.voice.understanding import understand
 
 TRIGGERS = ("wake_word", "push_to_talk", "always")
 _BEFORE = 0.5
@@ -22,8 +25,9 @@ _AWAKE = 6 * RATE
 
 @dataclass(frozen=True)
 class Remark:
-    """What became of one utterance. words and confidence: as heard. prompt: the line for the tracker; empty
-    when the utterance was not understood, and then reason says why."""
+    """What became of one utterance. words and confidence: as heard. prompt: the line for the tracker, which
+    may have other words that sound alike; empty when the utterance was not understood, and then reason says
+    why."""
 
     words: str = ""
     confidence: float = 0.0
@@ -40,17 +44,21 @@ class Listener:
         *,
         trigger: str = "wake_word",
         wake: str = "",
+        vocabulary: Vocabulary | None = None,
         least_confidence: float = 0.9,
         longest: float = 10.0,
     ) -> None:
         """trigger: "wake_word" (an utterance counts when it begins with `wake`, or follows one that was only
-        that), "push_to_talk" (between `press(True)` and `press(False)`) or "always". longest: seconds of one
-        utterance. Raises ValueError for another trigger, or a wake word that is missing."""
+        that), "push_to_talk" (between `press(True)` and `press(False)`) or "always". vocabulary: what the
+        recogniser was taught, None for the usual words. longest: seconds of one utterance. Raises ValueError
+        for another trigger, or a wake word that is missing."""
         if trigger not in TRIGGERS:
             raise ValueError(f"trigger is {trigger!r}, expected one of {', '.join(TRIGGERS)}")
         if trigger == "wake_word" and not wake:
             raise ValueError("wake_word is empty, expected words when trigger is wake_word")
         self._recogniser = recogniser
+        self._trigger = trigger
+        self._expect(replace(vocabulary or Vocabulary(), wake=wake if trigger == "wake_word" else ""))
         self._wake = wake if trigger == "wake_word" else ""
         self._by_button = trigger == "push_to_talk"
         self._least = least_confidence
@@ -63,6 +71,19 @@ class Listener:
         self._spoke = False
         self._pressed = False
         self._awake = 0
+
+    def learn(self, names: Iterable[str]) -> None:
+        """From now on these are the names of the known objects."""
+        known = self._vocabulary
+        vocabulary = Vocabulary.of(
+            nouns=known.nouns, adjectives=known.adjectives, names=names, wake=known.wake
+        )
+        self._recogniser.teach(vocabulary)
+        self._expect(vocabulary)
+
+    def _expect(self, vocabulary: Vocabulary) -> None:
+        self._vocabulary = vocabulary
+        self._fitter = Fitter(vocabulary, Pronouncer())
 
     def hear(self, samples: np.ndarray) -> Iterator[Remark]:
         """More of the stream, int16 [n] at RATE; yields a remark on each utterance that ends in it."""
@@ -137,12 +158,11 @@ class Listener:
     def _judge(self, said: np.ndarray) -> Remark | None:
         heard = self._recogniser.recognise(said)
         words = " ".join(heard.words.split())
-        command = words
-        if self._wake:
-            called = after_wake(words, self._wake)
-            if called is None and not self._awake:
+        command = called = self._fitter.after_wake(heard.meant or words) if self._wake else None
+        if called is None:
+            if self._wake and not self._awake:
                 return None  # talk that is not meant for the robot
-            command = words if called is None else called
+            command = heard.meant or words
         if not words:
             return Remark(reason="no words were made out")
         if heard.confidence < self._least:
@@ -154,10 +174,13 @@ class Listener:
             self._awake = _AWAKE
             return Remark(words, heard.confidence, reason="listening for what to do")
         self._awake = 0
-        prompt = understand(command)
+        prompt = self._understood(command if heard.meant else self._fitter.fit(command))
         if prompt is None:
             return Remark(words, heard.confidence, reason="this is no instruction")
         return Remark(words, heard.confidence, prompt)
+
+    def _understood(self, command: str) -> str | None:
+        return understand(command, self._vocabulary, addressed=self._trigger != "always")
 
 
 def _endpointer():

@@ -1,15 +1,15 @@
-"""What is expected to be said, and which prompt it means."""
+"""What is expected to be said."""
 
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable
 from dataclasses import dataclass
-
-from uniref_model.tracking.spoken import Forget, ForgetKnown, Pause, Resume, Teach, parse_spoken
+from functools import cached_property
 
 _ADJECTIVES = """
-    red green blue yellow black white orange brown grey pink purple silver golden big small large
+    red green blue yellow black white orange brown grey gray pink purple silver golden big small large
     little tall round square striped wooden metal plastic paper glass left right
 """
 _NOUNS = """
@@ -25,6 +25,8 @@ _ARTICLES = ("the", "a", "my")
 _BARE = ("the", "my")
 """What an object without a verb begins with: "a" is so short that it would be heard in any word."""
 _VERBS = ("follow", "track", "find", "look for", "show me")
+_MORE_VERBS = ("search for", "where is")
+"""Understood, and not in the grammar, which confuses the more the more it holds."""
 _FORGET = ("forget", "remove", "delete", "stop tracking", "stop following")
 _CONTROLS = (
     "pause",
@@ -36,44 +38,93 @@ _CONTROLS = (
     "stop following",
 )
 _ALL = ("everything", "all objects")
+_EVERY = tuple(f"{verb} {what}" for verb in ("forget", "remove", "delete") for what in _ALL)
+_EXAMPLES = (("follow", "the"), ("find", "my"), ("look for", "a"), ("forget", "the"))
+_MOST_EXAMPLES = 6
+_ARTICLE_AT_END = re.compile(r"(?:^|(?<= ))(?:the|a|an|my|this|that) $")
+_DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight", "nine")
 _MOST_ADJECTIVES = 2
-_MOST_WORDS = 8
-"""More words than this do not name a thing: somebody is talking to somebody else."""
-
-_VERB = re.compile(r"^(?:follow|track|find|look for|search for|show me|where is)\s+(.+)$")
-_STARTS_LIKE_A_THING = re.compile(r"^(?:the|a|an|my|this|that)\s+\S")
-_ONLY_SMALL_WORDS = re.compile(r"^(?:(?:the|a|an|my|this|that|and|of|with|on|in|please)\s*)*$")
+_MOST_NAMES = 200
+"""Known objects whose names are listened for; more than anybody calls by name."""
 
 
 @dataclass(frozen=True)
 class Vocabulary:
-    """The words an engine with a grammar listens for. wake: words that must come first, empty for none."""
+    """The words to listen for. names: of known objects as they are said, alone or after an article; titles:
+    the same as they are written. wake: words that must come first, empty for none."""
 
     nouns: tuple[str, ...] = tuple(_NOUNS.split())
     adjectives: tuple[str, ...] = tuple(_ADJECTIVES.split())
+    names: tuple[str, ...] = ()
+    titles: tuple[str, ...] = ()
     wake: str = ""
 
     @classmethod
-    def of(cls, *, nouns: Iterable[str] = (), adjectives: Iterable[str] = (), wake: str = "") -> Vocabulary:
-        """These words, or the usual ones where none are given; a noun may have several words.
+    def of(
+        cls,
+        *,
+        nouns: Iterable[str] = (),
+        adjectives: Iterable[str] = (),
+        names: Iterable[str] = (),
+        wake: str = "",
+    ) -> Vocabulary:
+        """These words, or the usual ones where no nouns or adjectives are given; a noun may have several
+        words.
 
-        Raises ValueError for what is not made of letters and apostrophes.
+        Names are those of known objects, whatever people called them: an article before one plays no part,
+        and one that cannot be said (no letters) is left out. Raises ValueError for a noun, an adjective or a
+        wake word that is not made of letters and apostrophes.
         """
+        called = {_sayable(name): name for name in names}
+        called.pop("", None)
+        known = list(called.items())[:_MOST_NAMES]
         return cls(
             _chosen("noun", nouns) or cls.nouns,
             _chosen("adjective", adjectives) or cls.adjectives,
+            tuple(said for said, _ in known),
+            tuple(written for _, written in known),
             _checked("wake word", wake) if wake.strip() else "",
         )
 
     def words(self) -> list[str]:
-        """Every single word, sorted."""
+        """Every single word but those of names, sorted."""
         parts = (*self.nouns, *self.adjectives, self.wake, *_ARTICLES, *_VERBS, *_FORGET, *_CONTROLS, *_ALL)
         return sorted({word for part in parts for word in f"{part} please".split()})
+
+    def written(self, prompt: str) -> str:
+        """A prompt with the name of a known object at its end written as people wrote it."""
+        for said, title in zip(self.names, self.titles, strict=True):
+            if f" {prompt}".endswith(f" {said}"):
+                before = prompt[: len(prompt) - len(said)]
+                has_article = bare_name(title.lower()) != title.lower()
+                return (_ARTICLE_AT_END.sub("", before) if has_article else before) + title
+        return prompt
+
+    def example(self) -> str:
+        """A few sentences of these words, as they would be written down."""
+        known = [f"{_VERBS[i % len(_VERBS)]} {title}" for i, title in enumerate(self.titles[:_MOST_EXAMPLES])]
+        things = [
+            f"{verb} {article} {self.adjectives[i % len(self.adjectives)]} {self.nouns[i % len(self.nouns)]}"
+            for i, (verb, article) in enumerate(_EXAMPLES)
+        ]
+        called = f"{self.wake}, " if self.wake else ""
+        sentences = (*things, *known, "pause", "resume", "forget everything")
+        return " ".join(f"{called}{sentence}." for sentence in sentences)
+
+    @cached_property
+    def paths(self) -> tuple[tuple[tuple[str, ...], ...], ...]:
+        """The sentences, the wake word and courtesies aside: each path is a row of slots, of which each takes
+        one of its phrases; "" where a slot may stay empty."""
+        verbs, adjectives = ("", *_VERBS, *_MORE_VERBS, *_FORGET), ("", *self.adjectives)
+        things = (verbs, _ARTICLES, *[adjectives] * _MOST_ADJECTIVES, self.nouns)
+        called = ((verbs, ("", *_BARE), self.names),) if self.names else ()
+        return ((*_CONTROLS, *_EVERY),), things, *called
 
     def jsgf(self) -> str:
         """The grammar in the Java Speech Grammar Format. An article or an adjective alone is no sentence."""
         wake = f"[<wake>] <sentence> | <wake>;\n<wake> = {self.wake};" if self.wake else "<sentence>;"
         adjectives = " ".join(["[<adjective>]"] * _MOST_ADJECTIVES)
+        called = f" | [{_either(_BARE)}] ({_either(self.names)})" if self.names else ""
         return "\n".join(
             [
                 "#JSGF V1.0;",
@@ -83,61 +134,54 @@ class Vocabulary:
                 f"<control> = {_either(_CONTROLS)} | (forget | remove | delete) ({_either(_ALL)});",
                 f"<forget> = {_either(_FORGET)};",
                 f"<verb> = {_either(_VERBS)};",
-                f"<object> = ({_either(_ARTICLES)}) {adjectives} <noun>;",
-                f"<named> = ({_either(_BARE)}) {adjectives} <noun>;",
+                f"<object> = ({_either(_ARTICLES)}) {adjectives} <noun>{called};",
+                f"<named> = ({_either(_BARE)}) {adjectives} <noun>{called};",
                 f"<adjective> = {_either(self.adjectives)};",
                 f"<noun> = {_either(self.nouns)};",
             ]
         )
 
     def accepts(self, words: str) -> bool:
-        """Whether `jsgf` describes exactly these words, without the wake word. A decoder that runs out of
-        paths answers with half a sentence."""
+        """Whether these words, without the wake word, are one of the sentences. A decoder that runs out of
+        paths answers with half of one."""
+        return self._sentence.fullmatch(words) is not None
+
+    @cached_property
+    def _sentence(self) -> re.Pattern[str]:
         adjectives = f"(?: (?:{'|'.join(self.adjectives)})){{0,{_MOST_ADJECTIVES}}}"
-        named = f"{adjectives} (?:{'|'.join(self.nouns)})"
-        sentence = (
-            f"(?:please )?(?:(?:{'|'.join(_CONTROLS)})|(?:forget|remove|delete) (?:{'|'.join(_ALL)})"
-            f"|(?:{'|'.join((*_VERBS, *_FORGET))}) (?:{'|'.join(_ARTICLES)}){named}"
-            f"|(?:{'|'.join(_BARE)}){named})"
+        thing = f"{adjectives} (?:{'|'.join(self.nouns)})"
+        called = f"|(?:(?:{'|'.join(_BARE)}) )?(?:{'|'.join(self.names)})" if self.names else ""
+        return re.compile(
+            f"(?:please )?(?:{'|'.join((*_CONTROLS, *_EVERY))}"
+            f"|(?:{'|'.join((*_VERBS, *_MORE_VERBS, *_FORGET))}) (?:(?:{'|'.join(_ARTICLES)}){thing}{called})"
+            f"|(?:{'|'.join(_BARE)}){thing}{called})"
         )
-        return re.fullmatch(sentence, words) is not None
 
 
-def understand(words: str) -> str | None:
-    """The line for the tracker's `~/prompt` that these words mean; None when they are no instruction.
+def plain_words(text: str) -> str:
+    """Lower case, without punctuation, a lone digit as a word: recognisers write "mug 2"."""
+    words = re.sub(r"[^\w\s'-]", " ", text.lower()).split()
+    return " ".join(_DIGITS[int(word)] if len(word) == 1 and word in "0123456789" else word for word in words)
 
-    A control ("pause", "forget the red mug") is handed on as it is; "follow the yellow box" becomes "the
-    yellow box". Without a verb only what begins like a thing counts, so that talk is not taken for an
-    object, whichever engine heard it.
-    """
-    plain = re.sub(r"^please\s+|\s+please$", "", " ".join(re.sub(r"[^\w\s'-]", " ", words.lower()).split()))
-    spoken = parse_spoken(plain)
-    if isinstance(spoken, Pause | Resume):
-        return plain
-    if isinstance(spoken, Forget):
-        if spoken.target is None:
-            return "forget everything"
-        return plain if _is_thing(spoken.target) else None
-    if isinstance(spoken, Teach | ForgetKnown):
-        points_at_it = _STARTS_LIKE_A_THING.match(spoken.name)  # talk begins with "this is" too
-        return plain if points_at_it and _is_thing(spoken.name) else None
-    verb = _VERB.match(plain)
-    target = verb.group(1) if verb else plain
-    if verb is None and not _STARTS_LIKE_A_THING.match(plain):
-        return None
-    return target if _is_thing(target) else None
+
+def _sayable(name: str) -> str:
+    """How a known object's name is said: its words in plain letters; "" when there are none."""
+    letters = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
+    words = re.sub(r"[^a-z' ]", " ", plain_words(re.sub(r"[-_]|(?<=[^0-9])(?=[0-9])", " ", letters))).split()
+    return bare_name(" ".join(word for word in words if word.strip("'")))
+
+
+def bare_name(words: str) -> str:
+    """Without the article that stands before it."""
+    return re.sub(r"^(?:the|a|an|my|this|that)\s+(?=\S)", "", words)
 
 
 def after_wake(words: str, wake: str) -> str | None:
     """What follows the wake word; None when the words do not begin with it."""
-    plain = " ".join(re.sub(r"[^\w\s'-]", " ", words.lower()).split())
+    plain = plain_words(words)
     if plain == wake:
         return ""
     return plain.removeprefix(wake + " ") if plain.startswith(wake + " ") else None
-
-
-def _is_thing(target: str) -> bool:
-    return len(target.split()) <= _MOST_WORDS and not _ONLY_SMALL_WORDS.match(target)
 
 
 def _either(words: Iterable[str]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -12,6 +13,7 @@ import numpy as np
 from uniref_model.errors import RuntimeUnavailable
 from uniref_model.voice.engines import Heard
 from uniref_model.voice.phrases import Vocabulary, after_wake
+from uniref_model.voice.sounds import Pronouncer
 
 _SCORE_UNIT = 1024.0
 """Scores are likelihoods to the power of 1/1024 (SENSCR_SHIFT)."""
@@ -78,14 +80,19 @@ class PocketSphinx:
             self._decoder.add_allphone_file("phones", f"{folder}/en-us-phone.lm.bin")
         except RuntimeError as error:
             raise RuntimeUnavailable(f"pocketsphinx cannot load the model in {folder}: {error}") from error
+        self._pronouncer = Pronouncer(Path(folder, "cmudict-en-us.dict"))
         self._vocabulary = Vocabulary()
         self.teach(self._vocabulary)
 
     def teach(self, vocabulary: Vocabulary) -> None:
-        """See `Recogniser`. Raises ValueError for words that the dictionary lacks."""
+        """See `Recogniser`. A name's word that the dictionary lacks is listened for as it is spelt. Raises
+        ValueError for any other that it lacks."""
         unknown = [word for word in vocabulary.words() if self._decoder.lookup_word(word) is None]
         if unknown:
             raise ValueError(f"pocketsphinx's dictionary has no {', '.join(unknown)}")
+        for word in {word for name in vocabulary.names for word in name.split()}:
+            if self._decoder.lookup_word(word) is None:
+                self._decoder.add_word(word, " ".join(self._pronouncer.phones(word)), True)
         self._vocabulary = vocabulary
         self._decoder.add_jsgf_string("sentences", vocabulary.jsgf())
 
