@@ -9,6 +9,7 @@ from types import ModuleType
 
 import numpy as np
 import pytest
+from ears import QUIET, Says, voice_like
 from speech import say, write_wav
 
 from uniref_model.errors import AudioError, RuntimeUnavailable
@@ -131,31 +132,6 @@ def test_a_file_that_cannot_be_used_is_refused_with_the_reason(tmp_path):
 def test_samples_that_do_not_divide_into_channels_are_refused():
     with pytest.raises(AudioError, match="7 samples"):
         to_mono(np.zeros(7, np.int16), 2)
-
-
-class Says:
-    """A recogniser that hears what the test tells it to."""
-
-    def __init__(self, *answers: Heard) -> None:
-        self.answers = list(answers)
-        self.asked: list[int] = []
-
-    def teach(self, vocabulary: Vocabulary) -> None:
-        pass
-
-    def recognise(self, samples: np.ndarray) -> Heard:
-        self.asked.append(len(samples))
-        return self.answers.pop(0)
-
-
-def voice_like(seconds: float) -> np.ndarray:
-    """Sound that voice activity detection takes for speech: pulses through a vowel's resonances."""
-    time = np.arange(int(seconds * RATE)) / RATE
-    sound = sum(np.sin(2 * np.pi * 120 * n * time) / (1 + abs(120 * n - 700) / 200) for n in range(1, 30))
-    return (3000 * sound).astype(np.int16)
-
-
-QUIET = np.random.default_rng(0).normal(0, 3, RATE).astype(np.int16)
 
 
 @needs_engine

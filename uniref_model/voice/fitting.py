@@ -17,7 +17,7 @@ _MOST_PHONES = 64
 """Of what is fitted: an instruction is no longer."""
 _SAME, _NEAR, _CLEARLY = 0.03, 0.25, 0.08
 """Distances of the words that differ: of homophones, of a word that is none, and between the best two."""
-_CALLED = 0.2
+_CALLED = 0.25
 """How far what was heard may be from the wake word."""
 
 

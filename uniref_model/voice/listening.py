@@ -14,7 +14,7 @@ from uniref_model.voice.engines import Recogniser
 from uniref_model.voice.fitting import Fitter
 from uniref_model.voice.phrases import Vocabulary
 from uniref_model.voice.sounds import Pronouncer
-from uniref_model.voice.understanding import understand
+from uniref_model.voice.understanding import understand, without_courtesy
 
 TRIGGERS = ("wake_word", "push_to_talk", "always")
 _BEFORE = 0.5
@@ -174,7 +174,7 @@ class Listener:
             self._awake = _AWAKE
             return Remark(words, heard.confidence, reason="listening for what to do")
         self._awake = 0
-        prompt = self._understood(command if heard.meant else self._fitter.fit(command))
+        prompt = self._understood(command if heard.meant else self._fitter.fit(without_courtesy(command)))
         if prompt is None:
             return Remark(words, heard.confidence, reason="this is no instruction")
         return Remark(words, heard.confidence, prompt)

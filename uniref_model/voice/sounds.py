@@ -6,6 +6,7 @@ lacks is spelt out by letters, roughly.
 
 from __future__ import annotations
 
+import functools
 import re
 from pathlib import Path
 
@@ -66,6 +67,8 @@ _FAINT = {"HH": 0.4, "AH": 0.5, "T": 0.6, "D": 0.6, "ER": 0.6, "R": 0.6, "L": 0.
 _MISSING = 0.8
 """What it costs to leave out or put in a phone, unless it is faint."""
 
+_REMEMBERED = 2000
+"""Words whose phones are kept at hand: those of the vocabulary, and some."""
 _RAREST = 1e-7
 """Of words that people say: "spanner" is twice as frequent, the name "Mogg" a third of it."""
 
@@ -98,13 +101,14 @@ class Pronouncer:
             self._text = b"\n" + (dictionary or _shipped("cmudict-en-us.dict")).read_bytes()
         except OSError as error:
             raise RuntimeUnavailable(f"the pronouncing dictionary cannot be read: {error}") from error
+        self._of_word = functools.lru_cache(_REMEMBERED)(self._look_up)
 
     def phones(self, text: str) -> tuple[str, ...]:
         """Phones of lower-case words, one after another; those of a word that is not in the dictionary by its
         letters."""
         return tuple(phone for word in text.split() for phone in self._of_word(word))
 
-    def _of_word(self, word: str) -> tuple[str, ...]:
+    def _look_up(self, word: str) -> tuple[str, ...]:
         key = f"\n{word} ".encode()
         at = self._text.find(key)
         if at < 0:

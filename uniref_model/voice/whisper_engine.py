@@ -32,10 +32,12 @@ _FITTED, _MOST_FITS, _FARTHEST = 4, 8, 0.3
 """Readings that are fitted to the vocabulary, sentences that come of it, and how far they may be."""
 _EXPECTED = 5.0
 """How much likelier, as a natural logarithm, a sentence of the vocabulary is said than any other."""
-_WEIGHTS, _BIAS = (0.5, 2.0, 1.0), 1.5
+_WEIGHTS, _BIAS = (1.12, 1.52, 0.75), 0.67
 """Of a logistic regression of "was meant" on `Choice.evidence`; `python -m benchmarks.voice --fit` makes
 them."""
 _ARTICLES = ("the", "a", "an", "my")
+_WEIGHED = 6
+"""Readings that are weighed again without the hint."""
 _MOST_HINTS = 100
 """Tokens; the model takes 223, and each costs time in every utterance."""
 
@@ -117,16 +119,22 @@ class Whisper:
 
     def recognise(self, samples: np.ndarray) -> Heard:
         """See `Recogniser`. confidence: probability that this was meant, and not something else."""
-        readings = self.read(samples)
+        heard, readings = self.read(samples)
         if not readings:
             return Heard("", 0.0)
         choice = self.choose(readings)
-        return Heard(readings[0].words, choice.confidence, choice.words)
+        return Heard(heard, choice.confidence, choice.words)
+
+    def weigh(self, samples: np.ndarray) -> tuple[str, np.ndarray | None]:
+        """The words that are chosen, and `Choice.evidence`; None when nothing was heard."""
+        _, readings = self.read(samples)
+        choice = self.choose(readings) if readings else None
+        return (choice.words, np.array(choice.evidence)) if choice else ("", None)
 
     def choose(self, readings: list[Reading]) -> Choice:
         """The likeliest meaning: readings that come to the same prompt speak for one another, and what is in
         the vocabulary is likelier to be said to a robot than what is not."""
-        weights = [reading.log + _EXPECTED * self._is_expected(reading.words) for reading in readings]
+        weights = [self._weight(reading) for reading in readings]
         shares: dict[str, float] = defaultdict(float)
         for reading, weight in zip(readings, weights, strict=True):
             shares[self._meaning(reading.words)] += math.exp(weight)
@@ -144,6 +152,9 @@ class Whisper:
         )
         return Choice(words, evidence)
 
+    def _weight(self, reading: Reading) -> float:
+        return reading.log + _EXPECTED * self._is_expected(reading.words)
+
     def _rest(self, words: str) -> str:
         """Without wake word and courtesies."""
         called = self._fitter.after_wake(words)
@@ -157,17 +168,24 @@ class Whisper:
         prompt = understand(self._rest(words), self._vocabulary, addressed=self._vocabulary.wake != "") or ""
         return " ".join(word for word in prompt.split() if word not in _ARTICLES)
 
-    def read(self, samples: np.ndarray) -> list[Reading]:
-        """What may have been said: what was heard, and the vocabulary's sentences that sound like it."""
+    def read(self, samples: np.ndarray) -> tuple[str, list[Reading]]:
+        """The words that were heard, and what may have been said: these, others, and the vocabulary's
+        sentences that sound like them. Each is weighed with the hint and without: a hint helps to hear, and
+        is heard where nothing like it was said."""
         encoded, frames = self._encode(samples)
         heard = self._hear(encoded)
         if not heard:
-            return []
-        nearest = self._nearest(heard)
-        if not nearest:
-            return heard
-        end = min(0.0, heard[0].log - self._score(encoded, frames, heard[0].words))
-        return heard + [Reading(words, self._score(encoded, frames, words) + end) for words in nearest]
+            return "", []
+        readings = heard
+        if nearest := self._nearest(heard):
+            # what `align` cannot tell is how likely the end is
+            end = min(0.0, heard[0].log - self._score(encoded, frames, heard[0].words, hinted=True))
+            scores = [self._score(encoded, frames, words, hinted=True) + end for words in nearest]
+            readings = heard + [Reading(words, score) for words, score in zip(nearest, scores, strict=True)]
+        return heard[0].words, [
+            Reading(item.words, (item.log + self._score(encoded, frames, item.words, hinted=False)) / 2)
+            for item in sorted(readings, key=self._weight, reverse=True)[:_WEIGHED]
+        ]
 
     def _nearest(self, heard: list[Reading]) -> list[str]:
         """Sentences of the vocabulary that sound like the likeliest readings, and are none of them."""
@@ -212,10 +230,12 @@ class Whisper:
         readings = [Reading(words, math.log(max(chance, 1e-30))) for words, chance in chances.items()]
         return sorted(readings, key=lambda reading: -reading.log)
 
-    def _score(self, encoded: Any, frames: int, words: str) -> float:
-        """Logarithm of the probability of these words, their end left open."""
+    def _score(self, encoded: Any, frames: int, words: str, *, hinted: bool) -> float:
+        """Logarithm of the probability of these words, their end left open. Without a hint they are written
+        as Whisper does by itself, with a capital."""
+        text, prompt = (f" {words}.", self._prompt()) if hinted else (f" {words.capitalize()}.", self._start)
         (found,) = self._model.model.align(
-            encoded, self._prompt(), [self._tokens(f" {words}.")], frames, median_filter_width=1
+            encoded, prompt, [self._tokens(text)], frames, median_filter_width=1
         )
         return float(np.log(np.maximum(found.text_token_probs, 1e-10)).sum())
 
