@@ -174,7 +174,7 @@ def double(folder: Path, script: str) -> None:
         ("source:=TEXT", "WAV"),
         ("source:=microphone", "no such device"),
         ("trigger:=shout", "'shout'"),
-        ("engine:=whisper", "whisper"),
+        ("engine:=whisper", "engine_model is ''"),
         ("nouns:=[zzyzxq]", "zzyzxq"),
         ("rate:=100", "rate"),
     ],

@@ -172,6 +172,8 @@ class Whisper:
         """The words that were heard, and what may have been said: these, others, and the vocabulary's
         sentences that sound like them. Each is weighed with the hint and without: a hint helps to hear, and
         is heard where nothing like it was said."""
+        if not len(samples):
+            return "", []
         encoded, frames = self._encode(samples)
         heard = self._hear(encoded)
         if not heard:
