@@ -30,6 +30,9 @@ _PACKAGES = {
     "torch": "training, export and conversion only",
     "timm": "training only",
     "transformers": "training only",
+    "pocketsphinx": "speech: the embedded engine, and the ears of all",
+    "faster-whisper": "speech: engine whisper only",
+    "vosk": "speech: engine vosk only",
 }
 
 
@@ -41,6 +44,9 @@ _CURES = {
     "torch": "from a checkout, pip install -e '.[train]', for training, export and .safetensors models",
     "timm": "from a checkout, pip install -e '.[train]'",
     "transformers": "from a checkout, pip install -e '.[train]'",
+    "pocketsphinx": "pip install pocketsphinx, for speech",
+    "faster-whisper": "pip install faster-whisper, for speech with engine whisper",
+    "vosk": "pip install vosk, for speech with engine vosk",
 }
 """What brings a package that is not installed."""
 

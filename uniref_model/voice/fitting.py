@@ -17,8 +17,8 @@ _MOST_PHONES = 64
 """Of what is fitted: an instruction is no longer."""
 _SAME, _NEAR, _CLEARLY = 0.03, 0.25, 0.08
 """Distances of the words that differ: of homophones, of a word that is none, and between the best two."""
-_CALLED = 0.25
-"""How far what was heard may be from the wake word."""
+_CALLED = 0.35
+"""How far a word that was heard may be from that of the wake word."""
 
 
 @dataclass(frozen=True)
@@ -100,9 +100,13 @@ class Fitter:
         exact = after_wake(words, self._wake)
         if exact is not None or not self._wake:
             return exact
-        heard, length = words.split(), len(self._wake.split())
-        for count in (length, length + 1, length - 1):
-            if 0 < count <= len(heard) and self.distance(" ".join(heard[:count]), self._wake) <= _CALLED:
+        heard, wake = words.split(), self._wake.split()
+        if len(heard) >= len(wake) and all(
+            self.distance(ours, theirs) <= _CALLED for ours, theirs in zip(heard, wake, strict=False)
+        ):
+            return " ".join(heard[len(wake) :])
+        for count in (len(wake) + 1, len(wake) - 1):  # "hey row but"
+            if 0 < count <= len(heard) and self.distance(" ".join(heard[:count]), self._wake) <= _CALLED / 2:
                 return " ".join(heard[count:])
         return None
 

@@ -158,11 +158,12 @@ class Listener:
     def _judge(self, said: np.ndarray) -> Remark | None:
         heard = self._recogniser.recognise(said)
         words = " ".join(heard.words.split())
-        command = called = self._fitter.after_wake(heard.meant or words) if self._wake else None
-        if called is None:
-            if self._wake and not self._awake:
+        command = heard.meant or words
+        if self._wake:
+            called = self._fitter.after_wake(command)
+            if called is None and not self._awake:
                 return None  # talk that is not meant for the robot
-            command = heard.meant or words
+            command = command if called is None else called
         if not words:
             return Remark(reason="no words were made out")
         if heard.confidence < self._least:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,9 +17,11 @@ from uniref_model.voice.sounds import Pronouncer
 
 _SCORE_UNIT = 1024.0
 """Scores are likelihoods to the power of 1/1024 (SENSCR_SHIFT)."""
-_WEIGHTS, _BIAS = (1.38, 1.24, 1.68), 22.9
+_WEIGHTS, _BIAS = (1.27, -0.61, 0.58, 0.66, -0.43), 8.35
 """Of a logistic regression of "was said" on what `weigh` returns; `python -m benchmarks.voice --fit` makes
 them from synthesised instructions and other talk."""
+_CLEAR = 60.0
+"""Nats by which a sentence is better than the next with another thing, beyond which more says no more."""
 _LEAST_FRAMES_A_PHONE = 5
 """A frame is 10 ms; people speak 10 to 15 phones a second. Noise is matched by words as short as can be."""
 _MOST_FRAMES_A_PHONE, _SENTENCE = 15, 3
@@ -60,7 +62,7 @@ class _Path:
 class PocketSphinx:
     """A grammar decides what can be heard, so something is always heard. Whether it was said is told by how
     much worse the grammar explains the audio than a free sequence of phones does, on the whole and in the
-    worst word."""
+    worst word, and by how much better it does than its best sentence about another thing."""
 
     def __init__(self, library: Any, model: str) -> None:
         folder = model or library.get_model_path("en-us")
@@ -105,9 +107,10 @@ class PocketSphinx:
         return Heard(words, 1.0 / (1.0 + math.exp(-max(-50.0, min(50.0, exponent)))))
 
     def weigh(self, samples: np.ndarray) -> tuple[str, np.ndarray | None]:
-        """The words, and what speaks for them, float [3] in nats a frame: acoustic likelihood over that of
+        """The words, and what speaks for them, float [5]: in nats a frame, acoustic likelihood over that of
         free phones, the same with the prior probabilities of words and phones, and the worst word's acoustic
-        likelihood. None when there is no whole sentence, or one said faster or slower than anybody speaks."""
+        likelihood; in tens of nats, the distance to the best sentence about another thing; the number of
+        words. None when there is no whole sentence, or one said faster or slower than anybody speaks."""
         sentence = self._decode("sentences", samples)
         words = " ".join(re.sub(r"\(\d+\)", "", part.word) for part in sentence.parts)
         command = after_wake(words, self._vocabulary.wake) if self._vocabulary.wake else None
@@ -121,7 +124,27 @@ class PocketSphinx:
         free = self._decode("phones", samples)
         worst = min(part.acoustic / part.frames for part in sentence.parts)
         acoustic = (sentence.acoustic - free.acoustic) / frames
-        return words, np.array([acoustic, (sentence.total - free.total) / frames, worst])
+        likelihoods = (acoustic, (sentence.total - free.total) / frames, worst)
+        return words, np.array([*likelihoods, self._lead(sentence, words, samples) / 10, len(words.split())])
+
+    def _lead(self, sentence: _Path, words: str, samples: np.ndarray) -> float:
+        """By how many nats, 0 to `_CLEAR`, it is likelier than the best one that has none of its nouns and
+        names, or none of its adjectives."""
+        left = {
+            kind: tuple(word for word in getattr(self._vocabulary, kind) if f" {word} " not in f" {words} ")
+            for kind in ("nouns", "names", "adjectives")
+        }
+        rivals = [
+            replace(self._vocabulary, nouns=left["nouns"], names=left["names"]),
+            replace(self._vocabulary, adjectives=left["adjectives"]),
+        ]
+        lead = _CLEAR
+        for rival in rivals:
+            if rival != self._vocabulary and rival.nouns and rival.adjectives:
+                self._decoder.add_jsgf_string("rivals", rival.jsgf())
+                path = self._decode("rivals", samples)
+                lead = min(lead, sentence.total - path.total) if path.parts else lead
+        return max(0.0, lead)
 
     def _decode(self, search: str, samples: np.ndarray) -> _Path:
         decoder = self._decoder

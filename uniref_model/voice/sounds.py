@@ -148,7 +148,8 @@ def _shipped(name: str) -> Path:
 
 def spell(word: str) -> tuple[str, ...]:
     """How an unknown word may sound, letter by letter. Digits and the like are silent."""
-    rest, phones = re.sub(r"([b-df-hj-np-tv-z])\1", r"\1", word), []
+    phones: list[str] = []
+    rest = re.sub(r"([b-df-hj-np-tv-z])\1", r"\1", word)
     rest = re.sub(r"(?<=[a-z]{2})e$", "", rest)
     while rest:
         spelt, sound = next((rule for rule in _SPELLING if rest.startswith(rule[0])), (rest[0], ()))
