@@ -28,6 +28,8 @@ PASSED = {
     "voice_source": "",
     "voice_trigger": "",
     "wake_word": "",
+    "voice_engine": "",
+    "voice_model": "",
     "console": "false",
     "console_host": "",
     "console_port": "",

@@ -49,6 +49,8 @@ ARGUMENTS = {
         ["", "wake_word", "push_to_talk", "always"],
     ),
     "wake_word": ("", "The words that call the robot, such as hey robot."),
+    "voice_engine": ("", "Recogniser: pocketsphinx, whisper, vosk, or module:factory."),
+    "voice_model": ("", "The recogniser's model: a folder or a name, such as base.en for whisper."),
     "console": (
         "false",
         "Also start console: a page to see, click, type and talk in any browser. The tracker then holds 60 "
@@ -155,7 +157,13 @@ def _overrides(given, cameras, respawn):
 
 
 def _voice_overrides(given):
-    names = {"source": "voice_source", "trigger": "voice_trigger", "wake_word": "wake_word"}
+    names = {
+        "source": "voice_source",
+        "trigger": "voice_trigger",
+        "wake_word": "wake_word",
+        "engine": "voice_engine",
+        "engine_model": "voice_model",
+    }
     return {parameter: given[name] for parameter, name in names.items() if given[name]} | _time(given)
 
 

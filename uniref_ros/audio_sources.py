@@ -31,22 +31,19 @@ _SAID = 8  # lines of arecord's that are kept
 _WAV_HEADER = 44  # bytes, as arecord writes it
 _LONGEST_WAIT = 300  # chunks that may wait while an utterance is recognised
 _DEPTH = 200  # messages that may wait: the embedded recogniser keeps Python's lock while it works
-Item = np.ndarray | bool | tuple[str, ...]
-"""Samples; the talk button; names of known objects."""
 MESSAGE_TYPES = ("Int16MultiArray", "AudioData")
 
 
 class Chunks:
-    """Chunks of samples, and presses of the talk button and new names among them, between the threads that
-    receive them and the one that listens. When it is full the oldest is dropped, and counted."""
+    """Chunks of samples, and presses of the talk button among them, between the threads that receive them and
+    the one that listens. When it is full the oldest is dropped, and counted."""
 
     def __init__(self) -> None:
-        self._queue: queue.Queue[Item | Exception | None] = queue.Queue(_LONGEST_WAIT)
+        self._queue: queue.Queue[np.ndarray | bool | Exception | None] = queue.Queue(_LONGEST_WAIT)
         self.dropped = 0
 
-    def put(self, item: Item | Exception | None) -> None:
-        """Samples; the button (True: down); names of known objects; an error that ends the source; None at
-        its end."""
+    def put(self, item: np.ndarray | bool | Exception | None) -> None:
+        """Samples; the button (True: down); an error that ends the source; None at its end."""
         while True:
             try:
                 return self._queue.put_nowait(item)
@@ -55,7 +52,7 @@ class Chunks:
                     self._queue.get_nowait()
                     self.dropped += 1
 
-    def get(self, timeout: float) -> Item:
+    def get(self, timeout: float) -> np.ndarray | bool:
         """The next chunk. Raises queue.Empty when none comes, EOFError at the end, AudioError when the source
         failed."""
         item = self._queue.get(timeout=timeout)

@@ -14,7 +14,7 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.duration import Duration
 from rclpy.node import Node
-from rclpy.qos import QoSProfile
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from std_msgs.msg import Bool, String
 
 from uniref_model.errors import AudioError, UniRefError
@@ -24,7 +24,7 @@ from uniref_model.voice.audio import HIGHEST_RATE, LOWEST_RATE
 from uniref_model.voice.listening import TRIGGERS
 from uniref_ros.audio_sources import MESSAGE_TYPES, AudioFile, AudioTopic, Chunks, Microphone
 from uniref_ros.executor import NodeExecutor, make_node, prepare_signals, start_ros
-from uniref_ros.msg import Heard
+from uniref_ros.msg import Heard, KnownObjectArray
 from uniref_ros.parameter_rules import Option, declare
 from uniref_ros.status import make_status, plain
 
@@ -92,11 +92,18 @@ class VoiceCommand(Node):
         self._counts = {"understood": 0, "not understood": 0, "bad audio messages": 0}
         self._last = self._last_error = ""
         self._chunks = Chunks()
+        self._names = (*self._value("names"),)
         self._listener = self._make_listener()
         self._prompts = self.create_publisher(String, "tracker/prompt", QoSProfile(depth=20))
         self._heard = self.create_publisher(Heard, "~/heard", QoSProfile(depth=20))
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self.create_subscription(Bool, "~/talk", lambda m: self._chunks.put(m.data), QoSProfile(depth=20))
+        self.create_subscription(
+            KnownObjectArray,
+            "tracker/known_objects",
+            lambda m: self._listen_for(known.name for known in m.objects),
+            QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL),
+        )
         self.create_timer(1.0, self._diagnose)
         self._source = self._open_source()
         self._resampler = Resampler(self._source.rate)
@@ -137,21 +144,23 @@ class VoiceCommand(Node):
         wanted = self._value("wait_for_subscribers")
         return AudioFile(source, self._chunks, lambda: self._prompts.get_subscription_count() >= wanted)
 
-    def listen_for(self, names: Iterable[str]) -> None:
+    def _listen_for(self, names: Iterable[str]) -> None:
         """From now on these are the known objects' names, beside those of the parameter."""
-        self._chunks.put((*self._value("names"), *names))
+        self._names = (*self._value("names"), *names)  # taken up between two chunks
 
     # ---- listening
 
     def _listen(self) -> None:
         try:
+            learnt = (*self._value("names"),)
             while not self.done.is_set():
+                if self._names != learnt:
+                    learnt = (*self._value("names"),)
+                    self._listener.learn(learnt)
                 with contextlib.suppress(queue.Empty):
                     item = self._chunks.get(_POLL)
                     if isinstance(item, bool):
                         self._tell(self._listener.press(item))
-                    elif isinstance(item, tuple):
-                        self._listener.learn(item)
                     else:
                         self._tell(self._listener.hear(self._resampler.process(item)))
         except EOFError:

@@ -26,7 +26,8 @@ KNOWN = Vocabulary.of(names=["my mug", "Bob's Cup", "Müller's Tasse-2", "日本
         "i cannot find my glasses",
         "can you pass me the salt please",
         "the robot has been working all day",
-        "it's my box",
+        "this is really boring",
+        "it's a long way to go",
     ],
 )
 @pytest.mark.parametrize("addressed", [True, False])
@@ -53,6 +54,9 @@ def test_what_is_no_known_thing_needs_a_verb_unless_the_robot_is_spoken_to(talk)
         ("Where's my wallet?", "my wallet"),
         ("um, pause.", "pause"),
         ("can you forget everything", "forget everything"),
+        ("this is my mug", "this is my mug"),
+        ("remember this as Anna's cup", "remember this as anna's cup"),
+        ("forget what my mug looks like", "forget what my mug looks like"),
     ],
 )
 def test_people_are_polite_and_say_where_a_thing_is(words, prompt):
@@ -69,6 +73,7 @@ def test_people_are_polite_and_say_where_a_thing_is(words, prompt):
         ("look for muller's tasse 2", "Müller's Tasse-2"),
         ("box seven", "box 7"),
         ("forget Bob's cup", "forget Bob's Cup"),
+        ("this is bob's cup", "this is Bob's Cup"),
         ("my mug is empty", None),
         ("the mug of tea was cold", None),
     ],

@@ -8,6 +8,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 
+from uniref_model.known_objects import names as known_names
+from uniref_model.known_objects.names import without_article
+
 _ADJECTIVES = """
     red green blue yellow black white orange brown grey gray pink purple silver golden big small large
     little tall round square striped wooden metal plastic paper glass left right
@@ -26,7 +29,8 @@ _BARE = ("the", "my")
 """What an object without a verb begins with: "a" is so short that it would be heard in any word."""
 _VERBS = ("follow", "track", "find", "look for", "show me")
 _MORE_VERBS = ("search for", "where is")
-"""Understood, and not in the grammar, which confuses the more the more it holds."""
+_TEACH = ("this is", "call this", "remember this as")
+"""Both understood, and not in the grammar, which confuses the more the more it holds."""
 _FORGET = ("forget", "remove", "delete", "stop tracking", "stop following")
 _CONTROLS = (
     "pause",
@@ -96,7 +100,7 @@ class Vocabulary:
         for said, title in zip(self.names, self.titles, strict=True):
             if f" {prompt}".endswith(f" {said}"):
                 before = prompt[: len(prompt) - len(said)]
-                has_article = bare_name(title.lower()) != title.lower()
+                has_article = without_article(title.lower()) != title.lower()
                 return (_ARTICLE_AT_END.sub("", before) if has_article else before) + title
         return prompt
 
@@ -115,7 +119,7 @@ class Vocabulary:
     def paths(self) -> tuple[tuple[tuple[str, ...], ...], ...]:
         """The sentences, the wake word and courtesies aside: each path is a row of slots, of which each takes
         one of its phrases; "" where a slot may stay empty."""
-        verbs, adjectives = ("", *_VERBS, *_MORE_VERBS, *_FORGET), ("", *self.adjectives)
+        verbs, adjectives = ("", *_VERBS, *_MORE_VERBS, *_TEACH, *_FORGET), ("", *self.adjectives)
         things = (verbs, _ARTICLES, *[adjectives] * _MOST_ADJECTIVES, self.nouns)
         called = ((verbs, ("", *_BARE), self.names),) if self.names else ()
         return ((*_CONTROLS, *_EVERY),), things, *called
@@ -151,16 +155,17 @@ class Vocabulary:
         adjectives = f"(?: (?:{'|'.join(self.adjectives)})){{0,{_MOST_ADJECTIVES}}}"
         thing = f"{adjectives} (?:{'|'.join(self.nouns)})"
         called = f"|(?:(?:{'|'.join(_BARE)}) )?(?:{'|'.join(self.names)})" if self.names else ""
+        verbs = "|".join((*_VERBS, *_MORE_VERBS, *_TEACH, *_FORGET))
         return re.compile(
             f"(?:please )?(?:{'|'.join((*_CONTROLS, *_EVERY))}"
-            f"|(?:{'|'.join((*_VERBS, *_MORE_VERBS, *_FORGET))}) (?:(?:{'|'.join(_ARTICLES)}){thing}{called})"
+            f"|(?:{verbs}) (?:(?:{'|'.join(_ARTICLES)}){thing}{called})"
             f"|(?:{'|'.join(_BARE)}){thing}{called})"
         )
 
 
 def plain_words(text: str) -> str:
     """Lower case, without punctuation, a lone digit as a word: recognisers write "mug 2"."""
-    words = re.sub(r"[^\w\s'-]", " ", text.lower()).split()
+    words = known_names.plain_words(text).split()
     return " ".join(_DIGITS[int(word)] if len(word) == 1 and word in "0123456789" else word for word in words)
 
 
@@ -168,12 +173,7 @@ def _sayable(name: str) -> str:
     """How a known object's name is said: its words in plain letters; "" when there are none."""
     letters = unicodedata.normalize("NFKD", name).encode("ascii", "ignore").decode()
     words = re.sub(r"[^a-z' ]", " ", plain_words(re.sub(r"[-_]|(?<=[^0-9])(?=[0-9])", " ", letters))).split()
-    return bare_name(" ".join(word for word in words if word.strip("'")))
-
-
-def bare_name(words: str) -> str:
-    """Without the article that stands before it."""
-    return re.sub(r"^(?:the|a|an|my|this|that)\s+(?=\S)", "", words)
+    return without_article(" ".join(word for word in words if word.strip("'")))
 
 
 def after_wake(words: str, wake: str) -> str | None:

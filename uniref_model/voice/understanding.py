@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import re
 
-from uniref_model.tracking.spoken import Forget, Pause, Resume, parse_spoken
-from uniref_model.voice.phrases import Vocabulary, bare_name, plain_words
+from uniref_model.known_objects.names import without_article
+from uniref_model.tracking.spoken import Forget, ForgetKnown, Pause, Resume, Teach, parse_spoken
+from uniref_model.voice.phrases import Vocabulary, plain_words
 
 _MOST_WORDS = 8
 """More words than this do not name a thing: somebody is talking to somebody else."""
@@ -15,7 +16,7 @@ _LEAD = re.compile(r"^(?:(?:ok|okay|now|so|and|well|um|uh|hey|please|robot)\s+)+
 _REQUEST = re.compile(r"^(?:can|could|would|will) you (?:please )?(?=\S+ )")
 _TAIL = re.compile(r"(?:\s+(?:please|now|thanks|thank you|for me))+$")
 _VERB = re.compile(r"^(?:follow|track|find|look for|search for|show me|where is|where's)\s+(?!out\b)(.+)$")
-_ARTICLE = re.compile(r"^(?:the|a|an|my|our|your|his|her|this|that|these|those)\s+(?=\S)")
+_ARTICLE = re.compile(r"^(?:the|a|an|my|our|your|his|her|this|that|these|those|\S+'s)\s+(?=\S)")
 _SMALL_WORDS = "the a an my our your his her this that these those and of with on in please"
 _PLACE = re.compile(
     r"\s+(?:on|in|at|under|behind|beside|near|with|of|from|by|without|inside|next to|between|over)\b.*$"
@@ -61,14 +62,23 @@ def _prompt(plain: str, known: Vocabulary, addressed: bool) -> str | None:
         if spoken.target is None:
             return "forget everything"
         return plain if _is_thing(spoken.target, known) else None
+    if isinstance(spoken, Teach):
+        return plain if _is_pointed_at(spoken.name, known, addressed) else None  # talk begins so too
+    if isinstance(spoken, ForgetKnown):
+        return plain if _is_thing(spoken.name, known) else None
     verb = _VERB.match(plain)
     if verb is not None:
         return verb[1] if _is_thing(verb[1], known) else None
-    if bare_name(plain) in known.names:
-        return plain
-    if not _ARTICLE.match(plain) or not _is_thing(plain, known):
-        return None
-    return plain if addressed or _names_a_thing(plain, known) else None
+    return plain if _is_pointed_at(plain, known, addressed) else None
+
+
+def _is_pointed_at(words: str, vocabulary: Vocabulary, addressed: bool) -> bool:
+    """Whether these words are a known object's name, or an article with a thing."""
+    if without_article(words) in vocabulary.names:
+        return True
+    if not _ARTICLE.match(words) or not _is_thing(words, vocabulary):
+        return False
+    return addressed or _names_a_thing(words, vocabulary)
 
 
 def without_courtesy(words: str) -> str:
@@ -78,7 +88,7 @@ def without_courtesy(words: str) -> str:
 
 def _is_thing(target: str, vocabulary: Vocabulary) -> bool:
     words = target.split()
-    if bare_name(target) in vocabulary.names:
+    if without_article(target) in vocabulary.names:
         return True
     return (
         len(words) <= _MOST_WORDS
