@@ -15,14 +15,14 @@ pytest.importorskip("pocketsphinx", reason="pocketsphinx is not installed")
 pytest.importorskip("espeakng_loader", reason="espeakng-loader is not installed")
 
 from rcl_interfaces.srv import DescribeParameters
-from rclpy.qos import QoSProfile
+from rclpy.qos import DurabilityPolicy, QoSProfile
 from ros_help import NodeProcess, Peer
 from speech import say, write_wav
 from std_msgs.msg import Bool, Int16MultiArray, String
 
 from uniref_model.errors import ModelFileError
 from uniref_model.runtime import find_model
-from uniref_ros.msg import Heard, TrackedObject
+from uniref_ros.msg import Heard, KnownObject, KnownObjectArray, TrackedObject
 from uniref_ros.voice_command import OPTIONS
 
 VOICE = ["-m", "uniref_ros.voice_command"]
@@ -129,6 +129,27 @@ def test_the_talk_button_over_topics(tmp_path, talker):
         assert heard.header.stamp.sec > 0
         talker.peer.until(lambda: talker.prompts == ["forget everything"], "the prompt")
         assert node.stop() == 0 and "Traceback" not in node.text()
+
+
+def test_a_known_object_is_called_by_the_name_that_the_tracker_tells(tmp_path, talker):
+    latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    known = talker.peer.create_publisher(KnownObjectArray, "tracker/known_objects", latched)
+    parameters = ("source:=topic", "trigger:=push_to_talk", "rate:=22050", "min_confidence:=0.3")
+    with NodeProcess(tmp_path / "voice.log", *parameters, program=VOICE):
+        talker.meet()
+
+        def say_it() -> Heard:
+            talker.press(True)
+            talker.play(say("follow the teapot", SPEAKER)[0])
+            talker.press(False)
+            return talker.next()
+
+        assert "teapot" not in say_it().prompt.lower()
+        known.publish(KnownObjectArray(objects=[KnownObject(name="Teapot")]))
+        talker.peer.until(known.get_subscription_count, "the voice node's interest in names")
+        talker.peer.spin(1.0)
+        heard = say_it()
+        assert (heard.words, heard.prompt) == ("follow the teapot", "the Teapot")
 
 
 def test_audio_of_no_use_is_reported_and_never_becomes_a_prompt(tmp_path, talker):
