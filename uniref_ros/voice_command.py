@@ -92,7 +92,7 @@ class VoiceCommand(Node):
         self._counts = {"understood": 0, "not understood": 0, "bad audio messages": 0}
         self._last = self._last_error = ""
         self._chunks = Chunks()
-        self._names = (*self._value("names"),)
+        self._names = self._learnt = (*self._value("names"),)
         self._listener = self._make_listener()
         self._prompts = self.create_publisher(String, "tracker/prompt", QoSProfile(depth=20))
         self._heard = self.create_publisher(Heard, "~/heard", QoSProfile(depth=20))
@@ -152,11 +152,9 @@ class VoiceCommand(Node):
 
     def _listen(self) -> None:
         try:
-            learnt = (*self._value("names"),)
             while not self.done.is_set():
                 if self._names != learnt:
-                    learnt = (*self._value("names"),)
-                    self._listener.learn(learnt)
+                            self._listener.learn(learnt)
                 with contextlib.suppress(queue.Empty):
                     item = self._chunks.get(_POLL)
                     if isinstance(item, bool):
@@ -230,6 +228,7 @@ class VoiceCommand(Node):
             "source": self._value("source"),
             "engine": self._value("engine"),
             "listeners": listeners,
+            "names listened for": sum(map(bool, self._learnt)),
             **self._counts,
             "dropped chunks": self._chunks.dropped,
             "last heard": self._last,

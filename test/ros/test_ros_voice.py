@@ -146,8 +146,9 @@ def test_a_known_object_is_called_by_the_name_that_the_tracker_tells(tmp_path, t
 
         assert "teapot" not in say_it().prompt.lower()
         known.publish(KnownObjectArray(objects=[KnownObject(name="Teapot")]))
-        talker.peer.until(known.get_subscription_count, "the voice node's interest in names")
-        talker.peer.spin(1.0)
+        talker.peer.until(
+            lambda: talker.peer.status("voice_command")["names listened for"] == "1", "the name to be learnt"
+        )
         heard = say_it()
         assert (heard.words, heard.prompt) == ("follow the teapot", "the Teapot")
 
