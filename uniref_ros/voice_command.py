@@ -153,8 +153,10 @@ class VoiceCommand(Node):
     def _listen(self) -> None:
         try:
             while not self.done.is_set():
-                if self._names != learnt:
-                            self._listener.learn(learnt)
+                if self._names != self._learnt:
+                    names = self._names
+                    self._listener.learn(names)
+                    self._learnt = names
                 with contextlib.suppress(queue.Empty):
                     item = self._chunks.get(_POLL)
                     if isinstance(item, bool):
