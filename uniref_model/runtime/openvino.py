@@ -172,7 +172,8 @@ class OpenVinoBackend(CheckedBackend):
         }
         if self._place == "CPU":
             options["INFERENCE_NUM_THREADS"] = self._threads
-            # A thread that is pinned to a core stays there beside whatever else runs on it.
+            # On two cores with some ten busy programs 10 to 35 % faster than pinned; beside one busy program
+            # no difference could be told (192x320, one object).
             options["ENABLE_CPU_PINNING"] = False
         return options
 

@@ -59,7 +59,8 @@ class FrameGeometry:
     def image_to_model(self, image: np.ndarray, fill: Sequence[float]) -> np.ndarray:
         """uint8 [h,w,3] -> uint8 [H,W,3]. Shrinking averages (as the antialiased resize of training), growing
         is bilinear. Frames that are stretched and much larger are halved first, which is several times as
-        fast, and a few grey values off along edges."""
+        fast and some grey values off along edges: 0.01 to 0.05 % of the label image's pixels, up to 0.17 % in
+        one frame (media/*.mp4 enlarged to 1080 and 1440 lines)."""
         while not self.exact and self._is_much_smaller_than(image):
             half = image.shape[1] // 2, image.shape[0] // 2
             image = cv2.resize(image, half, interpolation=cv2.INTER_AREA)
