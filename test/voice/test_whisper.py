@@ -109,14 +109,16 @@ class TestRealModel:
         assert bool(remark.prompt) != bool(remark.reason)
 
     def test_the_name_of_a_known_object_is_heard_and_without_it_is_not_invented(self, whisper):
-        (stranger,) = remarks_on(whisper, spoken("follow zorbo"))
-        assert stranger.prompt != "Zorbo"
-        whisper.teach(Vocabulary.of(names=["Zorbo"]))
+        (stranger,) = remarks_on(whisper, spoken("follow bob's cup"))
+        assert stranger.prompt != "Bob's cup"
+        whisper.teach(Vocabulary.of(names=["Bob's cup"]))
         try:
-            (friend,) = remarks_on(whisper, spoken("follow zorbo"), vocabulary=Vocabulary.of(names=["Zorbo"]))
+            (friend,) = remarks_on(
+                whisper, spoken("follow bob's cup"), vocabulary=Vocabulary.of(names=["Bob's cup"])
+            )
         finally:
             whisper.teach(Vocabulary())
-        assert friend.prompt == "Zorbo"
+        assert friend.prompt == "Bob's cup"
 
     def test_the_wake_word_calls(self, whisper):
         vocabulary = Vocabulary.of(wake="hey robot")

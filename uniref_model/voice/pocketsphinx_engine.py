@@ -20,9 +20,9 @@ _SCORE_UNIT = 1024.0
 _WEIGHTS, _BIAS = (1.02, -0.36, 0.59, 0.65, -0.53), 7.95
 """Of a logistic regression of "was said" on what `weigh` returns; `python -m benchmarks.voice --fit` makes
 them from synthesised instructions and other talk."""
-_LENIENT = 2.2
-"""Added to the exponent: the grammar's words are right so seldom that at an honest 0.9 it would hardly
-answer."""
+_LENIENT = 2.4
+"""Added to the exponent, so that a confidence of 0.9, the usual least, stands for a probability of 0.45: at
+an honest 0.9 the grammar would seldom be sure enough to answer."""
 _CLEAR = 60.0
 """Nats by which a sentence is better than the next with another thing, beyond which more says no more."""
 _LEAST_FRAMES_A_PHONE = 5
@@ -102,7 +102,7 @@ class PocketSphinx:
         self._decoder.add_jsgf_string("sentences", vocabulary.jsgf())
 
     def recognise(self, samples: np.ndarray) -> Heard:
-        """See `Recogniser`. confidence: probability that this was said, and not something else."""
+        """See `Recogniser`. confidence: how sure it is that this was said, and not something else."""
         words, evidence = self.weigh(samples)
         if evidence is None:
             return Heard("", 0.0)
