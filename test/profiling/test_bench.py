@@ -61,7 +61,7 @@ def test_flatness_compares_the_ends():
     assert (flat["frames_at_each_end"], flat["latency_ratio"], flat["memory_ratio"]) == (10, 1.1, 1.0)
 
 
-def test_the_command_reports_stages_state_and_memory(tmp_path):
+def test_the_command_reports_steps_state_and_memory(tmp_path):
     out, plot = tmp_path / "a" / "bench.json", tmp_path / "bench.svg"
     pytest.importorskip("matplotlib", reason="plots need matplotlib")
     options = ["--size", "192x320", "--frames", "5", "--frame-size", "240x320", "--json", str(out)]
