@@ -199,6 +199,35 @@ def test_a_step_with_every_new_term_is_finite(tmp_path: Path) -> None:
 
 
 @needs_timm
+@pytest.mark.skipif(not SHIPPED.is_file(), reason="the shipped weights are not here")
+def test_dead_mask_features_are_begun_anew_and_no_answer_changes(tmp_path) -> None:
+    from uniref_model.synth.pairs import PairSampler
+    from uniref_model.training.recipes.nano import build_model
+    from uniref_model.training.revive import revive_mask_features
+    from uniref_model.training.step import Tensors
+    from uniref_model.training.words import WordCache
+
+    model = build_model(TrainingConfig(), SHIPPED).eval()
+    clips = toy_examples((64, 128), 0)
+    batch = PairSampler(Pairs(), 8, np.random.default_rng(0)).batch([next(clips) for _ in range(2)])
+    data = Tensors.of(batch, WordCache(tmp_path, model.network.config.text.max_words), torch.device("cpu"))
+    head = model.network.mask_head
+    with torch.no_grad():  # below zero everywhere, for good
+        head.output_conv.bias -= 1e4
+    before = model.respond(data, "best")
+    before.best_mask.sum().backward()
+    assert not head.output_conv.weight.grad.any() and not head.mask_conv.weight.grad.any()
+
+    assert revive_mask_features(model, data) and not model.training
+    after = model.respond(data, "best")
+    torch.testing.assert_close(after.best_mask, before.best_mask)
+    torch.testing.assert_close(after.scores, before.scores)
+    after.best_mask.sum().backward()
+    assert head.mask_conv.weight.grad.any()
+    assert not revive_mask_features(model, data), "what is alive is left as it is"
+
+
+@needs_timm
 def test_nouns_say_what_the_classifier_says() -> None:
     """Filled from a made-up classifier, a phrase with a class's name says what that class's logit says."""
     from uniref_model.network.config import NounsConfig

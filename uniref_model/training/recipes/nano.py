@@ -27,6 +27,7 @@ from uniref_model.training.log import RunLog, draw
 from uniref_model.training.optimiser import build_optimiser, set_rate
 from uniref_model.training.pretrained import load_pretrained_backbone
 from uniref_model.training.processes import launch, open_accelerator
+from uniref_model.training.revive import revive_mask_features
 from uniref_model.training.source import BatchStream, ExampleMaker, loader
 from uniref_model.training.start import freeze, load_initial
 from uniref_model.training.step import Tensors, TrainingModel
@@ -80,6 +81,10 @@ def _run(config: TrainingConfig, options: RunOptions, make: ExampleMaker, held_o
     network = model.network
     words = WordCache(output / f"text_{rank}", network.config.text.max_words)
     teach(model, config, words, accelerator.device, new=checkpoint is None)
+    if checkpoint is None and options.init is not None:
+        sample = next(iter(BatchStream(make, config, config.phases_at(0.0), config.seed)))  # equal in all
+        if revive_mask_features(model, Tensors.of(sample, words, accelerator.device)) and main:
+            warnings.warn(f"the mask features of {options.init} were dead: begun anew", stacklevel=1)
     average = averaged(network, config.ema_decay)
     prepared, optimiser = accelerator.prepare(model.train(), build_optimiser(model, config))
     if checkpoint is not None:
