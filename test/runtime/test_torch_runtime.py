@@ -189,7 +189,7 @@ def test_weights_that_are_not_finite_are_refused(network, tmp_path):
 def test_without_torch_it_says_how_to_get_it(monkeypatch, weights):
     monkeypatch.setitem(sys.modules, "torch", None)
     monkeypatch.delitem(sys.modules, "uniref_model.runtime.pytorch", raising=False)
-    with pytest.raises(RuntimeUnavailable, match=r"pip install '\.\[train\]'"):
+    with pytest.raises(RuntimeUnavailable, match=r"pip install -e '\.\[train\]'"):
         load_runtime(weights)
 
 
