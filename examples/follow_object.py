@@ -26,7 +26,7 @@ from rclpy.duration import Duration
 from rclpy.executors import SingleThreadedExecutor
 from rclpy.node import Node
 from rclpy.parameter import Parameter
-from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.qos import QoSProfile
 from rclpy.signals import uninstall_signal_handlers
 from std_msgs.msg import String
 
@@ -34,7 +34,7 @@ from uniref_model.requests.stamps import in_words, nanoseconds
 from uniref_ros.executor import make_node, start_ros
 from uniref_ros.msg import TrackedObject, TrackedObjectArray
 from uniref_ros.parameter_rules import Option, ParameterError, declare, fault_of, follow, snapshot, unknown
-from uniref_ros.qos import listen, overridable, quality
+from uniref_ros.qos import latched, listen, overridable, quality
 from uniref_ros.space.mounting import FixedMounting, Mounting, MountingError, TfMounting
 from uniref_ros.space.target import (
     Demands,
@@ -162,8 +162,7 @@ class FollowObject(Node):
         self._commands = self.create_publisher(
             kind, "cmd_vel", QoSProfile(depth=1), qos_overriding_options=overridable()
         )
-        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        self._states = self.create_publisher(String, "~/state", latched)
+        self._states = self.create_publisher(String, "~/state", latched())
         listen(self, TrackedObjectArray, "tracker/objects", self._on_objects, quality("reliable", depth=1))
         # Not ROS time: when that stands still, this must not.
         steady = Clock(clock_type=ClockType.STEADY_TIME)

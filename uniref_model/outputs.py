@@ -106,6 +106,13 @@ def temporary(path: Path) -> Path:
     return Path(name)
 
 
+def temporary_folder(path: Path) -> Path:
+    """A new, empty folder beside `path`, for what is to be renamed to it. Raises SourceError."""
+    make_folder(path.parent)
+    with told(path):
+        return Path(tempfile.mkdtemp(prefix=f".{path.name[:60]}.", dir=path.parent))
+
+
 def finish(part: Path, path: Path) -> None:
     """Give a temporary file its name. A link keeps leading where it leads. Raises SourceError."""
     with told(path):

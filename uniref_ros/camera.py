@@ -26,7 +26,7 @@ from uniref_ros.qos import CURE, explain_silence, listen, quality, resolved, sim
 from uniref_ros.rolling import Rate, Rolling
 from uniref_ros.space.depth_input import DepthInput, ObjectsInSpace
 from uniref_ros.space.publishers import SpatialPublishers
-from uniref_ros.worker import Mailbox
+from uniref_ros.worker import Mailbox, due_in
 
 TIMINGS = ("wait", "convert", "track", "total")
 
@@ -288,7 +288,7 @@ class Camera:
     def ready_in(self, now: float) -> float:
         """See `Consumer`: the parameter max_rate sets the least time between two images."""
         rate = self._settings()["max_rate"]
-        return self._started + 1.0 / rate - now if rate > 0 else 0.0
+        return due_in(self._started, rate, now)
 
     def process(self, arrival: Arrival) -> None:
         """See `Consumer`. Raises ImageError for an image that cannot be used."""

@@ -5,10 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile
 
 from uniref_model.tracking import TrackedFrame, TrackedObject
-from uniref_ros.qos import overridable, quality
+from uniref_ros.qos import latched, overridable, quality
 from uniref_ros.space.depth_input import ObjectsInSpace
 from uniref_ros.space.surface import Surface
 
@@ -27,8 +26,7 @@ class VisionPublishers:
             return
         self._kinds = messages
         prefix = f"~/{camera}/" if camera else "~/"
-        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        self._info = node.create_publisher(messages.LabelInfo, f"{prefix}label_info", latched)
+        self._info = node.create_publisher(messages.LabelInfo, f"{prefix}label_info", latched())
         self._detections = node.create_publisher(
             messages.Detection2DArray,
             f"{prefix}detections",

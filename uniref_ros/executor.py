@@ -11,7 +11,8 @@ from collections.abc import Callable, Container
 from typing import Any, TypeVar
 
 import rclpy
-from rclpy.callback_groups import CallbackGroup
+from rclpy.callback_groups import CallbackGroup, MutuallyExclusiveCallbackGroup
+from rclpy.clock import Clock, ClockType
 from rclpy.exceptions import ParameterException
 from rclpy.executors import (
     ConditionReachedException,
@@ -82,6 +83,17 @@ class NodeExecutor(Executor):
         error = task.exception()
         if error is not None and self.context.ok():
             self._on_error(error)
+
+
+def steady_timer(
+    node: Node, period: float, callback: Callable[[], None], group: CallbackGroup | None = None
+) -> Any:
+    """A timer of the machine's own clock, which runs on when use_sim_time is set and no clock is published.
+    group: one of its own for None."""
+    group = group or MutuallyExclusiveCallbackGroup()
+    return node.create_timer(
+        period, callback, callback_group=group, clock=Clock(clock_type=ClockType.STEADY_TIME)
+    )
 
 
 def prepare_signals() -> None:

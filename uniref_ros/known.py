@@ -8,10 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
-from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CompressedImage
 from std_msgs.msg import Header
 
@@ -25,8 +22,10 @@ from uniref_model.tracking.views import ViewBank
 from uniref_ros.camera import Camera, ProcessedImage
 from uniref_ros.conversion import fill_jpeg
 from uniref_ros.diagnostics import ErrorLog
+from uniref_ros.executor import steady_timer
 from uniref_ros.msg import KnownObject as KnownObjectMsg
 from uniref_ros.msg import KnownObjectArray
+from uniref_ros.qos import latched
 
 _PERIOD = 1.0  # s between looks at the folder, where other programs may write
 _JPEG = 85
@@ -65,14 +64,8 @@ class Known:
         self._new_side: _NewSide | None = None
         self._told: object = None
         self._pictures: dict[tuple, CompressedImage] = {}  # by the view they show
-        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
-        self._publisher = node.create_publisher(KnownObjectArray, "~/known_objects", latched)
-        self._timer = node.create_timer(
-            _PERIOD,
-            self._on_timer,
-            callback_group=MutuallyExclusiveCallbackGroup(),
-            clock=Clock(clock_type=ClockType.STEADY_TIME),
-        )
+        self._publisher = node.create_publisher(KnownObjectArray, "~/known_objects", latched())
+        self._timer = steady_timer(node, _PERIOD, self._on_timer)
         self.tell()
 
     def destroy(self) -> None:

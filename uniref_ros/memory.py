@@ -7,8 +7,6 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup
-from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
 
 from uniref_model.errors import UniRefError
@@ -18,6 +16,7 @@ from uniref_model.requests.session import Session, SessionFolder
 from uniref_model.tracking.ids import ObjectIds
 from uniref_ros.camera import Camera, ProcessedImage
 from uniref_ros.diagnostics import ErrorLog
+from uniref_ros.executor import steady_timer
 
 _PERIOD = 0.25  # s within which an anchor that a frame became is on disk
 _PAUSE = 5.0  # s until the timer tries again what failed
@@ -53,12 +52,7 @@ class Memory:
     def restore(self) -> Session | None:
         """Take up the session of before, None where there was none, and keep it from now on."""
         session = self._session.restore()
-        self._timer = self._node.create_timer(
-            _PERIOD,
-            self._on_timer,
-            callback_group=MutuallyExclusiveCallbackGroup(),
-            clock=Clock(clock_type=ClockType.STEADY_TIME),
-        )
+        self._timer = steady_timer(self._node, _PERIOD, self._on_timer)
         return session
 
     def begin(self, prompts: tuple[str, ...]) -> None:

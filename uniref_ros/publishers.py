@@ -21,7 +21,7 @@ from uniref_ros.msg import TrackedObject as TrackedObjectMsg
 from uniref_ros.msg import TrackedObjectArray
 from uniref_ros.qos import overridable, quality
 from uniref_ros.space.surface import Surface
-from uniref_ros.worker import Mailbox
+from uniref_ros.worker import Mailbox, due_in
 
 _RESULTS, _IMAGES = 5, 1
 """Depths: a picture that waits is replaced by a newer one."""
@@ -172,7 +172,7 @@ class Overlays:
     def ready_in(self, now: float) -> float:
         """See `Consumer`: meanwhile the picture that waits is replaced by newer ones."""
         rate = self._rate()
-        return self._started + 1.0 / rate - now if rate > 0 else 0.0
+        return due_in(self._started, rate, now)
 
     def process(self, picture: Picture) -> None:
         """See `Consumer`."""

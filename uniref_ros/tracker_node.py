@@ -10,8 +10,7 @@ from typing import Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.callback_groups import MutuallyExclusiveCallbackGroup, ReentrantCallbackGroup
-from rclpy.clock import Clock, ClockType
+from rclpy.callback_groups import ReentrantCallbackGroup
 from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.parameter import Parameter
@@ -34,6 +33,7 @@ from uniref_ros.executor import (
     make_node,
     prepare_signals,
     start_ros,
+    steady_timer,
 )
 from uniref_ros.known import Known
 from uniref_ros.memory import Memory, session_folder
@@ -97,19 +97,13 @@ class TrackerNode(LifecycleNodeMixin, Node):
             self.get_logger().warning(line)
         rules.follow(self, OPTIONS, self._check_parameters, self._apply_parameters)
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
-        self._reports = self._timer(self._value("diagnostics_period"), self._diagnose)
+        self._reports = steady_timer(self, self._value("diagnostics_period"), self._diagnose)
         self._supervisor = Supervisor(self.errors, self.get_logger())
-        self._beats = self._timer(_BEAT, self._supervisor.heart.beat)
+        self._beats = steady_timer(self, _BEAT, self._supervisor.heart.beat)
         self._autostart = None
         if self._value("autostart"):
-            self._autostart = self.create_timer(
-                0.0, self._start_by_itself, callback_group=self.transitions, clock=_steady()
-            )
+            self._autostart = steady_timer(self, 0.0, self._start_by_itself, self.transitions)
         self._watchdog.start()
-
-    def _timer(self, period: float, callback: Callable[[], None]) -> Any:
-        group = MutuallyExclusiveCallbackGroup()
-        return self.create_timer(period, callback, callback_group=group, clock=_steady())
 
     # ---- life cycle
 
@@ -478,11 +472,6 @@ class TrackerNode(LifecycleNodeMixin, Node):
             ),
         ]
         self._diagnostics.publish(message)
-
-
-def _steady() -> Clock:
-    # Timers must run when use_sim_time is set and no clock is published.
-    return Clock(clock_type=ClockType.STEADY_TIME)
 
 
 def main(args: list[str] | None = None) -> int:

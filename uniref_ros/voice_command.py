@@ -14,7 +14,7 @@ import rclpy
 from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rclpy.duration import Duration
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile
+from rclpy.qos import QoSProfile
 from std_msgs.msg import Bool, String
 
 from uniref_model.errors import AudioError, UniRefError
@@ -26,6 +26,7 @@ from uniref_ros.audio_sources import MESSAGE_TYPES, AudioFile, AudioTopic, Chunk
 from uniref_ros.executor import NodeExecutor, make_node, prepare_signals, start_ros
 from uniref_ros.msg import Heard, KnownObjectArray
 from uniref_ros.parameter_rules import Option, declare
+from uniref_ros.qos import latched
 from uniref_ros.status import make_status, plain
 
 _POLL = 0.2  # s between looks for the end
@@ -102,7 +103,7 @@ class VoiceCommand(Node):
             KnownObjectArray,
             "tracker/known_objects",
             lambda m: self._listen_for(known.name for known in m.objects),
-            QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL),
+            latched(),
         )
         self.create_timer(1.0, self._diagnose)
         self._source = self._open_source()

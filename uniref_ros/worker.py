@@ -62,6 +62,11 @@ class Consumer(Protocol):
         """Do the work on one item."""
 
 
+def due_in(started: float, rate: float, now: float) -> float:
+    """Seconds until the next item may be begun at so many a second, 0 being any number; see `ready_in`."""
+    return started + 1.0 / rate - now if rate > 0 else 0.0
+
+
 @dataclass(frozen=True)
 class InHand:
     """What a thread is at: whose item, and since when (time.monotonic())."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +14,7 @@ import numpy as np
 from ..errors import SourceError
 from ..image_messages import image_fields
 from ..limits import quoted
-from ..outputs import cannot_write, make_folder, show
+from ..outputs import cannot_write, show, temporary_folder
 from ..tracking import TrackedFrame, TrackedObject
 from ..tracking.message_fields import box_fields, object_fields
 from ..video import SourceFrame
@@ -42,11 +41,9 @@ class BagWriter:
         library = rosbag2()
         if os.path.lexists(path):
             raise SourceError(f"{show(path)} is there already: a bag is not written over, choose another")
-        make_folder(path.parent)
         self._path, self._node = path, node
         self._connections: dict[str, Any] = {}
-        with self._told():
-            self._part = Path(tempfile.mkdtemp(prefix=f".{path.name[:60]}.", dir=path.parent))
+        self._part = temporary_folder(path)
         with self._told():
             # the file inside is named like the folder
             self._writer = library.Writer(

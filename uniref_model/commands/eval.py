@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TaskID, TextColumn, TimeRemainingColumn
+from rich.progress import Progress, TaskID
 from rich.table import Table
 
 from ..errors import UniRefError
@@ -58,7 +58,7 @@ def folder_command(
         folders = find_clips(path)
         total = sum(len(list_runs(load_clip(folder, video), kinds)) for folder in folders)
         results = []
-        with load_runtime(model, size, runtime, threads, device) as loaded, _progress() as progress:
+        with load_runtime(model, size, runtime, threads, device) as loaded, console.progress() as progress:
             task = progress.add_task("tracking", total=total)
             for folder in folders:
                 progress.update(task, description=folder.name)
@@ -164,7 +164,7 @@ def pack_command(
     with (
         _errors_told(),
         load_runtime(model, size, runtime, threads, device) as loaded,
-        _progress() as progress,
+        console.progress() as progress,
     ):
         task = progress.add_task("asking", total=None)
         result = score_pack(
@@ -205,7 +205,7 @@ def fewshot_command(
 
     with _errors_told():
         dataset = Fss1000(root, classes)
-        with load_runtime(model, size, runtime, threads, device) as loaded, _progress() as progress:
+        with load_runtime(model, size, runtime, threads, device) as loaded, console.progress() as progress:
             task = progress.add_task("asking", total=None)
             result = run_fewshot(
                 loaded,
@@ -278,7 +278,7 @@ def benchmark_command(
             predictor = load_authors_predictor(preset, weights, tokenizer, **options)
         else:
             raise ValueError(f"protocol is {protocol!r}, expected tracker or authors")
-        with _progress() as progress:
+        with console.progress() as progress:
             task = progress.add_task(preset.id, total=None)
             result = run_benchmark(
                 preset,
@@ -314,7 +314,7 @@ def known_command(
 
     with _errors_told():
         pictures = read_pack(path, split=split, complain=console.status.print)
-        with load_runtime(model, size, runtime, threads, device) as loaded, _progress() as progress:
+        with load_runtime(model, size, runtime, threads, device) as loaded, console.progress() as progress:
             task = progress.add_task("pictures", total=None)
             result = run_known(
                 loaded,
@@ -363,11 +363,6 @@ def _benchmark_table(result: dict[str, Any]) -> Table:
         for name, value in values.items():
             table.add_row(name + key, "not measured" if value is None else f"{100 * value:.1f}")
     return table
-
-
-def _progress() -> Progress:
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn())
-    return Progress(*columns, console=console.status)
 
 
 def _shown_in(progress: Progress, task: TaskID) -> Callable[[int, int, str], None]:

@@ -75,7 +75,7 @@ def list_command(known: KnownFolder = None) -> None:
         table.add_row(item.name, str(len(item.views)), item.views[-1].taught)
     console.output.print(table)
     for name, reason in store.damaged.items():
-        console.status.print(f"damaged: {name}: {reason}", highlight=False, markup=False)
+        console.status.print(f"damaged: {name}: {reason}", highlight=False)
 
 
 @app.command("show")
@@ -94,9 +94,9 @@ def show_command(
     contact_sheet([store.read(view) for view in item.views], out)
     for view in item.views:
         console.output.print(
-            f"view {view.number}: {view.taught} {view.picture}", highlight=False, markup=False
+            f"view {view.number}: {view.taught} {view.picture}", highlight=False
         )
-    console.output.print(f"all of them: {out}", highlight=False, markup=False)
+    console.output.print(f"all of them: {out}", highlight=False)
 
 
 @app.command("forget")
@@ -117,7 +117,7 @@ def forget_command(
 
 
 def _print(text: str) -> None:
-    console.output.print(text, highlight=False, markup=False)
+    console.output.print(text, highlight=False)
 
 
 def _frame(source: str, index: int, max_pixels: int) -> np.ndarray:

@@ -5,10 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
-
 from ..bags.source import BagSource
-from ..errors import SourceError, UniRefError
+from ..errors import UniRefError
 from ..known_objects import KnownObjects
 from ..labels.writer import Export
 from ..limits import MAX_PIXELS
@@ -71,8 +69,6 @@ def track(
 
 
 def _replay(frames: FrameSource, session: Session, node: str, max_pixels: int) -> Replay:
-    if not isinstance(frames, BagSource):
-        raise SourceError("prompts are replayed from a bag, and the source is none")
     return Replay(
         frames, session.trackers, session.ids, console.status.print, node=node, max_pixels=max_pixels
     )
@@ -92,9 +88,8 @@ def _run(
 ) -> None:
     """chosen: of the frames, those to step."""
     total = frames.length if max_frames is None else min(max_frames, frames.length or max_frames)
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     hidden = quiet or not console.status.is_terminal
-    progress = Progress(*columns, console=console.status, transient=True)
+    progress = console.progress(transient=True)
     with nullcontext() if hidden else progress:  # disabled, rich 13.0 would still end a line
         task = progress.add_task("tracking", total=total)
         try:

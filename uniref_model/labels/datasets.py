@@ -6,14 +6,13 @@ import contextlib
 import json
 import os
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from ..errors import SourceError
 from ..label_pngs import davis_palette, pillow, write_labels
-from ..outputs import cannot_write, make_folder, show, told, writing
+from ..outputs import cannot_write, show, temporary_folder, told, writing
 from .part import Part, decode
 from .polygons import one_polygon
 
@@ -28,9 +27,7 @@ def write_dataset(form: str, parts: Sequence[Part], folder: Path) -> int:
     """
     check_format(form, folder)
     write = {"coco": _write_coco, "yolo": _write_yolo, "davis": _write_davis}[form]
-    make_folder(folder.parent)
-    with told(folder):
-        built = Path(tempfile.mkdtemp(prefix=f".{folder.name[:60]}.", dir=folder.parent))
+    built = temporary_folder(folder)
     try:
         with told(folder):
             os.chmod(built, 0o755)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import shutil
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -48,24 +47,24 @@ def run_job(
             if isinstance(event, Failed):
                 outcome.failed[event.task] = event.reason
             on_event(event)
-        results, ready = store.results(), _finished(tasks, store)
-        outcome.results = [results[task.name] for task in tasks if task.name in ready]
+        ready = _finished(tasks, store)
+        outcome.results = [ready[task.name] for task in tasks if task.name in ready]
         _make_datasets(job, outcome, store)
         report(job, outcome.tasks, outcome.results, outcome.failed, store)
     return outcome
 
 
-def _finished(tasks: Sequence[Task], store: Store) -> set[str]:
-    """The tasks whose results are there, of what is asked now."""
+def _finished(tasks: Sequence[Task], store: Store) -> dict[str, dict[str, Any]]:
+    """The results that are there, of what is asked now, by task."""
     results = store.results()
     return {
-        task.name
+        task.name: results[task.name]
         for task in tasks
         if task.name in results and results[task.name]["fingerprint"] == task.fingerprint()
     }
 
 
-def _left(units: Sequence[Unit], done: set[str]) -> list[Unit]:
+def _left(units: Sequence[Unit], done: Collection[str]) -> list[Unit]:
     """What of each unit is to be done: all from the first task that is not done, since each begins with the
     end of the one before."""
     left = []
@@ -85,4 +84,3 @@ def _make_datasets(job: Job, outcome: Outcome, store: Store) -> None:
         with store.workplace(form) as place:
             write_dataset(form, parts, place / form)
             store.place(form, place / form)
-            shutil.rmtree(place / form, ignore_errors=True)

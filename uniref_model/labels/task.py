@@ -133,8 +133,6 @@ class _Work:
         self._session = Session(runtime, task.tracker, wanted, frames.cameras, say, known)
         self._replay = None
         if task.replayed is not None:
-            if not isinstance(frames, BagSource):
-                raise SourceError("prompts are replayed from a bag, and the source is none")
             trackers, ids, pixels = self._session.trackers, self._session.ids, task.max_pixels
             self._replay = Replay(frames, trackers, ids, say, node=task.replayed, max_pixels=pixels)
 

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import shutil
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import SourceError
-from ..outputs import make_folder, show, told
+from ..outputs import show, temporary_folder
 from ..tracking import TrackedFrame
 from ..video import SourceFrame
 from .choice import FrameChoice
@@ -46,9 +45,7 @@ class DatasetWriter:
     def __init__(self, export: Export, name: str) -> None:
         self._export = export
         folder = export.folder
-        make_folder(folder.parent)
-        with told(folder):
-            self._built = Path(tempfile.mkdtemp(prefix=f".{folder.name[:60]}.", dir=folder.parent))
+        self._built = temporary_folder(folder)
         self._part = Part(name, self._built)
         self._writer = PartWriter(self._built, export.choice)
         self._review = Review(folder / REVIEW)

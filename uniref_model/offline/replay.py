@@ -10,12 +10,13 @@ import numpy as np
 
 from ..bags.reader import Record
 from ..bags.source import NODE, BagSource, decode
-from ..errors import UniRefError
+from ..errors import SourceError, UniRefError
 from ..limits import MAX_PIXELS
 from ..requests.commands import Answer, Commands
 from ..requests.stamps import HeldImages
 from ..tracking import Tracker
 from ..tracking.ids import ObjectIds
+from ..video import FrameSource
 
 _HELD = 8
 """Images held for prompts that refer to an earlier one: the node's default."""
@@ -61,7 +62,7 @@ class Replay:
 
     def __init__(
         self,
-        source: BagSource,
+        source: FrameSource,
         trackers: Mapping[str, Tracker],
         ids: ObjectIds,
         say: Callable[[str], None],
@@ -69,7 +70,10 @@ class Replay:
         node: str = NODE,
         max_pixels: int = MAX_PIXELS,
     ) -> None:
-        """ids: the registry of the trackers. say: told of every answer and refusal."""
+        """ids: the registry of the trackers. say: told of every answer and refusal. Raises SourceError where
+        the source is no bag, UniRefError for a bag without prompts."""
+        if not isinstance(source, BagSource):
+            raise SourceError("prompts are replayed from a bag, and the source is none")
         self.enabled = True
         self.obeyed = 0
         """Prompts and commands that were carried out."""

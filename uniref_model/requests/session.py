@@ -184,7 +184,7 @@ class SessionFolder:
 
 
 def _plain(value: object) -> object:
-    """Tuples as lists, as YAML writes them; numpy's numbers as Python's."""
+    """Tuples as lists, as YAML writes them."""
     if isinstance(value, dict):
         return {name: _plain(item) for name, item in value.items()}
     if isinstance(value, list | tuple):

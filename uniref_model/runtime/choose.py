@@ -13,7 +13,7 @@ import numpy as np
 
 from ..errors import ModelFileError, RuntimeUnavailable
 from .base import ObjectReferences, Runtime
-from .checked import CheckedBackend
+from .checked import CheckedBackend, listed
 from .graph_runtime import GraphRuntime
 from .onnx import load_onnx
 
@@ -115,8 +115,7 @@ class _Choice:
         if runtime is None:
             return None
         if replaced := _checked(runtime).replaced:
-            told = ", ".join(f"{graph} ({reason})" for graph, reason in replaced.items())
-            self.reasons.append(f"TensorRT cannot run all graphs: {told}")
+            self.reasons.append(f"TensorRT cannot run all graphs: {listed(replaced)}")
         if _checked(runtime).engines:
             return runtime
         runtime.close()

@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 import cv2
 import numpy as np
 
-from .frame_fit import FrameGeometry
+from .frame_fit import FrameGeometry, Region, within
 from .types import EMPTY_MASK
 
 MIN_CLAIM = 0.01
@@ -23,9 +23,6 @@ MIN_CLAIM = 0.01
 
 _BELOW_ONE = np.float32(1.0 - 2.0**-20)
 """Highest predicted probability, so that a mask given by the user (exactly 1) wins over any prediction."""
-
-Region = tuple[slice, slice]
-"""Rows and columns of a frame."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -116,7 +113,7 @@ class Aggregator:
         claimed: dict[int, int] = {}
         for index in group:
             values = self._read(claims[index], regions[index], geometry, whole)
-            inside = _within(regions[index], box)
+            inside = within(regions[index], box)
             best_here, wins_here = best[inside], wins[inside]
             np.greater(values, best_here, out=wins_here)
             np.copyto(labels[regions[index]], claims[index].slot, where=wins_here)
@@ -125,7 +122,7 @@ class Aggregator:
             background[inside] *= np.subtract(1.0, values, out=values)
         np.less_equal(best, background, out=wins)
         for index in group:  # what lies between them may be another's
-            np.copyto(labels[regions[index]], 0, where=wins[_within(regions[index], box)])
+            np.copyto(labels[regions[index]], 0, where=wins[within(regions[index], box)])
         return {
             index: replace(
                 _share(_won(labels[regions[index]], claims[index].slot), regions[index]),
@@ -186,11 +183,6 @@ def _round(regions: Iterable[Region]) -> Region:
         slice(min(span.start for span in rows), max(span.stop for span in rows)),
         slice(min(span.start for span in columns), max(span.stop for span in columns)),
     )
-
-
-def _within(region: Region, box: Region) -> Region:
-    rows, columns = (slice(a.start - b.start, a.stop - b.start) for a, b in zip(region, box, strict=True))
-    return rows, columns
 
 
 def _cut(buffer: np.ndarray, shape: tuple[int, int]) -> np.ndarray:

@@ -14,6 +14,8 @@ import functools
 import cv2
 import numpy as np
 
+from .frame_fit import within
+
 BINS = 16
 """Histogram bins a channel."""
 
@@ -56,7 +58,7 @@ def follow_colour(image: np.ndarray, logits: np.ndarray) -> np.ndarray:
     reach = max(2, round(min(REACH * np.sqrt(logits.size), REACH_OF_OBJECT * np.sqrt(area))))
     window = _window(inside, 3 * reach)  # where colours are counted
     near = _window(inside, reach + _BLUR)  # where anything changes: the band, and what is averaged into it
-    within = _inside(near, window)
+    inner = within(near, window)
     core = _shrunk(inside[near], reach)
     grown = band = _grown(inside[near], reach)
     if cv2.countNonZero(core) < LEAST:
@@ -67,8 +69,8 @@ def follow_colour(image: np.ndarray, logits: np.ndarray) -> np.ndarray:
         return logits
     code = _codes(image[window])
     side = np.full(code.shape, _OUTSIDE, code.dtype)
-    side[within] = _SIDES[grown + core]
-    ratio = cv2.blur(_log_ratio(side + code)[code[within]], (_BLUR, _BLUR))
+    side[inner] = _SIDES[grown + core]
+    ratio = cv2.blur(_log_ratio(side + code)[code[inner]], (_BLUR, _BLUR))
     odds = cv2.blur(np.clip(logits[near], -CERTAIN, CERTAIN) + WEIGHT * ratio, (_BLUR, _BLUR))
     result = logits.copy()
     np.copyto(result[near], odds, where=band.view(bool))
@@ -128,12 +130,3 @@ def _window(inside: np.ndarray, margin: int) -> tuple[slice, slice]:
         slice(max(y - margin, 0), min(y + height + margin, inside.shape[0])),
         slice(max(x - margin, 0), min(x + width + margin, inside.shape[1])),
     )
-
-
-def _inside(window: tuple[slice, slice], larger: tuple[slice, slice]) -> tuple[slice, slice]:
-    """A window, seen from a larger one."""
-    rows, columns = (
-        slice(one.start - other.start, one.stop - other.start)
-        for one, other in zip(window, larger, strict=True)
-    )
-    return rows, columns

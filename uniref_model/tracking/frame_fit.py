@@ -25,6 +25,16 @@ HALVE_FROM = 4
 left is still averaged over two pixels and more."""
 
 
+Region = tuple[slice, slice]
+"""Rows and columns of a picture."""
+
+
+def within(region: Region, larger: Region) -> Region:
+    """A region, seen from a larger one."""
+    rows, columns = (slice(a.start - b.start, a.stop - b.start) for a, b in zip(region, larger, strict=True))
+    return rows, columns
+
+
 @dataclass(frozen=True)
 class FrameGeometry:
     """frame (h, w) and model (H, W) in pixels; the frame fills top, left, height, width of the model's

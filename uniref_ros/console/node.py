@@ -14,7 +14,6 @@ from rcl_interfaces.srv import GetParameters
 from rclpy.client import Client
 from rclpy.clock import Clock, ClockType
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, QoSProfile
 from sensor_msgs.msg import CompressedImage
 
 from uniref_model.errors import UniRefError
@@ -32,7 +31,7 @@ from uniref_ros.diagnostics import ErrorLog
 from uniref_ros.executor import NodeExecutor, make_node, prepare_signals, start_ros
 from uniref_ros.msg import Heard, KnownObjectArray, TrackedObjectArray
 from uniref_ros.parameter_rules import declare, snapshot, unknown
-from uniref_ros.qos import listen, quality
+from uniref_ros.qos import latched, listen, quality
 from uniref_ros.status import make_status
 
 _TICK = 0.1  # s between states that browsers are sent
@@ -75,9 +74,8 @@ class Console(Node):
         self._asker: Client = self.create_client(GetParameters, f"{settings['tracker']}/get_parameters")
         self._diagnostics = self.create_publisher(DiagnosticArray, "/diagnostics", 10)
         self.create_subscription(DiagnosticArray, "/diagnostics", self._on_diagnostics, 10)
-        latched = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
         topic = f"{settings['tracker']}/known_objects"
-        self.create_subscription(KnownObjectArray, topic, self._on_known, latched)
+        self.create_subscription(KnownObjectArray, topic, self._on_known, latched())
         self.create_subscription(Heard, f"{settings['voice']}/heard", self._on_heard, 20)
         steady = Clock(clock_type=ClockType.STEADY_TIME)
         for period, work in ((_TICK, self._tick), (1.0, self._report), (_LOOK, self._ask_tracker)):
