@@ -217,6 +217,8 @@ class TrainingModel(nn.Module):
             total = total + present
         figures = {name: float(value) for name, value in terms.items()}
         figures["loss"] = float(total.detach())
+        # 0 says that the mask head has died: see training/revive.py
+        figures["features"] = float(output.mask_features.detach().flatten(2).std(2).mean())
         return total, figures | _by_kind(data, output, iou)
 
     def _alignment_loss(self, data: Tensors, features: object, language: LanguageReference) -> Tensor:
