@@ -1,7 +1,9 @@
 """How many points a TrackCommand states, read from its bytes before they become a message.
 
 rclpy makes a Python object of each point, so a command of a million stops every callback for seconds. The
-bytes are CDR: a header of four, then the fields one after the other, numbers aligned to their own size.
+type's bound holds who sends a message, not who sends bytes, as a player of recorded ones does: Fast DDS looks
+at it when a message is written and not when it is read. The bytes are CDR: a header of four, then the fields
+one after the other, numbers aligned to their own size.
 """
 
 from __future__ import annotations
