@@ -198,6 +198,16 @@ class TestRun:
         after = notes_of(find(tmp_path))
         assert after["step"] > before["step"] and after["seconds"] > before["seconds"]
 
+    def test_the_command_resumes_a_run_s_folder(self, run: Path, tmp_path: Path) -> None:
+        from uniref_model.commands.model import train_command
+        from uniref_model.training.checkpoints import find, notes_of
+
+        before = notes_of(find(run))
+        config, minutes = tmp_path / "config.yaml", before["seconds"] / 60 + 0.001
+        config.write_text("phases: [{until: 1.0, height: 64, width: 128, clips: 2}]\nvalidation_clips: 4\n")
+        train_command(config, output=tmp_path / "on", minutes=minutes, resume=run, threads=1, workers=0)
+        assert notes_of(find(tmp_path / "on"))["step"] > before["step"]
+
     def test_something_else_is_not_resumed_from(self, tmp_path: Path) -> None:
         from uniref_model.errors import ModelFileError
         from uniref_model.training.recipes.nano import RunOptions, train

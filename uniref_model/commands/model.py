@@ -126,7 +126,7 @@ def _train_on_clips(
     from ..training.config import TrainingConfig
     from ..training.recipes.nano import RunOptions, train
 
-    for path in (pack, data, resume, init):
+    for path in (pack, data, init):
         if path is not None and not path.is_file():
             raise SourceError(f"no such file: {path}")
     try:
