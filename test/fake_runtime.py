@@ -18,6 +18,7 @@ from uniref_model.runtime.base import (
     Runtime,
 )
 from uniref_model.runtime.text import normalise_prompt
+from uniref_model.tracking.aggregate import Claim, Share
 
 COLOURS = {
     "red": (220, 30, 30),
@@ -29,6 +30,18 @@ COLOURS = {
 GREY = (128, 128, 128)
 FAR = 60.0
 """Colours nearer than this are the same to the double."""
+
+
+def labels_of(claims: list[Claim], shares: list[Share], frame: tuple[int, int]) -> np.ndarray:
+    """What the claims' shares are as labels; no pixel may be in two."""
+    labels = np.zeros(frame, np.uint16)
+    for claim, share in zip(claims, shares, strict=True):
+        if share.box is not None:
+            x, y, width, height = share.box
+            part = labels[y : y + height, x : x + width]
+            assert not part[share.mask != 0].any()
+            part[share.mask != 0] = claim.slot
+    return labels
 
 
 class FakeColourRuntime(Runtime):

@@ -78,10 +78,11 @@ class FakeTracker:
         return "7"
 
     def step(self, image: np.ndarray) -> TrackedFrame:
-        labels = self.answer(self.steps).astype(np.uint16) * 3
+        mask = self.answer(self.steps).astype(np.uint8) * 255
         self.steps += 1
-        item = TrackedObject("7", 3, "", "", TrackState.TRACKED, 0.9)
-        return TrackedFrame(self.steps - 1, labels.shape, (item,), labels, {"total": 5.0})
+        box = (0, 0, mask.shape[1], mask.shape[0])
+        item = TrackedObject("7", 3, "", "", TrackState.TRACKED, 0.9, box, mask=mask)
+        return TrackedFrame(self.steps - 1, mask.shape, (item,), {"total": 5.0})
 
 
 def evaluate(folder: Path, answer: Callable[[int], np.ndarray], *references: str):

@@ -161,9 +161,10 @@ def test_frames_that_change_and_frames_that_are_sure(clip, monkeypatch):
 
 
 def seen(image: np.ndarray, score: float = 0.9) -> tuple[np.ndarray, TrackedFrame]:
-    labels = (image[..., 1] < 100).astype(np.uint16)
-    item = TrackedObject("1", 1, "red", "red", TrackState.TRACKED, score, (0, 0, 9, 9))
-    return image, TrackedFrame(0, labels.shape, (item,), labels)
+    mask = (image[..., 1] < 100).astype(np.uint8) * 255
+    box = (0, 0, mask.shape[1], mask.shape[0])
+    item = TrackedObject("1", 1, "red", "red", TrackState.TRACKED, score, box, mask=mask)
+    return image, TrackedFrame(0, mask.shape, (item,))
 
 
 def test_difference_is_0_for_the_same_and_1_for_labels_that_do_not_meet():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
-from fake_runtime import rectangle, scene
+from fake_runtime import labels_of, rectangle, scene
 
 from uniref_model.errors import CapacityError, ObjectIdError
 from uniref_model.tracking import Tracker, TrackerConfig, TrackState
@@ -41,9 +41,9 @@ def test_merge_is_the_authors_soft_aggregation():
     maps = [generator.random((16, 28)).astype(np.float32) ** power for power in (1, 2, 6)]
     maps[2][:, :20] = 0.0
     geometry = FrameGeometry.fit((50, 90), (16, 28))
-    labels, shares = Aggregator().merge(
-        [Claim(slot, p) for slot, p in zip((3, 1, 2), maps, strict=True)], geometry
-    )
+    claims = [Claim(slot, p) for slot, p in zip((3, 1, 2), maps, strict=True)]
+    shares = Aggregator().merge(claims, geometry)
+    labels = labels_of(claims, shares, geometry.frame)
     by_slot = {slot: geometry.probability_to_frame(p) for slot, p in zip((3, 1, 2), maps, strict=True)}
     stack = np.stack([np.prod([1 - by_slot[s] for s in (1, 2, 3)], axis=0), *(by_slot[s] for s in (1, 2, 3))])
     assert (labels == stack.argmax(axis=0)).mean() > 0.9999
@@ -54,11 +54,14 @@ def test_merge_is_the_authors_soft_aggregation():
 def test_ties_go_to_the_lower_slot_and_a_given_mask_wins():
     geometry = FrameGeometry.fit((16, 28), (16, 28))
     sure = np.ones((16, 28), np.float32)
-    labels, _ = Aggregator().merge([Claim(2, sure), Claim(1, sure)], geometry)
+    claims = [Claim(2, sure), Claim(1, sure)]
+    labels = labels_of(claims, Aggregator().merge(claims, geometry), geometry.frame)
     assert (labels == 1).all()
     given = np.zeros((16, 28), bool)
     given[4:8, 4:8] = True
-    labels, shares = Aggregator().merge([Claim(1, sure), Claim(2, given, exact=True)], geometry)
+    claims = [Claim(1, sure), Claim(2, given, exact=True)]
+    shares = Aggregator().merge(claims, geometry)
+    labels = labels_of(claims, shares, geometry.frame)
     assert np.array_equal(labels == 2, given) and shares[1].box == (4, 4, 4, 4)
 
 

@@ -53,33 +53,31 @@ class Aggregator:
     def __init__(self) -> None:
         self._allocate((0, 0))
 
-    def merge(
-        self, claims: Sequence[Claim], geometry: FrameGeometry, whole: bool = False
-    ) -> tuple[np.ndarray, list[Share]]:
-        """uint16 [h,w] labels (a fresh array) and each claim's share, in the order of `claims`.
+    def merge(self, claims: Sequence[Claim], geometry: FrameGeometry, whole: bool = False) -> list[Share]:
+        """Each claim's share of the frame, in the order of `claims`; no pixel is in two.
 
         whole: compute every pixel of every claim, and let predictions reach 1, as the authors do.
         """
         if self._frame != geometry.frame:
             self._allocate(geometry.frame)
-        labels = np.zeros(geometry.frame, np.uint16)
         order = sorted(range(len(claims)), key=lambda index: claims[index].slot)
         regions = {index: _region(claims[index], geometry, MIN_CLAIM, whole) for index in order}
         shares: dict[int, Share] = {}
         for group in _meeting(regions):
             if len(group) == 1:
-                shares[group[0]] = self._alone(claims[group[0]], geometry, labels, whole)
+                shares[group[0]] = self._alone(claims[group[0]], geometry, whole)
             else:
-                shares |= self._together(claims, group, regions, geometry, labels, whole)
-        return labels, [shares[index] for index in range(len(claims))]
+                shares |= self._together(claims, group, regions, geometry, whole)
+        return [shares[index] for index in range(len(claims))]
 
     def _allocate(self, frame: tuple[int, int]) -> None:
         self._frame = frame
         count = frame[0] * frame[1]
         self._best, self._background, self._values = (np.empty(count, np.float32) for _ in range(3))
         self._wins = np.empty(count, bool)
+        self._labels = np.empty(count, np.uint16)
 
-    def _alone(self, claim: Claim, geometry: FrameGeometry, labels: np.ndarray, whole: bool) -> Share:
+    def _alone(self, claim: Claim, geometry: FrameGeometry, whole: bool) -> Share:
         """An object that no other one meets: it has what is likelier than not."""
         region = _region(claim, geometry, 0.5, whole)
         if claim.exact:
@@ -88,12 +86,8 @@ class Aggregator:
             return _NOTHING
         else:
             values = geometry.probability_to_region(claim.mask, region, self._values)
-            won = (values > 0.5).view(np.uint8) * np.uint8(255)
-        share = _share(won, region)
-        if share.box is not None:
-            x, y, width, height = share.box
-            np.bitwise_and(share.mask, np.uint8(claim.slot), out=labels[y : y + height, x : x + width])
-        return share
+            won = cv2.compare(values, 0.5, cv2.CMP_GT)  # type: ignore[call-overload]  # numbers too
+        return _share(won, region)
 
     def _together(
         self,
@@ -101,31 +95,31 @@ class Aggregator:
         group: Sequence[int],
         regions: dict[int, Region],
         geometry: FrameGeometry,
-        labels: np.ndarray,
         whole: bool,
     ) -> dict[int, Share]:
         """Objects, in order of slot, whose regions meet: in the box round all of them."""
         rows, columns = box = _round([regions[index] for index in group])
         shape = rows.stop - rows.start, columns.stop - columns.start
         best, background, wins = (_cut(one, shape) for one in (self._best, self._background, self._wins))
+        labels = _cut(self._labels, shape)
         best.fill(0.0)
         background.fill(1.0)
+        labels.fill(0)
         claimed: dict[int, int] = {}
         for index in group:
             values = self._read(claims[index], regions[index], geometry, whole)
             inside = within(regions[index], box)
             best_here, wins_here = best[inside], wins[inside]
             np.greater(values, best_here, out=wins_here)
-            np.copyto(labels[regions[index]], claims[index].slot, where=wins_here)
+            np.copyto(labels[inside], claims[index].slot, where=wins_here)
             np.maximum(best_here, values, out=best_here)
             claimed[index] = int(np.count_nonzero(np.greater(values, 0.5, out=wins_here)))
             background[inside] *= np.subtract(1.0, values, out=values)
         np.less_equal(best, background, out=wins)
-        for index in group:  # what lies between them may be another's
-            np.copyto(labels[regions[index]], 0, where=wins[within(regions[index], box)])
+        np.copyto(labels, 0, where=wins)
         return {
             index: replace(
-                _share(_won(labels[regions[index]], claims[index].slot), regions[index]),
+                _share(_won(labels[within(regions[index], box)], claims[index].slot), regions[index]),
                 claimed=claimed[index],
             )
             for index in group

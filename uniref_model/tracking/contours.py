@@ -39,11 +39,9 @@ _BLUR = 3
 """Side of the box over which ratio and odds are averaged, in turn."""
 
 _CELLS = BINS**3
-_OUTSIDE, _INSIDE, _BETWEEN = 0, _CELLS, 2 * _CELLS
-"""Where the histogram of each side begins."""
-
-_SIDES = np.array([_OUTSIDE, _BETWEEN, _INSIDE])
-"""By how many of the grown and the shrunk mask hold a pixel."""
+_SIDES = 3
+"""Outside, between and inside, by how many of the grown and the shrunk mask hold a pixel. Each has a
+histogram, one behind the other."""
 
 
 def follow_colour(image: np.ndarray, logits: np.ndarray) -> np.ndarray:
@@ -59,18 +57,18 @@ def follow_colour(image: np.ndarray, logits: np.ndarray) -> np.ndarray:
     window = _window(inside, 3 * reach)  # where colours are counted
     near = _window(inside, reach + _BLUR)  # where anything changes: the band, and what is averaged into it
     inner = within(near, window)
-    core = _shrunk(inside[near], reach)
-    grown = band = _grown(inside[near], reach)
+    grown, core = _grown_and_shrunk(inside[near], reach)
+    band = grown
     if cv2.countNonZero(core) < LEAST:
         core = inside[near]
     else:
         band = grown - core
     if inside[window].size - cv2.countNonZero(grown) < LEAST:
         return logits
-    code = _codes(image[window])
-    side = np.full(code.shape, _OUTSIDE, code.dtype)
-    side[inner] = _SIDES[grown + core]
-    ratio = cv2.blur(_log_ratio(side + code)[code[inner]], (_BLUR, _BLUR))
+    places = _codes(image[window])
+    code = places[inner].copy()
+    places[inner] += (grown + core) * np.uint16(_CELLS)
+    ratio = cv2.blur(_log_ratio(places).take(code), (_BLUR, _BLUR))
     odds = cv2.blur(np.clip(logits[near], -CERTAIN, CERTAIN) + WEIGHT * ratio, (_BLUR, _BLUR))
     result = logits.copy()
     np.copyto(result[near], odds, where=band.view(bool))
@@ -78,38 +76,50 @@ def follow_colour(image: np.ndarray, logits: np.ndarray) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=32)
-def _rectangles(reach: int) -> list[np.ndarray]:
-    """Structuring elements whose union is OpenCV's ellipse of 2 * reach + 1: some rectangles are faster than
-    one large disc, and give the same."""
+def _steps(reach: int) -> list[tuple[np.ndarray, np.ndarray]]:
+    """How OpenCV's ellipse of 2 * reach + 1 is put together of lines: it is the union of rectangles, from the
+    tallest to the widest. The first line of a step is what its rectangle is wider by than the one before,
+    the second what it is taller by than the next one."""
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (2 * reach + 1, 2 * reach + 1))
     half = [int(row.sum()) // 2 for row in disc[reach:]]  # widths, from the middle down
-    sides = [(2 * wide + 1, 2 * high + 1) for high, wide in enumerate(half) if wide not in half[high + 1 :]]
-    return [cv2.getStructuringElement(cv2.MORPH_RECT, side) for side in sides]
+    corners = [(wide, high) for high, wide in enumerate(half) if wide not in half[high + 1 :]][::-1]
+    widths, heights = zip((0, 0), *corners, (0, 0), strict=True)
+    return [
+        (_line(2 * wider + 1, 1), _line(1, 2 * taller + 1))
+        for wider, taller in zip(np.diff(widths[:-1]), -np.diff(heights[1:]), strict=True)
+    ]
+
+
+def _line(width: int, height: int) -> np.ndarray:
+    return cv2.getStructuringElement(cv2.MORPH_RECT, (width, height))
 
 
 def _grown(mask: np.ndarray, reach: int) -> np.ndarray:
-    return functools.reduce(cv2.max, (cv2.dilate(mask, one) for one in _rectangles(reach)))
+    """uint8 [h,w] or [h,w,c], by the disc: several short lines are faster than it, and give the same."""
+    wide, grown = mask, np.zeros_like(mask)
+    for wider, taller in _steps(reach):
+        wide = cv2.dilate(wide, wider)
+        grown = cv2.dilate(cv2.max(grown, wide), taller)
+    return grown
 
 
-def _shrunk(mask: np.ndarray, reach: int) -> np.ndarray:
-    border = cv2.BORDER_REPLICATE
-    return functools.reduce(cv2.min, (cv2.erode(mask, one, borderType=border) for one in _rectangles(reach)))
+def _grown_and_shrunk(mask: np.ndarray, reach: int) -> tuple[np.ndarray, np.ndarray]:
+    """uint8 [h,w] of 0 and 1, twice. What shrinks is what is left when the outside grows: both are channels
+    of one picture, as OpenCV takes longer to begin than to do it."""
+    grown, outside = cv2.split(_grown(cv2.merge((mask, 1 - mask)), reach))
+    return grown, 1 - outside
 
 
 def _codes(colours: np.ndarray) -> np.ndarray:
-    """uint8 [h,w,3] -> the histogram's cell of each pixel, int [h,w]."""
-    cells = colours >> 4  # 256 / BINS
-    code = cells[..., 0].astype(np.intp)
-    for channel in (1, 2):
-        code *= BINS
-        code += cells[..., channel]
-    return code
+    """uint8 [h,w,3] -> the histogram's cell of each pixel, uint16 [h,w]."""
+    red, green, blue = cv2.split(colours >> 4)  # 256 / BINS
+    return np.multiply(red, BINS**2, dtype=np.uint16) + (green * np.uint8(BINS) + blue)
 
 
 def _log_ratio(places: np.ndarray) -> np.ndarray:
     """Log of how much likelier each colour is inside than outside, f32 [BINS ** 3]. places: of pixels, in the
-    histograms of all sides, one behind the other."""
-    counts = np.bincount(places.ravel(), minlength=3 * _CELLS)[: 2 * _CELLS].reshape(2, -1)
+    histograms of all sides."""
+    counts = np.bincount(places.ravel(), minlength=_SIDES * _CELLS).reshape(_SIDES, -1)[::2]
     shares = counts.astype(np.float32) / np.maximum(counts.sum(1, keepdims=True), 1).astype(np.float32)
     outside, inside = _spread(shares.reshape(2, BINS, BINS, BINS)).reshape(2, -1) + np.float32(FLOOR)
     return np.log(inside / outside)

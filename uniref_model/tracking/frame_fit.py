@@ -11,19 +11,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import lru_cache
 
 import cv2
 import numpy as np
 
+from .shrinking import shrink
+
 MAX_DISTORTION = 1.75
 """Highest ratio between the frame's aspect and its aspect at model size; a square frame in 7:4 has 1.75, a
 4:3 one 1.31."""
-
-
-HALVE_FROM = 4
-"""How many times the model's size a frame has, in both directions, from which on it is halved first: what is
-left is still averaged over two pixels and more."""
-
 
 Region = tuple[slice, slice]
 """Rows and columns of a picture."""
@@ -38,7 +35,7 @@ def within(region: Region, larger: Region) -> Region:
 @dataclass(frozen=True)
 class FrameGeometry:
     """frame (h, w) and model (H, W) in pixels; the frame fills top, left, height, width of the model's
-    image. exact: it is shrunk in one step, however large it is."""
+    image."""
 
     frame: tuple[int, int]
     model: tuple[int, int]
@@ -46,7 +43,6 @@ class FrameGeometry:
     left: int
     height: int
     width: int
-    exact: bool = False
 
     @classmethod
     def fit(cls, frame: tuple[int, int], model: tuple[int, int], resize: str = "stretch") -> FrameGeometry:
@@ -54,7 +50,7 @@ class FrameGeometry:
         if resize == "shortest_edge":
             scale = min(model[0] / frame[0], model[1] / frame[1])
             height, width = (max(1, int(side * scale + 0.5)) for side in frame)
-            return cls(frame, model, 0, 0, min(height, model[0]), min(width, model[1]), exact=True)
+            return cls(frame, model, 0, 0, min(height, model[0]), min(width, model[1]))
         aspect = frame[1] / frame[0]
         wanted = min(max(model[1] / model[0], aspect / MAX_DISTORTION), aspect * MAX_DISTORTION)
         height = min(model[0], max(1, round(model[1] / wanted)))
@@ -68,24 +64,18 @@ class FrameGeometry:
 
     def image_to_model(self, image: np.ndarray, fill: Sequence[float]) -> np.ndarray:
         """uint8 [h,w,3] -> uint8 [H,W,3]. Shrinking averages (as the antialiased resize of training), growing
-        is bilinear. Frames that are stretched and much larger are halved first, which is several times as
-        fast and some grey values off along edges: 0.01 to 0.05 % of the label image's pixels, up to 0.17 % in
-        one frame (media/*.mp4 enlarged to 1080 and 1440 lines)."""
-        while not self.exact and self._is_much_smaller_than(image):
-            half = image.shape[1] // 2, image.shape[0] // 2
-            image = cv2.resize(image, half, interpolation=cv2.INTER_AREA)
-        shrinks = self.frame[0] >= self.height and self.frame[1] >= self.width
-        method = cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        resized = cv2.resize(image, (self.width, self.height), interpolation=method)
+        is bilinear. Large frames too are averaged in one step: what is cheaper is a grey value off here and
+        there, which a small network may answer with another mask."""
+        if self.frame[0] >= self.height and self.frame[1] >= self.width:
+            resized = shrink(image, (self.height, self.width))
+        else:
+            resized = cv2.resize(image, (self.width, self.height), interpolation=cv2.INTER_LINEAR)
         if (self.height, self.width) == self.model:
             return resized
         canvas = np.empty((*self.model, 3), np.uint8)
         canvas[:] = np.round(fill).astype(np.uint8)
         canvas[self.inside] = resized
         return canvas
-
-    def _is_much_smaller_than(self, image: np.ndarray) -> bool:
-        return image.shape[0] >= HALVE_FROM * self.height and image.shape[1] >= HALVE_FROM * self.width
 
     def mask_to_model(self, mask: np.ndarray) -> np.ndarray:
         """bool or uint8 [h,w] -> f32 [H,W] of 0 and 1: nearest pixel (as the authors' code), nothing in the
@@ -107,22 +97,40 @@ class FrameGeometry:
 
     @property
     def _floor(self) -> tuple[np.ndarray, ...]:
-        """Where in the frame torch's "nearest" takes the pixels of the model's image from."""
-        rows, columns = (
-            np.minimum(np.floor(np.arange(count) * np.float32(length / count)).astype(int), length - 1)
-            for count, length in zip((self.height, self.width), self.frame, strict=True)
-        )
-        return np.ix_(rows, columns)
+        return np.ix_(*(_floor(*sides) for sides in self._sides))
 
-    def labels_to_model(self, labels: np.ndarray) -> np.ndarray:
-        """uint16 [h,w] -> uint16 [H,W] by the nearest pixel, as `mask_to_model` for every label at once; 0 in
-        the border. Of a label that is too thin for that nothing may be left."""
-        small = cv2.resize(labels, (self.width, self.height), interpolation=cv2.INTER_NEAREST_EXACT)
-        return small if small.shape == self.model else self._framed(small)
+    @property
+    def _sides(self) -> tuple[tuple[int, int], tuple[int, int]]:
+        """Rows, then columns, of the frame and of what shows it in the model's image."""
+        return (self.frame[0], self.height), (self.frame[1], self.width)
 
-    def labels_to_model_floor(self, labels: np.ndarray) -> np.ndarray:
+    def part_to_model(self, part: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
+        """As `mask_to_model`, but uint8, of a mask that is empty outside a box (x, y, width, height) of the
+        frame, and uint8 [height,width] in it."""
+        small = self._picked(part, box, [_nearest(*sides) for sides in self._sides])
+        if small.any():
+            return small
+        x, y, width, height = box
+        mask = np.zeros(self.frame, np.uint8)
+        mask[y : y + height, x : x + width] = part
+        return self.mask_to_model(mask).astype(np.uint8)
+
+    def part_to_model_floor(self, part: np.ndarray, box: tuple[int, int, int, int]) -> np.ndarray:
         """The same, as `mask_to_model_floor`."""
-        return self._framed(labels[self._floor])
+        return self._picked(part, box, [_floor(*sides) for sides in self._sides])
+
+    def _picked(
+        self, part: np.ndarray, box: tuple[int, int, int, int], places: list[np.ndarray]
+    ) -> np.ndarray:
+        """uint8 [H,W] of 0 and 1. places: which rows and columns of the frame the model's are taken from."""
+        spans = []
+        for axis, (start, length) in enumerate(((box[1], box[3]), (box[0], box[2]))):
+            taken = places[axis]
+            spans.append(slice(*np.searchsorted(taken, (start, start + length))))
+            part = part.take(taken[spans[axis]] - start, axis)
+        canvas = np.zeros(self.model, np.uint8)
+        canvas[self.inside][tuple(spans)] = part != 0
+        return canvas
 
     def _framed(self, small: np.ndarray) -> np.ndarray:
         canvas = np.zeros(self.model, small.dtype)
@@ -170,6 +178,19 @@ class FrameGeometry:
         )
 
 
+@lru_cache(maxsize=32)
+def _nearest(frame: int, model: int) -> np.ndarray:
+    """Which of a frame's rows (or columns) each of the model's is, by cv2.INTER_NEAREST_EXACT."""
+    places = np.arange(frame, dtype=np.float32)[:, None]
+    return cv2.resize(places, (1, model), interpolation=cv2.INTER_NEAREST_EXACT)[:, 0].astype(int)
+
+
+@lru_cache(maxsize=32)
+def _floor(frame: int, model: int) -> np.ndarray:
+    """Which of a frame's rows (or columns) each of the model's is, by torch's "nearest"."""
+    return np.minimum(np.floor(np.arange(model) * np.float32(frame / model)).astype(int), frame - 1)
+
+
 def _blocks(span: slice, frame: int, model: int) -> tuple[slice, slice]:
     """What holds `span` of a frame's rows or columns, in frame and in model pixels (see
     `probability_to_region`)."""
@@ -202,4 +223,7 @@ def upsample_logits(logits: np.ndarray, size: tuple[int, int], method: str) -> n
 
 def sigmoid(logits: np.ndarray) -> np.ndarray:
     """Elementwise, without overflow."""
-    return 1.0 / (1.0 + np.exp(-np.clip(logits, -30.0, 30.0)))
+    values = np.clip(logits, -30.0, 30.0)
+    np.exp(np.negative(values, out=values), out=values)
+    values += 1.0
+    return np.divide(1.0, values, out=values)

@@ -14,6 +14,7 @@ from functools import cached_property
 from statistics import fmean
 from time import perf_counter
 
+import cv2
 import numpy as np
 
 from ..errors import MaskError
@@ -72,19 +73,18 @@ class FramePass:
     def rules(self) -> Rules:
         return rules_for(self.config)
 
-    def run(self, image: np.ndarray, targets: Sequence[Target]) -> tuple[np.ndarray, dict[str, Share]]:
-        """image uint8 [h,w,3], objects in order of slot -> labels uint16 [h,w], shares by id of the objects
-        seen."""
+    def run(self, image: np.ndarray, targets: Sequence[Target]) -> dict[str, Share]:
+        """image uint8 [h,w,3], objects in order of slot -> shares by id of the objects seen."""
         if not targets:
-            return np.zeros(image.shape[:2], np.uint16), {}
+            return {}
         self._last = perf_counter()
         view = self._encode(image)
         answers = self._apply_given(targets, view)
         targets = [target for target in targets if target not in self.dropped]
         others = [target for target in targets if target.id not in answers]
         answers |= self._ask(others, view)
-        labels, shares = self._merge(targets, answers, view)
-        references = self._encode_references(others, answers, labels, shares, view)
+        shares = self._merge(targets, answers, view)
+        references = self._encode_references(others, answers, shares, view)
         for target in targets:  # nothing of an object has changed until here, and nothing fails from here on
             answer = answers[target.id]
             target.looks_new, target.view_scores = False, answer.view_scores
@@ -102,7 +102,7 @@ class FramePass:
                 )
             else:
                 target.miss(answer.score, self.config)
-        return labels, shares
+        return shares
 
     def _encode(self, image: np.ndarray) -> FittedFrame:
         geometry, small = self._fit(image)
@@ -254,38 +254,34 @@ class FramePass:
 
     def _merge(
         self, targets: Sequence[Target], answers: dict[str, _Answer], view: FittedFrame
-    ) -> tuple[np.ndarray, dict[str, Share]]:
+    ) -> dict[str, Share]:
         claims = {target.id: claim for target in targets if (claim := answers[target.id].claim) is not None}
-        labels, shares = self.aggregator.merge(
-            list(claims.values()), view.geometry, whole=self.rules.whole_merge
-        )
+        shares = self.aggregator.merge(list(claims.values()), view.geometry, whole=self.rules.whole_merge)
         self._lap("merge")
-        return labels, {name: share for name, share in zip(claims, shares, strict=True) if share.area}
+        return {name: share for name, share in zip(claims, shares, strict=True) if share.area}
 
     def _encode_references(
         self,
         targets: Sequence[Target],
         answers: dict[str, _Answer],
-        labels: np.ndarray,
         shares: dict[str, Share],
         view: FittedFrame,
     ) -> dict[str, MaskReference]:
         """This frame's references by id, of the objects seen well enough to keep one."""
         masks: dict[str, np.ndarray] = {}
-        small: np.ndarray | None = None
         for target in targets:
             answer = answers[target.id]
             needed = target.needs_reference(self.config, answer.verdict, answer.found)
-            if target.id not in shares or not needed:
+            share = shares.get(target.id)
+            if share is None or share.box is None or not needed:
                 continue
-            if small is None:
-                small = self.rules.labels_to_model(labels, view.geometry)
-            mask = self.rules.label_to_model(labels, small, target.slot, view.geometry)
-            if self.rules.is_well_seen(shares[target.id], int(np.count_nonzero(mask))):
+            mask = self.rules.share_to_model(share.mask, share.box, view.geometry)
+            if self.rules.is_well_seen(share, cv2.countNonZero(mask)):
                 masks[target.id] = mask
         references: list[MaskReference] = []
         if masks:
-            references = self.runtime.encode_reference(view.features, np.stack(list(masks.values())))
+            stack = np.stack(list(masks.values())).astype(np.float32)
+            references = self.runtime.encode_reference(view.features, stack)
         self._lap("encode_reference")
         return dict(zip(masks, references, strict=True))
 

@@ -75,14 +75,10 @@ class Rules(ABC):
         """bool or uint8 [h,w] -> f32 [H,W], as the network is given it for a reference."""
 
     @abstractmethod
-    def label_to_model(
-        self, labels: np.ndarray, small: np.ndarray, slot: int, geometry: FrameGeometry
+    def share_to_model(
+        self, part: np.ndarray, box: tuple[int, int, int, int], geometry: FrameGeometry
     ) -> np.ndarray:
-        """f32 [H,W], as `mask_to_model` of a label. labels: uint16 [h,w]. small: `labels_to_model` of it."""
-
-    @abstractmethod
-    def labels_to_model(self, labels: np.ndarray, geometry: FrameGeometry) -> np.ndarray:
-        """uint16 [h,w] -> uint16 [H,W]."""
+        """uint8 [H,W], as `mask_to_model` of what an object got. part, box: as in `Share`."""
 
     @abstractmethod
     def claim_given(self, slot: int, mask: np.ndarray, model_mask: np.ndarray) -> Claim:
@@ -144,14 +140,10 @@ class Streaming(Rules):
     def mask_to_model(self, mask: np.ndarray, geometry: FrameGeometry) -> np.ndarray:
         return geometry.mask_to_model(mask)
 
-    def label_to_model(
-        self, labels: np.ndarray, small: np.ndarray, slot: int, geometry: FrameGeometry
+    def share_to_model(
+        self, part: np.ndarray, box: tuple[int, int, int, int], geometry: FrameGeometry
     ) -> np.ndarray:
-        mask = small == slot
-        return mask.astype(np.float32) if mask.any() else geometry.mask_to_model(labels == slot)
-
-    def labels_to_model(self, labels: np.ndarray, geometry: FrameGeometry) -> np.ndarray:
-        return geometry.labels_to_model(labels)
+        return geometry.part_to_model(part, box)
 
     def claim_given(self, slot: int, mask: np.ndarray, model_mask: np.ndarray) -> Claim:
         return Claim(slot, mask, exact=True)  # to the pixel
@@ -176,13 +168,10 @@ class Authors(Rules):
     def mask_to_model(self, mask: np.ndarray, geometry: FrameGeometry) -> np.ndarray:
         return geometry.mask_to_model_floor(mask)
 
-    def label_to_model(
-        self, labels: np.ndarray, small: np.ndarray, slot: int, geometry: FrameGeometry
+    def share_to_model(
+        self, part: np.ndarray, box: tuple[int, int, int, int], geometry: FrameGeometry
     ) -> np.ndarray:
-        return (small == slot).astype(np.float32)
-
-    def labels_to_model(self, labels: np.ndarray, geometry: FrameGeometry) -> np.ndarray:
-        return geometry.labels_to_model_floor(labels)
+        return geometry.part_to_model_floor(part, box)
 
     def claim_given(self, slot: int, mask: np.ndarray, model_mask: np.ndarray) -> Claim:
         return Claim(slot, model_mask)  # at model size, so soft at the edges

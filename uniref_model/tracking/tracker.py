@@ -242,10 +242,10 @@ class Tracker:
             targets = self._snapshot()
             work = FramePass(self._runtime, config, self._aggregator, self._next_index)
             try:
-                labels, shares = work.run(image, targets)
+                shares = work.run(image, targets)
             finally:  # a refused reference stays refused, also when the frame fails for another reason
                 self._settle(work)
-            return self._finish(work, targets, labels, shares, start)
+            return self._finish(work, targets, image.shape[:2], shares, start)
 
     def _settle(self, work: FramePass) -> None:
         with self._lock:
@@ -258,7 +258,7 @@ class Tracker:
         self,
         work: FramePass,
         targets: list[Target],
-        labels: np.ndarray,
+        size: tuple[int, int],
         shares: dict[str, Share],
         start: float,
     ) -> TrackedFrame:
@@ -272,9 +272,8 @@ class Tracker:
         self._next_index += 1
         return TrackedFrame(
             index=work.index,
-            size=(labels.shape[0], labels.shape[1]),
+            size=size,
             objects=objects,
-            label_image=labels,
             timings=MappingProxyType(work.timings | {"total": 1000 * (perf_counter() - start)}),
             notes=notes,
         )

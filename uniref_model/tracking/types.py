@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cached_property
 from types import MappingProxyType
 
 import numpy as np
@@ -87,10 +88,10 @@ class FrameNote:
 
 @dataclass(frozen=True, eq=False)
 class TrackedFrame:
-    """One stepped frame: index counts from 0, size (h, w) in pixels, objects in order of slot.
+    """One stepped frame: index counts from 0, size (h, w) in pixels, objects in order of slot, whose masks
+    share no pixel.
 
-    label_image: uint16 [h,w], 0 background, else an object's slot; every pixel has one label. timings:
-    milliseconds by step ("prepare", "encode_image", "given", "segment", "merge", "encode_reference",
+    timings: milliseconds by step ("prepare", "encode_image", "given", "segment", "merge", "encode_reference",
     "total"; a step that did not run is 0).
     notes: what went wrong or was changed, each said in one frame only.
     """
@@ -98,9 +99,18 @@ class TrackedFrame:
     index: int
     size: tuple[int, int]
     objects: tuple[TrackedObject, ...]
-    label_image: np.ndarray = field(repr=False)
     timings: Mapping[str, float] = field(default_factory=lambda: MappingProxyType({}))
     notes: tuple[FrameNote, ...] = ()
+
+    @cached_property
+    def label_image(self) -> np.ndarray:
+        """uint16 [h,w], 0 background, else an object's slot. Made when it is first asked for, then kept."""
+        labels = np.zeros(self.size, np.uint16)
+        for item in self.objects:
+            if item.box is not None:
+                x, y, width, height = item.box
+                np.copyto(labels[y : y + height, x : x + width], item.slot, where=item.mask != 0)
+        return labels
 
     def object(self, object_id: str) -> TrackedObject | None:
         """The object with this id, or None."""
