@@ -72,7 +72,7 @@ ROOMS: dict[str, set[str]] = {
     "outputs": {"errors", "limits"},
     "reading": {"errors", "limits", "outputs"},
     "settings": {"errors", "limits", "reading"},
-    "pictures": {"errors", "limits", "outputs", "picture_size"},
+    "pictures": {"errors", "limits", "outputs", "picture_size", "reading"},
     "label_pngs": {"errors"},
     "scene": set(),
     "known_objects": FILES,

@@ -8,7 +8,6 @@ wide, as smoothing, resizing and JPEG leave them: then it is refused, and the er
 from __future__ import annotations
 
 import re
-import stat
 import zlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,9 +16,10 @@ import cv2
 import numpy as np
 
 from .errors import ImageError, MaskError, SourceError
-from .limits import MAX_FILE_BYTES, MAX_PIXELS, LimitError
+from .limits import MAX_PIXELS
 from .outputs import show, write_whole
 from .picture_size import check_picture, picture_format
+from .reading import read_bytes
 
 IMAGE_SUFFIXES = (".png", ".jpg", ".jpeg", ".bmp", ".tif", ".tiff", ".webp")
 
@@ -102,14 +102,7 @@ def write_png(path: Path, image: np.ndarray, *, durable: bool = False) -> None:
 def _read(path: Path, max_pixels: int) -> bytes:
     """A picture file's bytes, when they are whole and state an allowed size."""
     try:
-        status = path.stat()
-        if not stat.S_ISREG(status.st_mode):
-            raise SourceError(f"{show(path)} is no ordinary file, expected a picture")
-        if status.st_size > MAX_FILE_BYTES:
-            raise LimitError(
-                f"{show(path)} has {status.st_size} bytes, more than the limit of {MAX_FILE_BYTES}"
-            )
-        data = path.read_bytes()
+        data = read_bytes(path, ordinary=True)
     except OSError as error:
         raise SourceError(f"cannot read {show(path)}: {error.strerror or error}") from error
     try:

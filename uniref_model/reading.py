@@ -1,7 +1,8 @@
 """Files that are read whole: no more of them than allowed, and no waiting for ever.
 
 A path is whatever a person or a data set says: a link to /dev/zero has no end, and a FIFO to which nobody
-writes keeps whoever opens it. Pipes are read all the same: `<(...)` of a shell is one.
+writes keeps whoever opens it. Pipes are read all the same, `<(...)` of a shell is one; but for what belongs
+beside other files (a picture, a record), where a pipe can only be a mistake.
 """
 
 from __future__ import annotations
@@ -20,16 +21,20 @@ _PATIENCE = 10.0  # s for which a pipe may say nothing
 _CHUNK = 1 << 20
 
 
-def read_bytes(path: str | Path, limit: int = MAX_FILE_BYTES) -> bytes:
-    """What a file holds. limit: in bytes; at most MAX_PIPED_BYTES for a pipe or a device.
+def read_bytes(path: str | Path, limit: int = MAX_FILE_BYTES, *, ordinary: bool = False) -> bytes:
+    """What a file holds. limit: in bytes; at most MAX_PIPED_BYTES for a pipe or a device. ordinary: whether
+    to refuse a pipe, a device or a folder, without a look into it.
 
-    Raises OSError as `open` does, LimitError for more, SourceError for a pipe that stays silent.
+    Raises OSError as `open` does, LimitError for more, SourceError for a pipe that stays silent and for what
+    is refused.
     """
     handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # else a FIFO waits for its writer
     try:
         status = os.fstat(handle)
         if stat.S_ISREG(status.st_mode):
             _check(status.st_size, path, limit)  # before anything is read
+        elif ordinary:
+            raise SourceError(f"{show(path)} is no ordinary file")
         else:
             limit = min(limit, MAX_PIPED_BYTES)
         return _read(handle, path, limit, may_wait=stat.S_ISFIFO(status.st_mode))
@@ -37,9 +42,9 @@ def read_bytes(path: str | Path, limit: int = MAX_FILE_BYTES) -> bytes:
         os.close(handle)
 
 
-def read_text(path: str | Path, limit: int = MAX_FILE_BYTES) -> str:
+def read_text(path: str | Path, limit: int = MAX_FILE_BYTES, *, ordinary: bool = False) -> str:
     """The same as text; `\\r\\n` becomes `\\n`. Raises UnicodeDecodeError for what is no UTF-8."""
-    text = read_bytes(path, limit).decode("utf-8")
+    text = read_bytes(path, limit, ordinary=ordinary).decode("utf-8")
     return text.replace("\r\n", "\n").replace("\r", "\n")
 
 

@@ -167,7 +167,7 @@ def test_large_pictures_are_kept_smaller(known):
             "unknown setting",
         ),
         (lambda folder: (folder / "object.yaml").write_bytes(b"\xff" * 100), "object.yaml: "),
-        (lambda folder: (folder / "object.yaml").write_bytes(b"#" * 100_000), "more than 65536 bytes"),
+        (lambda folder: (folder / "object.yaml").write_bytes(b"#" * 100_000), "limit of 65536 bytes"),
         (lambda folder: (folder / "object.yaml").unlink(), "no object.yaml"),
         (lambda folder: [path.unlink() for path in folder.glob("*_mask.png")], "none of its pictures"),
         (lambda folder: (folder / "view_1.png").write_bytes(b""), "none of its pictures"),

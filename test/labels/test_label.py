@@ -18,6 +18,7 @@ pytest.importorskip("PIL", reason="Pillow is not installed here")
 from uniref_model.errors import SourceError, UniRefError
 from uniref_model.labels import engine
 from uniref_model.labels.engine import Done, Failed
+from uniref_model.labels.handover import read_handover
 from uniref_model.labels.job import plan, read_job
 from uniref_model.labels.run import Outcome, run_job
 from uniref_model.labels.store import FolderStore, open_store
@@ -218,6 +219,13 @@ def test_a_slice_goes_on_from_what_the_one_before_hands_over(tmp_path):
 
     shutil.rmtree(path.parent / "out" / "tasks" / "bag.001")
     assert run(path)[1] == ["bag.001"]
+
+
+@pytest.mark.parametrize("text", ["[" + " " * 5_000_000 + "]", "[" * 100_000, "{", "[1]"])
+def test_a_list_that_was_not_handed_over_is_an_error(tmp_path, text):
+    (tmp_path / "objects.json").write_text(text)
+    with pytest.raises(SourceError, match=r"what was handed over in .* cannot be read"):
+        read_handover(tmp_path, 1_000_000)
 
 
 def test_a_slice_whose_predecessor_failed_fails_with_it(tmp_path, monkeypatch):

@@ -37,6 +37,18 @@ def test_a_device_without_end_is_refused(tmp_path, limit):
         read_bytes(path, limit)
 
 
+@pytest.mark.parametrize("read", [read_bytes, read_text])
+def test_where_a_pipe_can_only_be_a_mistake_none_is_read(tmp_path, read):
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "folder").mkdir()
+    for name in ("zero", "pipe", "folder"):
+        with pytest.raises(SourceError, match=f"{name} is no ordinary file"):
+            read(tmp_path / name, ordinary=True)
+    (tmp_path / "file").write_text("a")
+    assert len(read(tmp_path / "file", ordinary=True)) == 1
+
+
 def test_settings_may_come_from_a_pipe(tmp_path):
     # as `<(...)` of a shell gives them: the path of a pipe
     path = tmp_path / "pipe"

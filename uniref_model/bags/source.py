@@ -10,10 +10,11 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ImageError, SourceError, UniRefError
+from ..errors import SourceError, UniRefError
 from ..image_messages import compressed_to_rgb, to_rgb
 from ..limits import MAX_PIXELS, quoted
 from ..outputs import show
+from ..requests.stamps import check_stamp
 from ..video import FrameSource, Selection, SourceFrame
 from .reader import IMAGE_TYPES, Bag, Record, Topic
 
@@ -135,9 +136,7 @@ class BagSource(FrameSource):
 
 def decode(message: Any, kind: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """RGB uint8 [h,w,3] of a message of one of IMAGE_TYPES. Raises ImageError, LimitError."""
-    seconds = message.header.stamp.sec
-    if seconds < 0:
-        raise ImageError(f"the image's stamp is {seconds} s, expected 0 or a time after 1970")
+    check_stamp(message.header.stamp)
     return (to_rgb if kind == IMAGE_TYPES[0] else compressed_to_rgb)(message, max_pixels)
 
 

@@ -21,10 +21,11 @@ import cv2
 import numpy as np
 import yaml
 
-from ..errors import KnownObjectError, UniRefError
-from ..limits import MAX_VIEW_PIXELS, MAX_VIEWS, quoted
+from ..errors import KnownObjectError, SourceError, UniRefError
+from ..limits import MAX_VIEW_PIXELS, MAX_VIEWS, LimitError, quoted
 from ..outputs import show, write_whole
 from ..pictures import read_image, read_labels, write_png
+from ..reading import read_text
 from ..settings import build
 from .names import check_known_name, name_key
 from .views import as_kept
@@ -93,13 +94,15 @@ def read_record(folder: Path) -> Record:
     """A folder's record, checked. Raises KnownObjectError saying what is wrong, FileNotFoundError where the
     folder is gone."""
     try:
-        record = build(Record, yaml.safe_load(read_small(folder / RECORD)))
+        record = build(Record, yaml.safe_load(read_text(folder / RECORD, _MOST_BYTES, ordinary=True)))
     except FileNotFoundError:
         if not folder.is_dir():
             raise
         raise KnownObjectError(f"it has no {RECORD}") from None
     except OSError as error:
         raise KnownObjectError(f"{RECORD} cannot be read: {error.strerror or error}") from error
+    except (LimitError, SourceError) as error:
+        raise KnownObjectError(str(error)) from error
     except (ValueError, yaml.YAMLError, RecursionError) as error:
         raise KnownObjectError(f"{RECORD}: {_first_line(error)}") from error
     _check(record, folder)
@@ -174,18 +177,6 @@ def _version(path: Path) -> tuple[int, ...]:
     if not stat.S_ISREG(status.st_mode) or not status.st_size:
         raise OSError(0, "it is empty" if stat.S_ISREG(status.st_mode) else "it is no ordinary file")
     return status.st_ino, status.st_mtime_ns, status.st_size
-
-
-def read_small(path: Path, most: int = _MOST_BYTES) -> str:
-    """A text file of at most so many bytes; no more of it is read. Raises OSError, ValueError."""
-    handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)  # a pipe is not waited for
-    with os.fdopen(handle, "rb") as file:
-        if not stat.S_ISREG(os.fstat(handle).st_mode):
-            raise ValueError("it is no ordinary file")
-        data = file.read(most + 1)
-    if len(data) > most:
-        raise ValueError(f"more than {most} bytes")
-    return data.decode("utf-8")
 
 
 def _first_line(error: BaseException) -> str:

@@ -78,7 +78,7 @@ def do_unit(unit: Unit, store: Store, on_event: Callable[[Event], None], threads
     failed = ""
     for task in unit:
         if failed:
-            on_event(Failed(task.name, f"the slice before it, {failed}, failed"))
+            on_event(_behind(failed, task))
             continue
         model = task.model if task.model.threads is not None else replace(task.model, threads=threads)
         try:
@@ -136,8 +136,11 @@ class Processes:
 
 def _given_up(unit: Unit, reason: str) -> Iterator[Failed]:
     yield Failed(unit[0].name, reason)
-    for task in unit[1:]:
-        yield Failed(task.name, f"the slice before it, {unit[0].name}, failed")
+    yield from (_behind(unit[0].name, task) for task in unit[1:])
+
+
+def _behind(failed: str, task: Task) -> Failed:
+    return Failed(task.name, f"the slice before it, {failed}, failed")
 
 
 class _Worker:

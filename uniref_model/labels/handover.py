@@ -9,15 +9,17 @@ from pathlib import Path
 import numpy as np
 
 from ..errors import SourceError
-from ..limits import quoted
+from ..limits import LimitError, quoted
 from ..offline.wanted import Wanted
 from ..outputs import make_folder, show, write_whole
 from ..pictures import read_image, read_masks, write_png
 from ..prompts import Prompt
+from ..reading import read_text
 from ..tracking import TrackedFrame, TrackedObject
 from ..video import SourceFrame
 
 _LIST = "objects.json"
+_MOST_BYTES = 4 * 1024 * 1024  # of the list: some 255 objects
 
 
 class HandOver:
@@ -50,7 +52,7 @@ class HandOver:
 def read_handover(folder: Path, max_pixels: int) -> list[Wanted]:
     """The objects that a slice handed over. Raises SourceError."""
     try:
-        entries = json.loads((folder / _LIST).read_text(encoding="utf-8"))
+        entries = json.loads(read_text(folder / _LIST, _MOST_BYTES, ordinary=True))
         return [
             Wanted(
                 Prompt(
@@ -63,7 +65,7 @@ def read_handover(folder: Path, max_pixels: int) -> list[Wanted]:
             )
             for number, entry in enumerate(entries)
         ]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, ValueError, LimitError, KeyError, TypeError, RecursionError) as error:
         raise SourceError(
             f"what was handed over in {show(folder)} cannot be read: {quoted(error)}"
         ) from error

@@ -24,12 +24,12 @@ import yaml
 
 from ..errors import UniRefError
 from ..known_objects.locking import LOCK, hold
-from ..known_objects.records import read_small
 from ..known_objects.views import as_kept
 from ..limits import MAX_CHOSEN_IDS, MAX_NAME
 from ..outputs import show, told, write_whole
 from ..pictures import read_image, read_labels, write_png
 from ..prompts import Prompt
+from ..reading import read_text
 from ..settings import build
 
 RECORD, IDS = "session.yaml", "ids.txt"
@@ -93,10 +93,10 @@ class SessionFolder:
         aside."""
         path = self.folder / RECORD
         try:
-            return build(Session, yaml.safe_load(read_small(path, _MOST_BYTES))), ""
+            return build(Session, yaml.safe_load(read_text(path, _MOST_BYTES, ordinary=True))), ""
         except FileNotFoundError:
             return None, ""
-        except (OSError, ValueError, yaml.YAMLError, RecursionError) as error:
+        except (OSError, ValueError, UniRefError, yaml.YAMLError, RecursionError) as error:
             aside = path.with_name(f"{RECORD}.damaged")
             with contextlib.suppress(OSError):
                 os.replace(path, aside)
@@ -107,8 +107,8 @@ class SessionFolder:
         """Every id that was ever given out here, automatic ones as numbers. A line that was cut short stands
         for an id nobody got."""
         try:
-            text = read_small(self.folder / IDS, _MOST_ID_BYTES)
-        except (OSError, ValueError):
+            text = read_text(self.folder / IDS, _MOST_ID_BYTES, ordinary=True)
+        except (OSError, ValueError, UniRefError):
             return []
         found: list[str | int] = []
         for line in text.splitlines():

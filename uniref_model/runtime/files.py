@@ -102,6 +102,16 @@ def _verify(path: Path, expected: str) -> None:
     )
 
 
+def digests(graph: Path, spec: ModelSpec) -> dict[str, str]:
+    """What an engine built from a graph's file depends on: the digests of the file and of the weights beside
+    it."""
+    weights = "weights.bin"
+    return {
+        "graph": sha256_of(graph),
+        "weights": spec.sha256.get(weights) or sha256_of(graph.with_name(weights)),
+    }
+
+
 def sha256_of(path: Path) -> str:
     """Hex digest of a file, read in pieces."""
     digest = hashlib.sha256()

@@ -20,7 +20,7 @@ from ..errors import ModelFileError, RuntimeUnavailable
 from .checked import Candidate, CheckedBackend
 from .contract import ENCODE_TEXT, Graph, Port, check_names
 from .engines import EngineCache, EngineKey, Progress, default_engine_cache
-from .files import find_model, graph_file, sha256_of
+from .files import digests, find_model, graph_file
 from .graph_runtime import GraphRuntime
 from .loans import HOST
 from .onnx import default_threads, load_onnx
@@ -180,8 +180,7 @@ class OpenVinoBackend(CheckedBackend):
     def _key(self, path: Path, bucket: int, options: Mapping[str, Any]) -> EngineKey:
         spec = self.spec
         facts = {
-            "graph": sha256_of(path),
-            "weights": spec.sha256.get("weights.bin") or sha256_of(self._folder / "weights.bin"),
+            **digests(path, spec),
             "library": self.name,
             "size": list(self.reference.size),
             "objects": bucket,

@@ -13,7 +13,7 @@ from ...errors import RuntimeUnavailable
 from ..checked import Candidate, CheckedBackend, listed
 from ..contract import ENCODE_REFERENCE, ENGINE_GRAPHS, SEGMENT, Graph
 from ..engines import EngineCache, EngineKey, Progress, default_engine_cache
-from ..files import find_model, graph_file, sha256_of
+from ..files import digests, find_model, graph_file
 from ..graph_runtime import GraphRuntime
 from ..onnx import load_onnx
 from ..parity import TOLERANCES
@@ -139,8 +139,7 @@ class TensorRtBackend(CheckedBackend):
     def _key(self, path: Path, bucket: int) -> EngineKey:
         spec = self.spec
         facts: dict[str, Any] = {
-            "graph": sha256_of(path),
-            "weights": spec.sha256.get("weights.bin") or sha256_of(self._folder / "weights.bin"),
+            **digests(path, spec),
             "library": self._library.name,
             "version": self._library.version,
             "size": list(self.reference.size),
