@@ -5,39 +5,34 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticArray
-from rclpy.callback_groups import ReentrantCallbackGroup
-from rclpy.lifecycle import LifecycleNodeMixin, LifecycleState, TransitionCallbackReturn
-from rclpy.node import Node
 from rclpy.parameter import Parameter
 
 from uniref_model.errors import UniRefError
-from uniref_model.prompts import Prompt
 from uniref_model.requests.commands import Commands
-from uniref_model.requests.session import Session
 from uniref_model.runtime import Runtime, load_runtime
 from uniref_model.tracking import Tracker, TrackerConfig
 from uniref_model.tracking.ids import ObjectIds
+from uniref_model.tracking.views import ViewBank
 from uniref_ros import parameter_rules as rules
 from uniref_ros import parameters
-from uniref_ros.camera import Camera, CameraOptions, Conditions, ProcessedImage
-from uniref_ros.diagnostics import ErrorLog, camera_status, node_status
+from uniref_ros.camera import Camera, CameraOptions, Conditions
+from uniref_ros.diagnostics import camera_status, node_status
 from uniref_ros.executor import (
     NodeExecutor,
-    answer_refused_transitions,
     end_process,
     make_node,
     prepare_signals,
     start_ros,
     steady_timer,
 )
-from uniref_ros.known import Known
-from uniref_ros.memory import Memory, session_folder
+from uniref_ros.managed import ManagedNode
 from uniref_ros.parameters import OPTIONS
+from uniref_ros.persistence import Persistence
 from uniref_ros.status import plain
 from uniref_ros.supervision import Supervisor
 from uniref_ros.topics import Inputs
@@ -49,7 +44,7 @@ _BEAT = 0.25  # s between signs that callbacks are served
 _LOGGED = 160  # characters of a line about the start; the whole is in diagnostics
 
 
-class TrackerNode(LifecycleNodeMixin, Node):
+class TrackerNode(ManagedNode):
     """See the README for its topics, services and parameters.
 
     Under a `NodeExecutor` (the executable) or a MultiThreadedExecutor, transitions have a thread of their own
@@ -60,35 +55,31 @@ class TrackerNode(LifecycleNodeMixin, Node):
 
     def __init__(self, **options: Any) -> None:
         """options: for rclpy's Node, such as namespace, context or parameter_overrides."""
-        Node.__init__(self, "tracker", **options)
-        self.transitions = ReentrantCallbackGroup()
-        """Callback group of whatever may take long: the life cycle's services, and starting by itself."""
-        LifecycleNodeMixin.__init__(self, callback_group=self.transitions)
-        answer_refused_transitions(self)
-        self.failed = False
-        """Set when the node was to start by itself and could not."""
-        self.errors = ErrorLog(self.get_logger())
+        super().__init__("tracker", **options)
         self._cameras: dict[str, Camera] = {}
         self._runtime: Runtime | None = None
         self._workers: list[Worker] = []
         self._inputs: Inputs | None = None
-        self._known: Known | None = None
-        self._memory: Memory | None = None
         self._conditions = Conditions(threading.Condition(), threading.Condition())
-        self._changing = threading.Lock()  # held while a transition is carried out
         self._applying = threading.RLock()  # held while parameters are handed to the cameras
-        self._closed = False
         self._enabled = True
         self._ids = ObjectIds()  # for the node's life: no id comes back after a new configuration
+        self._persistence = Persistence(
+            self,
+            lambda: self._settings,
+            lambda: self._cameras,
+            lambda: self._enabled,
+            self._ids,
+            self.errors,
+        )
         self._commands = Commands(
             lambda: self._cameras,
             self._set_enabled,
             self._ids,
             lambda: self._value("max_pixels"),
-            lambda: None if self._known is None else self._known.teacher,
-            self._on_added,
+            lambda: self._persistence.teacher,
+            self._persistence.added,
         )
-        self._state, self._progress = "unconfigured", ""
         self._facts: dict[str, str] = {}
         self._watchdog = Watchdog(self._look)
         rules.declare(self, OPTIONS)
@@ -100,73 +91,11 @@ class TrackerNode(LifecycleNodeMixin, Node):
         self._reports = steady_timer(self, self._value("diagnostics_period"), self._diagnose)
         self._supervisor = Supervisor(self.errors, self.get_logger())
         self._beats = steady_timer(self, _BEAT, self._supervisor.heart.beat)
-        self._autostart = None
         if self._value("autostart"):
-            self._autostart = steady_timer(self, 0.0, self._start_by_itself, self.transitions)
+            self._start_soon()
         self._watchdog.start()
 
     # ---- life cycle
-
-    def on_configure(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Load the model, make trackers and topics."""
-        return self._change("configure", self._configure, "configuring", "inactive", undo=self._release)
-
-    def on_activate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Begin to receive and process images."""
-        return self._change("activate", self._activate, "activating", "active", undo=self._halt)
-
-    def on_deactivate(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Stop receiving, and give back the memory that only images need; objects and model stay."""
-        return self._change("deactivate", self._deactivate, "deactivating", "inactive")
-
-    def on_cleanup(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Release the model and all topics."""
-        return self._change("clean up", self._clean_up, "cleaning up", "unconfigured")
-
-    def on_shutdown(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """Release everything, from whatever state."""
-        return self._change("shut down", self._release, "shutting down", "finalized")
-
-    def on_error(self, state: LifecycleState) -> TransitionCallbackReturn:
-        """A transition raised: release everything and be unconfigured again."""
-        return self._change("recover", self._release, "recovering", "unconfigured")
-
-    def _change(
-        self,
-        what: str,
-        work: Callable[[], None],
-        during: str,
-        after: str,
-        undo: Callable[[], None] = lambda: None,
-    ) -> TransitionCallbackReturn:
-        """Carry out a transition. What it raises is told (rclpy itself would swallow it) and undone."""
-        with self._changing:
-            before, self._state = self._state, during
-            try:
-                if self._closed:
-                    raise UniRefError("the node is closed")
-                work()
-            except Exception as error:
-                undo()
-                self._state = before
-                if self.context.ok():  # else a signal came in the middle of it
-                    self.errors.report_exception(f"cannot {what}", error)
-                return TransitionCallbackReturn.FAILURE
-            finally:
-                self._progress = ""
-            self._state = after
-            return TransitionCallbackReturn.SUCCESS
-
-    def _start_by_itself(self) -> None:
-        timer, self._autostart = self._autostart, None
-        if timer is None:
-            return  # it was due again before it was gone
-        self.destroy_timer(timer)
-        done = TransitionCallbackReturn.SUCCESS
-        started = self.trigger_configure() == done and self.trigger_activate() == done
-        self.failed = not started and self.context.ok()  # a signal in the middle of it is no failure
-        if self.failed and self.executor is not None:
-            self.executor.wake()  # whoever spins is to see it
 
     def _configure(self) -> None:
         settings = self._settings
@@ -178,64 +107,26 @@ class TrackerNode(LifecycleNodeMixin, Node):
         if count:
             self._on_progress("running the network once")
             runtime.prepare([bucket for bucket in runtime.buckets if bucket < 2 * count])
-        self._known = Known(self, runtime, lambda: self._settings, lambda: self._cameras, self.errors)
-        self._make_cameras(runtime, settings, self._known)
+        self._make_cameras(runtime, settings, self._persistence.open(runtime))
         self._set_enabled(self._enabled)
-        self._begin(settings, self._known)
-        self._inputs = Inputs(self, self._commands, self.errors, list(self._cameras), self._after_request)
+        self._begin(settings)
+        after = self._persistence.after_request
+        self._inputs = Inputs(self, self._commands, self.errors, list(self._cameras), after)
         if late := parameters.differing(settings, self._settings, "configure"):
             raise UniRefError(f"{', '.join(late)} changed while the node was configured: configure again")
 
-    def _begin(self, settings: Mapping[str, Any], known: Known) -> None:
+    def _begin(self, settings: Mapping[str, Any]) -> None:
         """Take up what was followed before, if that is remembered, and look for what is asked for."""
         wanted = tuple(filter(None, settings["prompts"]))
-        session = self._remembered(known) if settings["remember"] else None
+        session = self._persistence.resume() if settings["remember"] else None
         if session is not None:
             self._set_enabled(session.enabled)
         for prompt in wanted:
             if session is None or prompt not in session.prompts:  # else it was asked for before
                 self._commands.say(prompt)
-        if self._memory is not None:
-            self._memory.begin(wanted)
+        self._persistence.begin(wanted)
 
-    def _remembered(self, known: Known) -> Session | None:
-        memory = None
-        try:
-            memory = Memory(
-                self,
-                session_folder(known.store.folder, self),
-                lambda: self._cameras,
-                self._ids,
-                lambda: self._enabled,
-                self.errors,
-            )
-            session = memory.restore()
-        except UniRefError as error:
-            self.errors.report("remember", f"nothing is remembered: {error}")
-            if memory is not None:
-                memory.destroy()  # what is on disk stays as it is
-            return None
-        self._memory = memory
-        return session
-
-    def _on_added(self, camera: Any, object_id: str, prompt: Prompt) -> None:
-        if self._memory is not None:
-            self._memory.added(camera, object_id, prompt)
-
-    def _observe(self, camera: Camera, shown: ProcessedImage) -> None:
-        known, memory = self._known, self._memory
-        if known is not None:
-            known.observe(camera, shown)
-        if memory is not None:
-            memory.observe(camera, shown)
-
-    def _after_request(self) -> None:
-        if self._known is not None:
-            self._known.tell()
-        if self._memory is not None:
-            self._memory.flush()
-
-    def _make_cameras(self, runtime: Runtime, settings: Mapping[str, Any], known: Known) -> None:
+    def _make_cameras(self, runtime: Runtime, settings: Mapping[str, Any], bank: ViewBank) -> None:
         config = TrackerConfig(**parameters.tracker_options(settings))
         options = CameraOptions(
             transport=settings["image_transport"],
@@ -249,12 +140,12 @@ class TrackerNode(LifecycleNodeMixin, Node):
                 cameras[name] = Camera(
                     self,
                     name,
-                    Tracker(runtime, config, ids=self._ids, known=known.bank),
+                    Tracker(runtime, config, ids=self._ids, known=bank),
                     options,
                     self._conditions,
                     self.errors.report,
                     lambda: self._settings,
-                    self._observe,
+                    self._persistence.observe,
                 )
         finally:
             with self._applying:
@@ -333,12 +224,7 @@ class TrackerNode(LifecycleNodeMixin, Node):
         if self._inputs is not None:
             self._inputs.destroy()
             self._inputs = None
-        if self._memory is not None:
-            self._memory.destroy()
-            self._memory = None
-        if self._known is not None:
-            self._known.destroy()
-            self._known = None
+        self._persistence.close()
         self._destroy_cameras()
         runtime, self._runtime = self._runtime, None
         self._facts = {}
@@ -448,7 +334,7 @@ class TrackerNode(LifecycleNodeMixin, Node):
         message.header.stamp = self.get_clock().now().to_msg()
         name = self.get_fully_qualified_name().lstrip("/")
         stale_after, max_delay = self._value("stale_after"), self._value("max_delay")
-        faults, known = self._supervisor.faults, self._known
+        faults = self._supervisor.faults
         message.status = [
             node_status(
                 name,
@@ -457,7 +343,7 @@ class TrackerNode(LifecycleNodeMixin, Node):
                 progress=self._progress,
                 facts=self._facts,
                 errors=self.errors,
-                known={} if known is None else known.facts(),
+                known=self._persistence.facts(),
                 fault=faults.node,
             ),
             *(
