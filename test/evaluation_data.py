@@ -11,11 +11,14 @@ import numpy as np
 from PIL import Image
 
 from uniref_model.datasets.evaluation import ReferringImage, Video, decode_segmentation
+from uniref_model.evaluation.presets import load_preset
+from uniref_model.evaluation.runner import run_benchmark
 from uniref_model.label_pngs import davis_palette
 
 HEIGHT, WIDTH = 64, 96
 SIDES = {1: (16, 20), 2: (12, 14)}
 """Object id -> (height, width) of its rectangle."""
+WIDTH_1, WIDTH_2 = SIDES[1][1], SIDES[2][1]
 SEEN, UNSEEN = "person", "unheard_of_thing"
 
 
@@ -237,3 +240,13 @@ class FakePredictor:
                 mask = np.roll(truth == i, self.shift.get(i, 0), axis=1)
                 out[mask] = 3 - i if self.swap else i
         return out
+
+
+def shifted_iou(width: int, by: int) -> float:
+    """IoU of a rectangle with itself moved sideways."""
+    return (width - by) / (width + by)
+
+
+def run(name: str, root: Path, out: Path, predictor: FakePredictor, **changes) -> dict:
+    """A preset's benchmark."""
+    return run_benchmark(load_preset(name, **changes), root, predictor, out)
