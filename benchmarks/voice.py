@@ -49,6 +49,7 @@ from uniref_model.voice import (  # noqa: E402
 _WARM_UP = 3
 """Utterances whose times do not count."""
 _PACKAGES = ("pocketsphinx", "faster-whisper", "ctranslate2", "espeakng-loader", "numpy")
+_OF_TEACHING = ("phrases", "right prompts", "wrong prompts", "not understood", "wrong ones")
 PHRASES = (
     "the yellow box",
     "follow the yellow box",
@@ -73,10 +74,18 @@ OTHER_TALK = (
     "one two three four five six",
     "excuse me where is the station",
 )
+TEACHING = (
+    "this is my mug",
+    "call this the blue tray",
+    "remember this as my wallet",
+    "forget what my mug looks like",
+)
+"""Counted by themselves, so that the other figures can be compared with earlier ones."""
 
 
 MEASURED = tuple((text, voice, 140) for voice in VOICES for text in (*PHRASES, *OTHER_TALK))
 """(text, voice, words a minute)."""
+TAUGHT = tuple((text, voice, 140) for voice in VOICES for text in TEACHING)
 TALK = {*OTHER_TALK, *voice_development.OTHER_TALK}
 
 
@@ -275,6 +284,9 @@ def main() -> None:
     recordings = (*voice_development.recordings(),) if arguments.development else MEASURED
     with Watch() as watch:
         measured = measure(engine, arguments.min_confidence, recordings, verbose=arguments.verbose)
+        if not arguments.development:
+            taught = measure(engine, arguments.min_confidence, TAUGHT, verbose=arguments.verbose)
+            measured["teaching"] = {name: taught[name] for name in _OF_TEACHING}
     figures = {
         "engine": arguments.engine,
         "set": "development" if arguments.development else "measured",

@@ -69,8 +69,14 @@ def test_the_grammar_accepts_whole_sentences_only():
         "forget my mug",
         "pause",
         "remove everything",
+        "this is my mug",
+        "call this the red coffee machine",
+        "remember this as my mug",
+        "forget what my mug looks like",
     ):
         assert words.accepts(sentence), sentence
+    for half in ("this is", "forget what my mug", "my mug looks like"):
+        assert not words.accepts(half), half
     for half in ("find the", "the red", "a mug", "forget", "find the red red red mug", "find the box", ""):
         assert not words.accepts(half), half
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 from uniref_model.known_objects import names as known_names
@@ -30,8 +30,11 @@ _BARE = ("the", "my")
 _VERBS = ("follow", "track", "find", "look for", "show me")
 _MORE_VERBS = ("search for", "where is")
 _TEACH = ("this is", "call this", "remember this as")
-"""Both understood, and not in the grammar, which confuses the more the more it holds."""
 _FORGET = ("forget", "remove", "delete", "stop tracking", "stop following")
+_FORGET_LOOKS, _LOOKS = ("forget what",), ("looks like",)
+_LISTENED = (*_VERBS, *_FORGET)
+"""Before a thing, in a grammar to listen with: the more it holds, the more it confuses."""
+_UNDERSTOOD = (*_LISTENED, *_MORE_VERBS, *_TEACH)
 _CONTROLS = (
     "pause",
     "pause tracking",
@@ -50,6 +53,10 @@ _DIGITS = ("zero", "one", "two", "three", "four", "five", "six", "seven", "eight
 _MOST_ADJECTIVES = 2
 _MOST_NAMES = 200
 """Known objects whose names are listened for; more than anybody calls by name."""
+
+Slot = tuple[str, ...]
+Path = tuple[Slot, ...]
+"""A row of slots, of which each takes one of its phrases; "" where it may stay empty."""
 
 
 @dataclass(frozen=True)
@@ -92,16 +99,19 @@ class Vocabulary:
 
     def words(self) -> list[str]:
         """Every single word but those of names, sorted."""
-        parts = (*self.nouns, *self.adjectives, self.wake, *_ARTICLES, *_VERBS, *_FORGET, *_CONTROLS, *_ALL)
-        return sorted({word for part in parts for word in f"{part} please".split()})
+        slots = (slot for path in replace(self, names=(), titles=())._heard for slot in path)
+        phrases = ("please", self.wake, *(phrase for slot in slots for phrase in slot))
+        return sorted({word for phrase in phrases for word in phrase.split()})
 
     def written(self, prompt: str) -> str:
-        """A prompt with the name of a known object at its end written as people wrote it."""
+        """A prompt with the name of a known object in it written as people wrote it."""
+        end = next((f" {looks}" for looks in _LOOKS if prompt.endswith(f" {looks}")), "")
+        asked = prompt.removesuffix(end)
         for said, title in zip(self.names, self.titles, strict=True):
-            if f" {prompt}".endswith(f" {said}"):
-                before = prompt[: len(prompt) - len(said)]
+            if f" {asked}".endswith(f" {said}"):
+                before = asked[: len(asked) - len(said)]
                 has_article = without_article(title.lower()) != title.lower()
-                return (_ARTICLE_AT_END.sub("", before) if has_article else before) + title
+                return (_ARTICLE_AT_END.sub("", before) if has_article else before) + title + end
         return prompt
 
     def example(self) -> str:
@@ -116,51 +126,58 @@ class Vocabulary:
         return " ".join(f"{called}{sentence}." for sentence in sentences)
 
     @cached_property
-    def paths(self) -> tuple[tuple[tuple[str, ...], ...], ...]:
-        """The sentences, the wake word and courtesies aside: each path is a row of slots, of which each takes
-        one of its phrases; "" where a slot may stay empty."""
-        verbs, adjectives = ("", *_VERBS, *_MORE_VERBS, *_TEACH, *_FORGET), ("", *self.adjectives)
-        things = (verbs, _ARTICLES, *[adjectives] * _MOST_ADJECTIVES, self.nouns)
-        called = ((verbs, ("", *_BARE), self.names),) if self.names else ()
-        return ((*_CONTROLS, *_EVERY),), things, *called
+    def paths(self) -> tuple[Path, ...]:
+        """Every sentence that is understood, the wake word and courtesies aside; here a thing without a verb
+        may have any article."""
+        return (*self._sentences(_UNDERSTOOD, _ARTICLES), *self._forgotten_looks())
+
+    @cached_property
+    def _heard(self) -> tuple[Path, ...]:
+        return self._sentences(_LISTENED, _BARE)
 
     def jsgf(self) -> str:
-        """The grammar in the Java Speech Grammar Format. An article or an adjective alone is no sentence."""
+        """The grammar to listen with, in the Java Speech Grammar Format. An article or an adjective alone is
+        no sentence."""
         wake = f"[<wake>] <sentence> | <wake>;\n<wake> = {self.wake};" if self.wake else "<sentence>;"
-        adjectives = " ".join(["[<adjective>]"] * _MOST_ADJECTIVES)
-        called = f" | [{_either(_BARE)}] ({_either(self.names)})" if self.names else ""
+        paths = [" ".join(map(_slot, path)) for path in self._heard]
         return "\n".join(
             [
                 "#JSGF V1.0;",
                 "grammar spoken;",
                 f"public <command> = {wake}",
-                "<sentence> = [please] (<control> | (<verb> | <forget>) <object> | <named>);",
-                f"<control> = {_either(_CONTROLS)} | (forget | remove | delete) ({_either(_ALL)});",
-                f"<forget> = {_either(_FORGET)};",
-                f"<verb> = {_either(_VERBS)};",
-                f"<object> = ({_either(_ARTICLES)}) {adjectives} <noun>{called};",
-                f"<named> = ({_either(_BARE)}) {adjectives} <noun>{called};",
-                f"<adjective> = {_either(self.adjectives)};",
-                f"<noun> = {_either(self.nouns)};",
+                f"<sentence> = [please] ({_either(paths)});",
             ]
         )
 
     def accepts(self, words: str) -> bool:
         """Whether these words, without the wake word, are one of the sentences. A decoder that runs out of
         paths answers with half of one."""
-        return self._sentence.fullmatch(words) is not None
+        return self._sentence.fullmatch(f"{words} ") is not None
 
     @cached_property
     def _sentence(self) -> re.Pattern[str]:
-        adjectives = f"(?: (?:{'|'.join(self.adjectives)})){{0,{_MOST_ADJECTIVES}}}"
-        thing = f"{adjectives} (?:{'|'.join(self.nouns)})"
-        called = f"|(?:(?:{'|'.join(_BARE)}) )?(?:{'|'.join(self.names)})" if self.names else ""
-        verbs = "|".join((*_VERBS, *_MORE_VERBS, *_TEACH, *_FORGET))
-        return re.compile(
-            f"(?:please )?(?:{'|'.join((*_CONTROLS, *_EVERY))}"
-            f"|(?:{verbs}) (?:(?:{'|'.join(_ARTICLES)}){thing}{called})"
-            f"|(?:{'|'.join(_BARE)}){thing}{called})"
-        )
+        paths = (*self._sentences(_UNDERSTOOD, _BARE), *self._forgotten_looks())
+        return re.compile(f"(?:please )?(?:{'|'.join(''.join(map(_pattern, path)) for path in paths)})")
+
+    def _sentences(self, verbs: tuple[str, ...], bare: tuple[str, ...]) -> tuple[Path, ...]:
+        """The grammar. bare: what a thing without a verb begins with."""
+        paths: list[Path] = [((*_CONTROLS, *_EVERY),), (verbs, _ARTICLES, *self._thing), (bare, *self._thing)]
+        if self.names:
+            paths.append((("", *verbs), *self._known))
+        return tuple(paths)
+
+    def _forgotten_looks(self) -> tuple[Path, ...]:
+        """The sentences that end what a teaching sentence began."""
+        things = ((_BARE, *self._thing), *([self._known] if self.names else []))
+        return tuple((_FORGET_LOOKS, *thing, _LOOKS) for thing in things)
+
+    @property
+    def _thing(self) -> Path:
+        return (*[("", *self.adjectives)] * _MOST_ADJECTIVES, self.nouns)
+
+    @property
+    def _known(self) -> Path:
+        return ("", *_BARE), self.names
 
 
 def plain_words(text: str) -> str:
@@ -186,6 +203,17 @@ def after_wake(words: str, wake: str) -> str | None:
 
 def _either(words: Iterable[str]) -> str:
     return " | ".join(words)
+
+
+def _slot(phrases: Slot) -> str:
+    """A slot in JSGF."""
+    words = _either(filter(None, phrases))
+    return f"[{words}]" if "" in phrases else f"({words})"
+
+
+def _pattern(phrases: Slot) -> str:
+    """A slot as a regular expression, with the space behind it."""
+    return f"(?:(?:{'|'.join(filter(None, phrases))}) ){'?' if '' in phrases else ''}"
 
 
 def _chosen(kind: str, words: Iterable[str]) -> tuple[str, ...]:
