@@ -7,7 +7,7 @@ import pytest
 from fake_runtime import FakeColourRuntime, asked_of, overlap, rectangle, scene
 
 from uniref_model.errors import ImageError, MaskError, PromptError
-from uniref_model.tracking import Tracker, TrackerConfig
+from uniref_model.tracking import Tracker, TrackerConfig, TrackState
 from uniref_model.tracking.frame_fit import FrameGeometry
 
 BOX = (40, 32, 48, 40)
@@ -217,12 +217,21 @@ def test_a_click_is_answered_by_an_interactive_model_on_the_same_frame():
     assert len(runtime.asked) == 2  # one for the click, one for the next frame
 
 
+def test_where_somebody_points_the_network_is_believed_though_it_is_unsure():
+    runtime = FakeColourRuntime(interactive=True)
+    runtime.score = lambda references, found: 0.2  # under the threshold of what is looked for
+    tracker = Tracker(runtime)
+    name = tracker.add_points([(64, 52)])
+    item = tracker.step(scene(("red", BOX))).object(name)
+    assert item.state is TrackState.TRACKED and item.score == 0.2
+
+
 @pytest.mark.parametrize("interactive", [False, True])
 @pytest.mark.parametrize("kind", ["points", "box"])
 def test_clicks_and_boxes_work_with_every_model(interactive, kind):
     """With models that were not trained for it, or that answer badly, colours decide (GrabCut)."""
     runtime = FakeColourRuntime((128, 224), interactive=interactive)
-    runtime.score = lambda references, found: 0.1
+    runtime.score = lambda references, found: 0.05
     tracker = Tracker(runtime)
     picture = np.random.default_rng(0).normal(scene(("red", BOX)), 3).clip(0, 255).astype(np.uint8)
     if kind == "points":

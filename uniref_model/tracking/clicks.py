@@ -13,8 +13,13 @@ from ..runtime.base import FrameFeatures, LanguageReference, ObjectReferences, R
 from .frame_fit import FrameGeometry, sigmoid, upsample_logits
 
 GRABCUT_ROUNDS = 4
+
 _POINT_REACH = 0.25
 """Half the window in which GrabCut looks round a click, as a part of the model image's height and width."""
+
+POINTED = 0.25
+"""Part of the threshold that suffices where somebody points: that something is there is beyond doubt, and on
+real pictures an unsure answer of the network is still right more often than one by colours."""
 
 
 def mask_for(
@@ -29,8 +34,8 @@ def mask_for(
     """Probability f32 [H,W] at model size and score of what is clicked or boxed; None when nothing is found.
 
     A model trained for it answers a soft mask on the same frame. Its answer counts if the score exceeds
-    `threshold` and the mask agrees with the clicks (or lies mostly in the box); else, and with other models,
-    colours decide. finish: what turns the network's mask logits [H,W] into probabilities.
+    POINTED of `threshold` and the mask agrees with the clicks (or lies mostly in the box); else, and with
+    other models, colours decide. finish: what turns the network's mask logits [H,W] into probabilities.
     """
     points = [geometry.point_to_model(x, y) for x, y in given.points or ()]
     labels = tuple(given.labels or ())
@@ -42,7 +47,7 @@ def mask_for(
         method = runtime.spec.upsample_for(language is not None)
         logits = upsample_logits(answer.mask_logits, runtime.size, method)
         probability = finish(logits)
-        if answer.score > threshold and _agrees(probability > 0.5, points, labels, box):
+        if answer.score > POINTED * threshold and _agrees(probability > 0.5, points, labels, box):
             return probability, answer.score
     mask = grabcut(frame.image, geometry, points, labels, box)
     return None if mask is None else (mask.astype(np.float32), 1.0)
