@@ -269,7 +269,7 @@ def understood(engine, samples, rate):
 @needs_speech
 @pytest.mark.parametrize(
     ("text", "voice"),
-    [("follow the yellow box", "en-us+f2"), ("look for the green ball", "en-us"), ("resume", "en-us")],
+    [("follow the yellow box", "en-us+f2"), ("look for the green ball", "en-us+f4"), ("resume", "en-us")],
 )
 def test_synthesised_speech_is_understood(engine, text, voice):
     remarks = understood(engine, *say(text, voice))
