@@ -154,6 +154,10 @@ def track(
     language_threshold: Annotated[
         float | None, typer.Option(min=0, max=1, help="Score above which an object given by words is seen.")
     ] = None,
+    view_threshold: Annotated[
+        float | None,
+        typer.Option(min=0, max=1, help="Score above which a known object is found by a view alone."),
+    ] = None,
     max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.")] = None,
     max_pixels: Annotated[
         int, typer.Option(min=1, help="Refuse frames and masks that state more pixels.")
@@ -183,6 +187,7 @@ def track(
             contours=contours,
             mask_threshold=mask_threshold,
             language_threshold=language_threshold,
+            view_threshold=view_threshold,
         )
     except ValueError as error:
         raise UniRefError(str(error)) from error

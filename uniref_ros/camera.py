@@ -318,7 +318,7 @@ class Camera:
         self._observe(self, shown)
         self._publishers.publish_labels(frame, header)
         self._spatial.publish(frame, in_space, rgb, header)
-        self._vision.publish(frame, in_space, header, self.tracker.config.threshold(by_words=True))
+        self._vision.publish(frame, in_space, header, self.tracker.config.threshold("language"))
         if self._publishers.overlay_heard:
             status = f"{self.processed.hertz():.1f} FPS  {1e3 * (stepped - self._started):.0f} ms"
             self.overlays.mailbox.put(Picture(shown, self._settings()["overlay_quality"], status))

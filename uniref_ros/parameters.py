@@ -150,6 +150,13 @@ OPTIONS: tuple[Option, ...] = (
         (MODELS_OWN, 1.0),
     ),
     Option(
+        "view_threshold",
+        MODELS_OWN,
+        "Score above which a mask of another picture alone (a known object's view) finds its object; below "
+        "0: the model's own.",
+        (MODELS_OWN, 1.0),
+    ),
+    Option(
         "lost_after",
         _DEFAULTS.lost_after,
         "Images without the object until TRACKED becomes LOST.",

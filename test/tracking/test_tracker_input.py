@@ -110,6 +110,7 @@ def test_bad_clicks_and_boxes_are_refused(tracker, call, message):
         {"max_objects": 999},
         {"lost_after": 0},
         {"mask_threshold": 2.0},
+        {"view_threshold": -0.1},
     ],
 )
 def test_bad_options_are_refused_by_name_and_change_nothing(tracker, options):
@@ -203,6 +204,28 @@ def test_a_mask_of_an_earlier_frame_is_learned_from_that_frame(tracker, runtime)
     assert frame.object(name).score == 0.9
     with pytest.raises(MaskError, match=r"\(128, 224\)"):
         tracker.add_mask(np.ones((5, 5), bool), image=earlier)
+
+
+def test_what_another_picture_shows_has_a_threshold_of_its_own_until_it_is_followed(runtime):
+    """Another thing there is taken for it more easily than what was seen a frame ago is lost."""
+    earlier, now = scene(("red", BOX)), scene(("red", (120, 70, 40, 40)))
+    runtime.score = lambda references, found: 0.6
+    strict = Tracker(runtime, TrackerConfig(view_threshold=0.7))
+    name = strict.add_mask(rectangle(BOX), image=earlier)
+    assert strict.step(now).object(name).state is TrackState.SEARCHING
+    strict.configure(view_threshold=0.5)
+    assert strict.step(now).object(name).state is TrackState.TRACKED
+    strict.configure(view_threshold=0.7)
+    assert strict.step(now).object(name).state is TrackState.TRACKED, "it is followed by now"
+
+    here = Tracker(runtime, TrackerConfig(view_threshold=0.7))
+    name = here.add_mask(rectangle(BOX))
+    here.step(earlier)
+    assert here.step(now).object(name).state is TrackState.TRACKED, "this picture's own mask"
+
+    authors = Tracker(runtime, TrackerConfig(view_threshold=0.7, reference_protocol="authors"))
+    name = authors.add_mask(rectangle(BOX), image=earlier)
+    assert authors.step(now).object(name).state is TrackState.TRACKED, "theirs has one threshold"
 
 
 def test_a_click_is_answered_by_an_interactive_model_on_the_same_frame():

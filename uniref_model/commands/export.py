@@ -66,6 +66,9 @@ def export_command(
     language_threshold: Annotated[
         float | None, typer.Option(min=0, max=1, help="Score threshold to note.")
     ] = None,
+    view_threshold: Annotated[
+        float | None, typer.Option(min=0, max=1, help="Score threshold to note.")
+    ] = None,
 ) -> None:
     """Write a model as ONNX graphs, each checked against PyTorch and against what TensorRT documents."""
     from ..runtime import ModelSpec
@@ -87,6 +90,7 @@ def export_command(
     thresholds = {
         "mask": ModelSpec.mask_threshold if mask_threshold is None else mask_threshold,
         "language": ModelSpec.language_threshold if language_threshold is None else language_threshold,
+        "view": ModelSpec.view_threshold if view_threshold is None else view_threshold,
     }
     console.status.print("exporting; this takes minutes")
     beside = file.with_name("tokenizer.json")

@@ -240,7 +240,7 @@ def write_spec(
         "std": list(config.input.std),
         "resize": "stretch",
         **conventions(config.input.resize),
-        "score_thresholds": {"mask": 0.4, "language": 0.3},
+        "score_thresholds": {"mask": 0.4, "language": 0.3, "view": 0.4},
         "text": {"lowercase": True, "encoder": config.text.encoder if has_text else None},
         "exporter": f"uniref_ros {__version__}, torch {torch.__version__}",
         "engines": {"precision": options.precision, "attention": list(options.attention)},

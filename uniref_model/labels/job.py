@@ -75,6 +75,7 @@ class TrackerSettings:
     references: str = "first+previous"
     mask_threshold: float | None = None
     language_threshold: float | None = None
+    view_threshold: float | None = None
     contours: str = "model"
     reference_protocol: str = "streaming"
 

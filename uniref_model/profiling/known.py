@@ -92,7 +92,9 @@ def _teach(folder: Path, shape: tuple[int, int]) -> KnownObjects:
 
 
 def _tracker(runtime: Runtime, known: KnownObjects | None, threshold: float) -> Tracker:
-    config = TrackerConfig(mask_threshold=threshold, language_threshold=threshold, recheck_every=0)
+    config = TrackerConfig(
+        mask_threshold=threshold, language_threshold=threshold, view_threshold=threshold, recheck_every=0
+    )
     tracker = Tracker(runtime, config, known=known)
     for number in range(FOLLOWED):
         tracker.add(Prompt(text=f"thing {number}"))

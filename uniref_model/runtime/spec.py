@@ -46,12 +46,13 @@ class ModelSpec:
         the graphs) or "shortest_edge" (the aspect is kept, with padding right and bottom; TorchRuntime only).
     mask_upsample: how quarter-size logits become model-size ones, "aligned" or "bilinear" (the authors' VOS
         and RVOS paths), or "by_task": as they do, bilinear for objects with words and aligned for others.
-    mask_threshold, language_threshold: scores an object must exceed to count as seen. interactive: whether
-    the model was trained to answer a click or a box given as a soft mask. contours: "network", or "colour"
-    where masks are better off with their contours drawn to the image's colours. sha256: file name -> hex
-    digest, verified on load. buckets: batch sizes to prepare. graphs: their ports, by graph. precision,
-    attention: of the graphs that engines are built from, the best form first. exporter: what wrote the
-    graphs. extra: what this version does not know.
+    mask_threshold, language_threshold, view_threshold: scores an object must exceed to count as seen, the
+    last by a mask of another picture alone. interactive: whether the model was trained to answer a click or a
+    box given as a soft mask. contours: "network", or "colour" where masks are better off with their contours
+    drawn to the image's colours. sha256: file name -> hex digest, verified on load. buckets: batch sizes to
+    prepare. graphs: their ports, by graph. precision, attention: of the graphs that engines are built from,
+    the best form first. exporter: what wrote the graphs. extra: what
+    this version does not know.
     """
 
     name: str
@@ -64,6 +65,7 @@ class ModelSpec:
     mask_upsample: str = "aligned"
     mask_threshold: float = 0.4
     language_threshold: float = 0.3
+    view_threshold: float = 0.4
     interactive: bool = False
     contours: str = "network"
     buckets: tuple[int, ...] = DEFAULT_BUCKETS
@@ -108,6 +110,7 @@ class ModelSpec:
             mask_upsample=top.take("mask_upsample", one_of(UPSAMPLES), cls.mask_upsample),
             mask_threshold=scores.take("mask", number(0, 1), cls.mask_threshold),
             language_threshold=scores.take("language", number(0, 1), cls.language_threshold),
+            view_threshold=scores.take("view", number(0, 1), cls.view_threshold),
             interactive=top.take("interactive", flag, cls.interactive),
             contours=top.take("contours", one_of(CONTOURS), cls.contours),
             graphs=MappingProxyType(from_json(top.take("graphs", mapping), where)),

@@ -20,6 +20,8 @@ class TrackerConfig:
     references: mask references used, "first", "previous" or "first+previous".
     mask_threshold, language_threshold: a score must exceed it to count as seen; objects with words use the
         second. None takes the model's own (model.json).
+    view_threshold: the same where an object is not followed yet and a mask of another picture alone says
+        what it is: another thing there is taken for it more easily than what was seen a frame ago is lost.
     lost_after: frames unseen until TRACKED becomes LOST.
     min_area: a mask of fewer pixels of the model-size frame is shown but never becomes a reference.
     anchor_after: frames in a row in which words alone must see an object before the last of them becomes its
@@ -40,6 +42,7 @@ class TrackerConfig:
     references: str = "first+previous"
     mask_threshold: float | None = None
     language_threshold: float | None = None
+    view_threshold: float | None = None
     lost_after: int = 5
     min_area: int = 16
     anchor_after: int = 1
@@ -49,9 +52,14 @@ class TrackerConfig:
     contours: str = "model"
     reference_protocol: str = "streaming"
 
-    def threshold(self, by_words: bool) -> float:
-        """The score that counts as seen. Only for options that have the model's (`Tracker.config`)."""
-        value = self.language_threshold if by_words else self.mask_threshold
+    def threshold(self, by: str) -> float:
+        """The score that counts as seen, by "mask", "language" or "view". Only for options that have the
+        model's (`Tracker.config`)."""
+        value = {
+            "mask": self.mask_threshold,
+            "language": self.language_threshold,
+            "view": self.view_threshold,
+        }[by]
         assert value is not None
         return value
 
@@ -75,7 +83,7 @@ class TrackerConfig:
         ):
             if getattr(self, name) < low:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least {low}")
-        for name in ("mask_threshold", "language_threshold", "reanchor_margin"):
+        for name in ("mask_threshold", "language_threshold", "view_threshold", "reanchor_margin"):
             value = getattr(self, name)
             if value is not None and not 0.0 <= value <= 1.0:
                 raise ValueError(f"{name} is {value}, expected 0 to 1")

@@ -175,7 +175,7 @@ class FramePass:
             view.geometry,
             self.runtime,
             target.language,
-            self.config.threshold(by_words=False),
+            self.config.threshold("mask"),
             lambda logits: self._probability(logits, view),
         )
         if found is None:
@@ -200,7 +200,7 @@ class FramePass:
         when the views agree."""
         asked = {row.view.number: one.score for row, one in pairs if row.view and row.asks_view_alone}
         scores = target.view_scores | asked if target.state is not TrackState.TRACKED else {}
-        trusted = target.known.agree(scores, self.config.threshold(by_words=False))
+        trusted = target.known.agree(scores, self.config.threshold("view"))
         finding = [pair for pair in pairs if not pair[0].check and (trusted or pair[0].view is None)]
         if not finding:
             return _Answer(fmean(scores.values()) if scores else 0.0, Found(), view_scores=scores)
@@ -226,7 +226,7 @@ class FramePass:
     def _sureness(self, pair: tuple[Row, Prediction]) -> float:
         """Score over threshold: above 1 the object is there."""
         row, prediction = pair
-        threshold = self.config.threshold(by_words=row.references.language is not None)
+        threshold = self.config.threshold(self.rules.seen_by(row))
         return prediction.score / max(threshold, 1e-6)
 
     def _weigh(

@@ -84,6 +84,10 @@ class Rules(ABC):
     def claim_given(self, slot: int, mask: np.ndarray, model_mask: np.ndarray) -> Claim:
         """What a mask that a person gave claims of its frame. mask: bool [h,w]. model_mask: f32 [H,W]."""
 
+    def seen_by(self, row: Row) -> str:
+        """Which threshold a row's score has to exceed, "mask", "language" or "view"."""
+        return "mask" if row.references.language is None else "language"
+
     def draw(self, logits: np.ndarray, image: np.ndarray) -> np.ndarray:
         """Mask logits [H,W] with their contours as configured. image: uint8 [H,W,3]."""
         return logits
@@ -136,6 +140,12 @@ class Streaming(Rules):
 
     def is_well_seen(self, share: Share, model_area: int) -> bool:
         return model_area >= self.config.min_area and share.area >= MIN_SHARE * share.claimed
+
+    def seen_by(self, row: Row) -> str:
+        if row.references.language is not None:
+            return "language"
+        elsewhere = row.asks_view_alone or row.target.state is TrackState.SEARCHING
+        return "view" if elsewhere else "mask"
 
     def mask_to_model(self, mask: np.ndarray, geometry: FrameGeometry) -> np.ndarray:
         return geometry.mask_to_model(mask)

@@ -315,10 +315,11 @@ class Tracker:
 
     def _resolve(self, config: TrackerConfig) -> TrackerConfig:
         spec = self._runtime.spec
-        mask, language = config.mask_threshold, config.language_threshold
+        mask, language, view = config.mask_threshold, config.language_threshold, config.view_threshold
         return replace(
             config,
             mask_threshold=spec.mask_threshold if mask is None else mask,
             language_threshold=spec.language_threshold if language is None else language,
+            view_threshold=spec.view_threshold if view is None else view,
             contours=spec.contours if config.contours == "model" else config.contours,
         )
