@@ -118,6 +118,13 @@ ENTRIES: dict[str, Entry] = {
             ("matplotlib",),
         ),
         Entry(
+            "gpu",
+            "What a GPU is worth, part by part: stages against the roofline, host work, 7,000 frames",
+            "benchmarks.efficiency.gpu",
+            4.0,
+            ("torch", "matplotlib"),
+        ),
+        Entry(
             "node_latency",
             "The ROS node: camera-to-mask latency by step, CPU and memory",
             "benchmarks.node.latency",

@@ -16,7 +16,7 @@ import numpy as np
 
 from .errors import ImageError, MaskError
 from .limits import MAX_PIXELS, check_pixels, quoted
-from .picture_size import check_picture
+from .picture_size import check_picture, picture_format
 
 
 class EncodingError(ImageError):
@@ -126,6 +126,19 @@ def compressed_to_rgb(message: Any, limit: int = MAX_PIXELS) -> np.ndarray:
     that was compressed as it is, is demosaiced. EXIF rotation is ignored: masks must lie on the pixel grid
     the camera sent. Raises ImageError, TornImageError, LimitError when it states more than `limit` pixels.
     """
+    return reduced_to_rgb(message, None, limit)[0]
+
+
+def reduced_to_rgb(
+    message: Any, least: tuple[int, int] | None, limit: int = MAX_PIXELS
+) -> tuple[np.ndarray, tuple[int, int]]:
+    """As `compressed_to_rgb`, of a JPEG at a half, quarter or eighth of its size, and (height, width) of the
+    whole picture.
+
+    libjpeg then computes only these pixels, each the mean of those that it stands for. least: (height, width)
+    below which it is not reduced; nor is it where a side would not come out even, as then positions would
+    not be the same. None: the whole picture.
+    """
     what = f"a compressed image (format {quoted(message.format)})"
     data = np.frombuffer(message.data, dtype=np.uint8)
     if data.size == 0:
@@ -134,15 +147,37 @@ def compressed_to_rgb(message: Any, limit: int = MAX_PIXELS) -> np.ndarray:
     if _is_cut_jpeg(data):
         raise TornImageError(f"{data.size} bytes of {what}: the JPEG has no end")
     mosaic = _mosaic_in(message.format)
+    whole = size[1], size[0]
     if mosaic is None:
-        return cv2.cvtColor(decoded(data, cv2.IMREAD_COLOR, size, what), cv2.COLOR_BGR2RGB)
+        part = _reduction(whole, least) if picture_format(data.data) == "JPEG" else 1
+        pixels = decoded(data, _REDUCED[part], (size[0] // part, size[1] // part), what)
+        return cv2.cvtColor(pixels, cv2.COLOR_BGR2RGB), whole
     samples = decoded(data, cv2.IMREAD_UNCHANGED, size, what)
     if samples.ndim != 2 or samples.dtype not in (np.uint8, np.uint16):
         channels = 1 if samples.ndim == 2 else samples.shape[2]
         raise ImageError(
             f"{what} holds {channels} channels of {samples.dtype}, expected a mosaic: one, of 8 or 16 bits"
         )
-    return _coloured(samples, mosaic)
+    return _coloured(samples, mosaic), whole
+
+
+_REDUCED = {
+    1: cv2.IMREAD_COLOR,
+    2: cv2.IMREAD_REDUCED_COLOR_2,
+    4: cv2.IMREAD_REDUCED_COLOR_4,
+    8: cv2.IMREAD_REDUCED_COLOR_8,
+}
+
+
+def _reduction(whole: tuple[int, int], least: tuple[int, int] | None) -> int:
+    """By what both sides (height, width) may be divided and still be at least as long."""
+    if least is None:
+        return 1
+    return max(
+        part
+        for part in _REDUCED
+        if part == 1 or all(s % part == 0 and s // part >= e for s, e in zip(whole, least, strict=True))
+    )
 
 
 def _mosaic_in(form: str) -> _Encoding | None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -19,7 +21,7 @@ from uniref_model.requests.stamps import HeldImages, check_stamp
 from uniref_model.tracking import TrackedFrame, Tracker
 from uniref_model.tracking.frame_pass import TIMINGS as TRACK_TIMINGS
 from uniref_model.tracking.types import Found
-from uniref_ros.conversion import TornImageError, compressed_to_rgb, to_rgb
+from uniref_ros.conversion import TornImageError, compressed_to_rgb, reduced_to_rgb, to_rgb
 from uniref_ros.detections import VisionPublishers
 from uniref_ros.publishers import Latency, Overlays, Picture, Publishers, objects_message
 from uniref_ros.qos import CURE, explain_silence, listen, quality, resolved, similar_topics
@@ -27,6 +29,10 @@ from uniref_ros.rolling import Rate, Rolling
 from uniref_ros.space.depth_input import DepthInput, ObjectsInSpace
 from uniref_ros.space.publishers import SpatialPublishers
 from uniref_ros.worker import Mailbox, due_in
+
+ENOUGH = 1.5
+"""How many times the model's size a compressed image is decoded to at least, in both directions, where nobody
+needs more of it: what is left is still averaged."""
 
 TIMINGS = ("wait", "convert", "track", "total")
 
@@ -53,11 +59,17 @@ class Arrival:
 
 @dataclass(frozen=True, eq=False)
 class ProcessedImage:
-    """A processed image: the tracker's answer, the image's header, and its pixels, uint8 RGB [h,w,3]."""
+    """A processed image: the tracker's answer, the image's header, and what gives its pixels."""
 
     frame: TrackedFrame
     header: Any
-    rgb: np.ndarray
+    read: Callable[[], np.ndarray]
+
+    @cached_property
+    def rgb(self) -> np.ndarray:
+        """uint8 RGB [h,w,3], all of them. Raises ImageError where they have to be decoded yet and cannot
+        be."""
+        return self.read()
 
 
 @dataclass(frozen=True)
@@ -297,9 +309,9 @@ class Camera:
         try:
             check_stamp(header.stamp)
             self.depth.expect(header.stamp)
-            rgb = self._decode(arrival.message)
+            pixels, size = self._read(arrival.message)
             converted = time.monotonic()
-            frame = self.tracker.step(rgb)
+            frame = self.tracker.step(pixels, size=size)
         except BaseException as error:
             self.failed += 1
             self.failure, self.broken = f"{type(error).__name__}: {error}", not isinstance(error, UniRefError)
@@ -310,14 +322,16 @@ class Camera:
         stepped = time.monotonic()
         if self._subscription is None:
             return  # deactivated meanwhile: what is late is not shown
-        self.last = shown = ProcessedImage(frame, header, rgb)
+        whole = pixels.shape[:2] == size
+        read = (lambda: pixels) if whole else partial(self._decode, arrival.message)
+        self.last = shown = ProcessedImage(frame, header, read)
         self._note(frame)
         in_space = self.depth.locate(frame, header)
         self._spatial.publish_transforms(frame, in_space, header)  # first: who gets the objects looks them up
         self._publish(frame, header, in_space, arrival.received, converted, stepped)
         self._observe(self, shown)
         self._publishers.publish_labels(frame, header)
-        self._spatial.publish(frame, in_space, rgb, header)
+        self._spatial.publish(frame, in_space, lambda: shown.rgb, header)
         self._vision.publish(frame, in_space, header, self.tracker.config.threshold("language"))
         if self._publishers.overlay_heard:
             status = f"{self.processed.hertz():.1f} FPS  {1e3 * (stepped - self._started):.0f} ms"
@@ -357,6 +371,16 @@ class Camera:
             self.times[step].add(frame.timings.get(step, 0.0))
         if age >= 0:
             self.ages.add(age)
+
+    def _read(self, message: Any) -> tuple[np.ndarray, tuple[int, int]]:
+        """What the tracker is to see of an image, uint8 RGB, and the image's (height, width). A JPEG is
+        decoded to no more pixels than somebody needs: publishing some is quicker where they are there."""
+        watched = self._publishers.overlay_heard or self._spatial.points_heard
+        if self._options.transport == "raw" or watched:
+            rgb = self._decode(message)
+            return rgb, (rgb.shape[0], rgb.shape[1])
+        height, width = (math.ceil(ENOUGH * side) for side in self.tracker.model_size)
+        return reduced_to_rgb(message, (height, width), self._settings()["max_pixels"])
 
     def _decode(self, message: Any) -> np.ndarray:
         read = to_rgb if self._options.transport == "raw" else compressed_to_rgb

@@ -21,6 +21,7 @@ from uniref_model.image_messages import (
     image_fields,
     metres,
     one_object,
+    reduced_to_rgb,
     to_mask,
 )
 from uniref_model.image_messages import to_rgb as known_to_rgb
@@ -38,6 +39,7 @@ __all__ = [
     "fill_jpeg",
     "metres",
     "one_object",
+    "reduced_to_rgb",
     "to_mask",
     "to_rgb",
 ]

@@ -19,18 +19,21 @@ import rclpy
 from builtin_interfaces.msg import Time
 from rclpy.node import Node
 from rclpy.qos import QoSProfile, ReliabilityPolicy
-from sensor_msgs.msg import Image
+from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import Header
 
-from uniref_ros.conversion import fill_image
+from uniref_ros.conversion import fill_image, fill_jpeg
 
 from .scene import ACTORS, Actor, Scene
+
+_JPEG = 95  # quality: of image_transport's publishers
 
 
 @dataclass
 class CameraPlan:
     """names: one camera each, as the tracker's parameter `cameras`. cached: pictures drawn beforehand and
-    repeated, 0 draws each one. malformed_every: every so many-th image is one that cannot be used."""
+    repeated, 0 draws each one. malformed_every: every so many-th image is one that cannot be used. transport:
+    "raw" or "compressed" (JPEG)."""
 
     names: tuple[str, ...] = ("",)
     height: int = 480
@@ -40,6 +43,7 @@ class CameraPlan:
     actors: tuple[dict[str, Any], ...] = tuple(asdict(actor) for actor in ACTORS)
     cached: int = 16
     malformed_every: int = 0
+    transport: str = "raw"
 
 
 def frame_id(name: str, stamp: Time) -> str:
@@ -61,8 +65,10 @@ class Camera(Node):
         self._plan = plan
         reliability = ReliabilityPolicy[plan.reliability.upper()]
         qos = QoSProfile(depth=1, reliability=reliability)
+        raw = plan.transport == "raw"
+        kind, topic = (Image, "image") if raw else (CompressedImage, "image/compressed")
         self._outputs = [
-            (name, self.create_publisher(Image, f"{name}/image" if name else "image", qos))
+            (name, self.create_publisher(kind, f"{name}/{topic}" if name else topic, qos))
             for name in plan.names
         ]
         actors = tuple(Actor(**{**values, "away": tuple(values["away"])}) for values in plan.actors)
@@ -94,8 +100,11 @@ class Camera(Node):
             output.publish(message)
             self.sent[name] += 1
 
-    def _message(self, moment: float) -> Image:
-        return fill_image(Image(), self._scene.image(moment), "rgb8", Header())
+    def _message(self, moment: float) -> Image | CompressedImage:
+        pixels = self._scene.image(moment)
+        if self._plan.transport == "raw":
+            return fill_image(Image(), pixels, "rgb8", Header())
+        return fill_jpeg(CompressedImage(), pixels, _JPEG, Header())
 
 
 def _malformed(number: int, stamp: Time) -> Image:

@@ -122,6 +122,41 @@ def test_the_runtimes_of_a_cpu_are_drawn_beside_each_other(tmp_path, monkeypatch
     assert "" in result.figures
 
 
+def test_every_part_for_a_gpu_runs_by_itself_on_a_cpu():
+    from benchmarks.efficiency import gpu
+
+    assert set(gpu.SECONDS) == set(gpu.PARTS) and sum(gpu.SECONDS.values()) < 600
+    quick = ("roof", "nano", "stages", "flat_nano", "tensorrt")  # the others need an export, or R50
+    result = ENTRIES["gpu"].run(replace(SMOKE, only=quick))
+    assert all(text.startswith("done") for text in result.data["parts"].values()), result.data["parts"]
+    rows = result.data["rows"]
+    by_part = {part: [row for row in rows if row["part"] == part] for part in quick}
+    assert {row["stage"] for row in by_part["nano"]} >= {"network", "host", "frame"}
+    assert all(row["floor_ms"] > 0 and row["gflop"] > 0 for row in by_part["stages"])
+    assert {row["runtime"] for row in by_part["stages"]} == {"PyTorch fp32", "PyTorch bf16"}
+    assert by_part["flat_nano"][0]["flat"]["latency_ratio"] > 0
+    assert by_part["tensorrt"][0]["refused"] or by_part["tensorrt"][0]["facts"]
+    assert any("CPU" in note for note in result.notes) and "" in result.figures
+
+
+@pytest.mark.slow
+def test_the_parts_for_a_gpu_that_take_longer_run_on_a_cpu():
+    longer = ("tracked", "flat_torch", "exported")
+    result = ENTRIES["gpu"].run(replace(SMOKE, only=longer))
+    assert all(text.startswith("done") for text in result.data["parts"].values()), result.data["parts"]
+    assert {row["part"] for row in result.data["rows"]} == set(longer)
+
+
+def test_a_part_for_a_gpu_that_fails_or_lasts_stops_no_other():
+    from benchmarks.efficiency import gpu
+
+    plan = gpu.Plan("cpu", 1, (120, 160), ((64, 64),), (), ("uniref_nano", (64, 128)), (1,), 2, 20)
+    rows, told = gpu.run_part("nano", plan, 60.0)  # there is no such size
+    assert rows == [] and told.startswith("failed with status 1") and "(64, 64)" in told
+    rows, told = gpu.run_part("roof", plan, 0.01)
+    assert rows == [] and told.startswith("cut off")
+
+
 def test_a_contender_that_fails_says_where():
     from benchmarks.efficiency.worker import Worker
 

@@ -20,6 +20,7 @@ from uniref_ros.conversion import (
     fill_image,
     fill_jpeg,
     one_object,
+    reduced_to_rgb,
     to_mask,
     to_rgb,
 )
@@ -305,6 +306,49 @@ def test_foreign_texts_are_clipped_and_shown_plainly():
     with pytest.raises(ImageError) as refused:
         compressed_to_rgb(SimpleNamespace(format="\x1b" * 100_000, data=b"x"))
     assert len(str(refused.value)) < 600 and "\x1b" not in str(refused.value)
+
+
+# ---- JPEGs at a part of their size
+
+
+@pytest.mark.parametrize(
+    ("whole", "least", "part"),
+    [
+        ((1080, 1920), (288, 480), 2),
+        ((1080, 1920), (270, 480), 4),
+        ((1080, 1920), (1, 1), 8),
+        ((720, 1280), (288, 480), 2),
+        ((480, 640), (288, 480), 1),
+        ((1079, 1920), (288, 480), 1),
+        ((1080, 1918), (100, 100), 2),
+        ((1080, 1920), None, 1),
+    ],
+)
+def test_a_jpeg_is_decoded_to_the_least_even_part_that_is_large_enough(whole, least, part):
+    ground = np.random.default_rng(0).integers(0, 256, (9, 16, 3), np.uint8)
+    smooth = cv2.resize(ground, whole[::-1], interpolation=cv2.INTER_CUBIC)
+    jpeg = fill_jpeg(SimpleNamespace(), smooth, 95, "header")
+    pixels, size = reduced_to_rgb(jpeg, least)
+    assert size == whole and pixels.shape == (whole[0] // part, whole[1] // part, 3)
+    wanted = cv2.resize(compressed_to_rgb(jpeg), pixels.shape[1::-1], interpolation=cv2.INTER_AREA)
+    assert np.abs(pixels.astype(int) - wanted).mean() < 2  # the mean of the pixels it stands for, in place
+
+
+def test_other_pictures_than_jpegs_are_decoded_whole():
+    picture = cv2.resize(RGB, (64, 48))
+    png = compressed(picture[..., ::-1], "png")
+    assert np.array_equal(reduced_to_rgb(png, (6, 8))[0], picture)
+    mosaic = compressed(mosaic_of("rggb", "8"), "bayer_rggb8; jpeg compressed ", ".jpg")
+    assert np.array_equal(reduced_to_rgb(mosaic, (1, 1))[0], compressed_to_rgb(mosaic))
+
+
+def test_what_is_refused_whole_is_refused_in_part(monkeypatch):
+    jpeg = cv2.imencode(".jpg", cv2.resize(RGB, (64, 48)))[1].tobytes()
+    with pytest.raises(TornImageError, match="no end"):
+        reduced_to_rgb(SimpleNamespace(format="jpeg", data=jpeg[: len(jpeg) // 2]), (6, 8))
+    monkeypatch.setattr(cv2, "imdecode", lambda *_: pytest.fail("was decoded"))
+    with pytest.raises(LimitError, match="64x48 pixels"):
+        reduced_to_rgb(SimpleNamespace(format="jpeg", data=jpeg), (6, 8), 64 * 48 - 1)
 
 
 # ---- sizes that a sender states

@@ -211,7 +211,7 @@ def test_nothing_is_made_while_nobody_listens(ros, monkeypatch):
         spatial_messages.SpatialPublishers, "_publish_markers", lambda *a: made.append("markers")
     )
     publishers = spatial_messages.SpatialPublishers(node, "")
-    publishers.publish(None, object(), None, Header())
+    publishers.publish(None, object(), lambda: None, Header())
     assert made == []
     ears = [
         node.create_subscription(PointCloud2, "quiet/points", lambda _: None, 1),
@@ -222,7 +222,7 @@ def test_nothing_is_made_while_nobody_listens(ros, monkeypatch):
         if node.count_subscribers("quiet/points") and node.count_subscribers("quiet/markers"):
             break
     in_space = type("ObjectsInSpace", (), {"surfaces": {}})()
-    publishers.publish(None, in_space, None, Header())
+    publishers.publish(None, in_space, lambda: None, Header())
     assert made == ["cloud", "markers"] and ears
     publishers.destroy()
     node.destroy_node()

@@ -63,10 +63,10 @@ class FrameGeometry:
         return slice(self.top, self.top + self.height), slice(self.left, self.left + self.width)
 
     def image_to_model(self, image: np.ndarray, fill: Sequence[float]) -> np.ndarray:
-        """uint8 [h,w,3] -> uint8 [H,W,3]. Shrinking averages (as the antialiased resize of training), growing
-        is bilinear. Large frames too are averaged in one step: what is cheaper is a grey value off here and
-        there, which a small network may answer with another mask."""
-        if self.frame[0] >= self.height and self.frame[1] >= self.width:
+        """uint8 [h,w,3], the frame or a smaller picture of it -> uint8 [H,W,3]. Shrinking averages (as the
+        antialiased resize of training), growing is bilinear. Large frames too are averaged in one step: what
+        is cheaper is a grey value off here and there, which a small network may answer with another mask."""
+        if image.shape[0] >= self.height and image.shape[1] >= self.width:
             resized = shrink(image, (self.height, self.width))
         else:
             resized = cv2.resize(image, (self.width, self.height), interpolation=cv2.INTER_LINEAR)

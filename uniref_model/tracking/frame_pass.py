@@ -73,12 +73,13 @@ class FramePass:
     def rules(self) -> Rules:
         return rules_for(self.config)
 
-    def run(self, image: np.ndarray, targets: Sequence[Target]) -> dict[str, Share]:
-        """image uint8 [h,w,3], objects in order of slot -> shares by id of the objects seen."""
+    def run(self, image: np.ndarray, targets: Sequence[Target], size: tuple[int, int]) -> dict[str, Share]:
+        """image uint8 [h,w,3], objects in order of slot -> shares by id of the objects seen. size: as of
+        `Tracker.step`."""
         if not targets:
             return {}
         self._last = perf_counter()
-        view = self._encode(image)
+        view = self._encode(image, size)
         answers = self._apply_given(targets, view)
         targets = [target for target in targets if target not in self.dropped]
         others = [target for target in targets if target.id not in answers]
@@ -104,16 +105,16 @@ class FramePass:
                 target.miss(answer.score, self.config)
         return shares
 
-    def _encode(self, image: np.ndarray) -> FittedFrame:
-        geometry, small = self._fit(image)
+    def _encode(self, image: np.ndarray, size: tuple[int, int]) -> FittedFrame:
+        geometry, small = self._fit(image, size)
         self._lap("prepare")
         features = self.runtime.encode_fitted(small, (geometry.height, geometry.width))
         self._lap("encode_image")
         return FittedFrame(features, geometry)
 
-    def _fit(self, image: np.ndarray) -> tuple[FrameGeometry, np.ndarray]:
+    def _fit(self, image: np.ndarray, size: tuple[int, int]) -> tuple[FrameGeometry, np.ndarray]:
         spec = self.runtime.spec
-        geometry = FrameGeometry.fit(image.shape[:2], self.runtime.size, spec.resize)
+        geometry = FrameGeometry.fit(size, self.runtime.size, spec.resize)
         return geometry, geometry.image_to_model(image, spec.mean)
 
     def _apply_given(self, targets: Sequence[Target], view: FittedFrame) -> dict[str, _Answer]:
@@ -151,7 +152,7 @@ class FramePass:
         one."""
         if given.image is not None:
             given.check(given.image.shape[:2])
-            geometry, small = self._fit(given.image)
+            geometry, small = self._fit(given.image, given.image.shape[:2])
             shown = geometry.height, geometry.width
             view = FittedFrame(self.runtime.encode_fitted(small, shown), geometry)
         else:

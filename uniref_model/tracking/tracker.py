@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import CapacityError, ObjectIdError
+from ..errors import CapacityError, ImageError, ObjectIdError
 from ..known_objects import KnownObjects
 from ..limits import check_name, quoted
 from ..prompts import Prompt, check_image
@@ -227,25 +227,33 @@ class Tracker:
             self._targets.clear()
         return ids
 
-    def step(self, image: np.ndarray) -> TrackedFrame:
+    @property
+    def model_size(self) -> tuple[int, int]:
+        """(height, width) of the pictures that the network sees: a frame needs hardly more pixels."""
+        return self._runtime.size
+
+    def step(self, image: np.ndarray, *, size: tuple[int, int] | None = None) -> TrackedFrame:
         """Follow all objects into the next frame, uint8 [h,w,3] RGB.
 
-        Raises ImageError for what is no such image. An error of the runtime passes through; every object and
-        every reference given so far is then as before, and the next frame may be stepped.
+        size: (height, width) of the frame where the image is a smaller picture of all of it, such as a JPEG
+        that was decoded to half its size: clicks, boxes and masks, given and found, are in the frame's
+        pixels. Raises ImageError for what is no such image. An error of the runtime passes through; every
+        object and every reference given so far is then as before, and the next frame may be stepped.
         """
         check_image(image)
+        size = _frame_size(image, size)
         with self._step_lock:
             start = perf_counter()
-            self._frame_size = image.shape[:2]
+            self._frame_size = size
             with self._lock:
                 config = self._config
             targets = self._snapshot()
             work = FramePass(self._runtime, config, self._aggregator, self._next_index)
             try:
-                shares = work.run(image, targets)
+                shares = work.run(image, targets, size)
             finally:  # a refused reference stays refused, also when the frame fails for another reason
                 self._settle(work)
-            return self._finish(work, targets, image.shape[:2], shares, start)
+            return self._finish(work, targets, size, shares, start)
 
     def _settle(self, work: FramePass) -> None:
         with self._lock:
@@ -323,3 +331,16 @@ class Tracker:
             view_threshold=spec.view_threshold if view is None else view,
             contours=spec.contours if config.contours == "model" else config.contours,
         )
+
+
+def _frame_size(image: np.ndarray, stated: tuple[int, int] | None) -> tuple[int, int]:
+    """(height, width) of the frame that an image shows. Raises ImageError where it cannot be all of it."""
+    height, width = image.shape[:2]
+    if stated is None:
+        return height, width
+    if stated[0] < height or stated[0] * width != stated[1] * height:
+        raise ImageError(
+            f"an image of {width}x{height} pixels is no smaller picture of a frame of "
+            f"{stated[1]}x{stated[0]}: expected the same aspect"
+        )
+    return stated

@@ -5,7 +5,7 @@ from __future__ import annotations
 import array
 import sys
 import urllib.parse
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -198,17 +198,27 @@ class SpatialPublishers:
                 )
             )
 
+    @property
+    def points_heard(self) -> bool:
+        """Whether someone listens to the points, which have the image's colours."""
+        return self._points.get_subscription_count() > 0
+
     def publish(
-        self, frame: TrackedFrame, in_space: ObjectsInSpace | None, rgb: np.ndarray, header: Any
+        self,
+        frame: TrackedFrame,
+        in_space: ObjectsInSpace | None,
+        rgb: Callable[[], np.ndarray],
+        header: Any,
     ) -> None:
-        """Publish points and markers to those who listen. in_space: as in `publish_transforms`."""
-        if in_space is not None and self._points.get_subscription_count():
+        """Publish points and markers to those who listen. in_space: as in `publish_transforms`. rgb: gives
+        the image, uint8 [h,w,3]."""
+        if in_space is not None and self.points_heard:
             value = self._node.get_parameter
             self._points.publish(
                 cloud_message(
                     frame,
                     in_space,
-                    rgb,
+                    rgb(),
                     header,
                     stride=value("points_stride").value,
                     organised=value("points_organised").value,
