@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 import sys
 import time
 from pathlib import Path
@@ -128,7 +129,7 @@ def _command(entry: Entry, options: Options) -> str:
     words = ["python -m benchmarks run", entry.name]
     words += ["--full"] * options.full + ["--smoke"] * options.smoke
     words += [f"--device {options.device} --threads {options.threads}"]
-    words += [f"--only {name}" for name in options.only]
+    words += [f"--only {shlex.quote(name)}" for name in options.only]
     return " ".join(words + [f"--clips {Path(name).name}" for name in options.clips])
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import textwrap
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,9 @@ from .registry import Result
 
 COLOURS = ("#0b6fa4", "#35a7d8", "#0b3c5d", "#c8553d", "#e0a458", "#7a9e4f", "#7d5ba6")
 """Ours are the blues, peers the warm ones."""
+
+_CAPTION = 100
+"""Characters of the command under a picture."""
 
 
 def new_figure(rows: int = 1, columns: int = 1, size: tuple[float, float] = (9.0, 4.0)) -> tuple[Any, Any]:
@@ -58,7 +62,8 @@ def write(name: str, result: Result, facts: dict[str, Any], folder: Path) -> lis
 def _caption(facts: dict[str, Any]) -> str:
     machine, run = facts["machine"], facts["run"]
     quiet = "" if run["quiet"] else " - OTHER PROGRAMS WERE RUNNING: compare ratios only"
-    return f"{machine.get('gpu', machine['cpu'])} x{machine['cores']} - {facts['command']}{quiet}"
+    command = textwrap.shorten(facts["command"], _CAPTION, placeholder=" …")  # whole in the JSON
+    return f"{machine.get('gpu', machine['cpu'])} x{machine['cores']} - {command}{quiet}"
 
 
 def _plain(value: Any) -> Any:
