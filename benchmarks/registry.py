@@ -111,6 +111,13 @@ ENTRIES: dict[str, Entry] = {
             ("matplotlib",),
         ),
         Entry(
+            "network_work",
+            "A frame of the network: arithmetic and time by graph, and what of it cannot be saved",
+            "benchmarks.efficiency.network_work",
+            0.7,
+            ("onnx", "matplotlib"),
+        ),
+        Entry(
             "host_work",
             "The work beside the network, at 480p, 720p and 1080p, one to eight objects",
             "benchmarks.efficiency.host_work",

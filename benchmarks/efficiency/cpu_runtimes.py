@@ -31,7 +31,7 @@ GOALS = {1: 55.0, 4: 28.0}
 """Frames a second of the fastest, by objects."""
 
 
-class _Follower:
+class Follower:
     """One runtime with references of its own: a frame is encoded, all objects are looked for by two mask
     references each, and their new references are encoded."""
 
@@ -58,7 +58,7 @@ def run(options: Options) -> Result:
     rows: list[dict[str, Any]] = []
     notes: list[str] = []
     with ExitStack() as stack:
-        loaded = {name: _load(name, options.threads, stack, notes) for name in RUNTIMES}
+        loaded = {name: load(name, options.threads, stack, notes) for name in RUNTIMES}
         runtimes = {name: runtime for name, runtime in loaded.items() if runtime is not None}
         for busy in (0, 1):
             with _busy_programs(busy):
@@ -87,7 +87,7 @@ def run(options: Options) -> Result:
     )
 
 
-def _load(name: str, threads: int, stack: ExitStack, notes: list[str]) -> Runtime | None:
+def load(name: str, threads: int, stack: ExitStack, notes: list[str]) -> Runtime | None:
     runtime, precision = RUNTIMES[name]
     try:
         loaded = stack.enter_context(
@@ -114,7 +114,7 @@ def _busy_programs(count: int) -> Iterator[None]:
 
 
 def _interleaved(runtimes: dict[str, Runtime], count: int, frames: int, busy: int) -> list[dict[str, Any]]:
-    followers = {name: _Follower(runtime, count) for name, runtime in runtimes.items()}
+    followers = {name: Follower(runtime, count) for name, runtime in runtimes.items()}
     times: dict[str, list[float]] = {name: [] for name in followers}
     names = list(followers)
     for index in range(WARM_UP + frames):

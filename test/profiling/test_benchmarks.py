@@ -157,6 +157,19 @@ def test_a_part_for_a_gpu_that_fails_or_lasts_stops_no_other():
     assert rows == [] and told.startswith("cut off")
 
 
+def test_a_frame_of_the_network_is_told_by_graph():
+    from benchmarks.efficiency.network_work import BETWEEN, multiply_adds
+
+    result = ENTRIES["network_work"].run(SMOKE)
+    for row in result.data["rows"]:
+        assert row["gflop_per_s"] > 0 and (row["graph"] == BETWEEN or row["unavoidable_ms"] > 0)
+    one, four = result.data["orders"]
+    # more than one frame's backbone and more than an object's work, and the more the more objects there are
+    assert 1.2 < one["theirs_mflop"] / one["ours_mflop"] < four["theirs_mflop"] / four["ours_mflop"]
+    assert multiply_adds("encode_image", 1) == multiply_adds("encode_image", 4)
+    assert 3 < multiply_adds("segment_shared", 4) / multiply_adds("segment_shared", 1) <= 4
+
+
 def test_a_contender_that_fails_says_where():
     from benchmarks.efficiency.worker import Worker
 

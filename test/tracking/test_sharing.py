@@ -35,6 +35,8 @@ CONFIGS = {
     # as in the authors': an attention wider than the model, so that references are kept unprojected
     "wide attention": replace(NANO, fusion=replace(NANO.fusion, heads=4, head_channels=32)),
     "every level updated": replace(NANO, transformer=replace(NANO.transformer, update_from_level=0)),
+    "two levels updated": replace(NANO, transformer=replace(NANO.transformer, update_from_level=2)),
+    "no nouns": replace(NANO, nouns=replace(NANO.nouns, features=0)),
 }
 
 

@@ -88,7 +88,8 @@ class EncodeImage(_Part):
         keys, _, embeds = self.network.value_encoder.keys(levels, None)
         more = () if features.classes is None else (features.classes,)
         if fusion.projects_ahead:
-            keys = [fusion.project_keys(key) for key in keys]
+            sizes = [key.shape[1] for key in keys]
+            keys = fusion.project_keys(torch.cat(keys, 1)).split(sizes, 1)
             more = (query_of(fusion, levels), *more)
         return (features.lateral, *levels, *keys, *embeds, *more)
 

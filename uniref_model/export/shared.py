@@ -21,8 +21,11 @@ from uniref_model.network.config import LEVELS
 from uniref_model.network.deformable import flatten_levels
 from uniref_model.network.fusion import MASKED, UniFusion
 from uniref_model.network.model import UniRef
+from uniref_model.network.nouns import CONTRAST, OPINION, Nouns
 from uniref_model.network.text import LanguageReference
 from uniref_model.network.value_encoder import Fuser, ValueEncoder
+
+CELL_LEVEL = 2  # of the features: nouns are looked for in the last map of the backbone, at stride 32
 
 SHARED_MODES = ("parallel", "parallel_multiply")
 """Fusion modes in which masks are looked at from the frame alone, before any object's words."""
@@ -133,9 +136,15 @@ class SegmentShared(nn.Module):
 
     def __init__(self, network: UniRef, size: tuple[int, int], shapes: list[tuple[int, int]]) -> None:
         super().__init__()
-        self.network, self.shapes = network, shapes
+        self.network = network
         self.mode = network.config.fusion.mode
         self.rest = FlatTransformer(network, size, shapes)
+        self.first = first = self.rest.first
+        self.nouns = None if network.nouns is None else FlatNouns(network.nouns, shapes, first)
+        sizes = [height * width for height, width in shapes]
+        self.parts = [*sizes[:first], sum(sizes[first:])]
+        levels = torch.arange(first, LEVELS).repeat_interleave(torch.tensor(sizes[first:]))
+        self.register_buffer("row_of", levels + 1)  # of each token among factors, where the words' come first
 
     def forward(self, lateral: Tensor, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         levels, inputs = list(inputs[:LEVELS]), inputs[LEVELS:]
@@ -145,28 +154,20 @@ class SegmentShared(nn.Module):
             self.network, inputs[1 if fusion.projects_ahead else 0 :]
         )
         attended, *embeds, use_reference = rest
-        by_words = self.attend_words(query, language.words, language.padding)
+        told = self.attend_words(query, language.words, language.padding).split(self.parts, 1)
+        seen = attended.split(self.parts, 1)
         uses = torch.stack((use_language, use_reference.amax(1)), 1)  # [N, 2]
-        x = flatten_levels(levels)  # [1, S, C]
-        fused = []
-        weight = use_reference[:, :, None]
-        total = weight.sum(1).clamp(min=1)
-        sizes = [height * width for height, width in self.shapes]
-        parts = zip(*(y.split(sizes, 1) for y in (x, by_words, attended)), strict=True)
-        for (tokens, told, mask), embed in zip(parts, embeds, strict=True):
-            mean = (embed * weight).sum(1) / total
-            fused.append(self.fuse(tokens, told, mask, torch.stack((language.sentence, mean), 1), uses))
-        if classes is not None:
-            fused = self.add_nouns(fused, classes, language.noun, use_language)
-        return self.rest(fused, lateral)
-
-    def add_nouns(
-        self, fused: list[Tensor], classes: Tensor, noun: Tensor, use_language: Tensor
-    ) -> list[Tensor]:
-        """`Nouns.add` on levels as tokens [N, h * w, C]."""
-        maps = [x.transpose(1, 2).unflatten(2, shape) for x, shape in zip(fused, self.shapes, strict=True)]
-        maps = self.network.nouns.add(maps, classes, noun, use_language)
-        return [x.flatten(2).transpose(1, 2) for x in maps]
+        factor, constant = self.modulate(language.sentence, embeds, uses, use_reference)
+        below = [
+            self.fuse_map(level, levels[level], told[level], seen[level], factor, constant, uses)
+            for level in range(self.first)
+        ]
+        x = flatten_levels(levels[self.first :])
+        tokens = self.fuse_tokens(x, told[-1], seen[-1], factor, constant, uses)
+        if self.nouns is not None:
+            below, tokens = self.nouns(below, tokens, classes, language.noun, use_language)
+        below = [x.unflatten(2, level.shape[2:]) for x, level in zip(below, levels, strict=False)]
+        return self.rest(below, tokens, lateral)
 
     def attend_words(self, query: Tensor, words: Tensor, padding: Tensor) -> Tensor:
         """query [1,S,I], words [N,L,C], padding [N,L] bool -> [N,S,I]."""
@@ -179,23 +180,97 @@ class SegmentShared(nn.Module):
         x = (q @ k.transpose(2, 3) * q.shape[-1] ** -0.5 + bias).softmax(-1) @ v
         return x.transpose(1, 2).flatten(2)
 
-    def fuse(self, x: Tensor, language: Tensor, mask: Tensor, embeds: Tensor, uses: Tensor) -> Tensor:
-        """`UniFusion.fuse` of one level: x [1,S_l,C], language and mask [N,S_l,I] as attended, embeds [N,2,C]
-        (words, mask), uses [N,2] -> [N,S_l,C].
+    def modulate(
+        self, sentence: Tensor, embeds: list[Tensor], uses: Tensor, use_reference: Tensor
+    ) -> tuple[Tensor, Tensor]:
+        """sentence [N,C], embeds [N,2,C] a level, uses [N,2] (words, mask), use_reference [N,2] -> what the
+        words and each level's reference are multiplied by and what is added to them, [N,1+LEVELS,C] both.
 
         The modulation is linear in what is attended, so it goes into the output projection: gate * (W a + b)
         * (1 + scale) + gate * shift.
         """
-        fusion, out = self.network.fusion, self.network.fusion.attn.out_proj
-        shift, scale, gate = fusion.modulation(F.silu(embeds)).chunk(3, -1)  # [N, 2, C]
-        gate = gate * uses[..., None]
+        fusion = self.network.fusion
+        weight = use_reference / use_reference.sum(1, keepdim=True).clamp(min=1)
+        means = (weight[:, None] @ torch.cat(embeds, 2)).unflatten(2, (LEVELS, -1))[:, 0]  # [N, LEVELS, C]
+        embed = torch.cat((sentence[:, None], means), 1)
+        shift, scale, gate = fusion.modulation(F.silu(embed)).chunk(3, -1)
+        gate = gate * torch.cat((uses[:, :1], uses[:, 1:].expand(-1, LEVELS)), 1)[..., None]
         factor = gate * (1 + scale)
-        weight = out.weight.t() * factor[:, :, None]  # [N, 2, I, C]
-        constant = out.bias * factor + gate * shift  # [N, 2, C]
-        if self.mode == "parallel":
-            both = torch.cat((language, mask), 2) @ weight.flatten(1, 2)
-            return both + constant.sum(1, keepdim=True) + x
-        from_words, from_mask = (
-            y @ weight[:, kind] + constant[:, kind, None] for kind, y in enumerate((language, mask))
+        return factor, fusion.attn.out_proj.bias * factor + gate * shift
+
+    def fuse_map(
+        self,
+        level: int,
+        source: Tensor,
+        told: Tensor,
+        seen: Tensor,
+        factor: Tensor,
+        constant: Tensor,
+        uses: Tensor,
+    ) -> Tensor:
+        """`UniFusion.fuse` of one level, turned so that the products give maps: source [1,C,h,w], told (by
+        words) and seen [N,S_l,I] as attended, factor and constant [N,1+LEVELS,C] -> [N,C,S_l]."""
+        out = self.network.fusion.attn.out_proj.weight
+        words, mask = (
+            (out * factor[:, row, :, None]) @ x.transpose(1, 2) for row, x in ((0, told), (level + 1, seen))
         )
-        return fusion.multiply(x, from_words, from_mask, uses[:, 0], uses[:, 1])
+        of_words, of_mask = (constant[:, row, :, None] for row in (0, level + 1))
+        return self.combine(source.flatten(2), words, mask, of_words, of_mask, uses)
+
+    def fuse_tokens(
+        self, x: Tensor, told: Tensor, seen: Tensor, factor: Tensor, constant: Tensor, uses: Tensor
+    ) -> Tensor:
+        """`UniFusion.fuse` of the levels from `first` on: x [1,T,C], told and seen [N,T,I], factor and
+        constant [N,1+LEVELS,C] -> [N,T,C]."""
+        out = self.network.fusion.attn.out_proj.weight
+        words = told @ (out * factor[:, 0, :, None]).transpose(1, 2)
+        own_factor, own_constant = (y.index_select(1, self.row_of) for y in (factor, constant))
+        mask = F.linear(seen, out) * own_factor
+        return self.combine(x, words, mask, constant[:, :1], own_constant, uses)
+
+    def combine(
+        self, x: Tensor, words: Tensor, mask: Tensor, of_words: Tensor, of_mask: Tensor, uses: Tensor
+    ) -> Tensor:
+        """What the references add, of_words and of_mask being what is added to each."""
+        if self.mode == "parallel":
+            return x + (of_words + of_mask) + words + mask
+        return self.network.fusion.multiply(x, words + of_words, mask + of_mask, uses[:, 0], uses[:, 1])
+
+
+class FlatNouns(nn.Module):
+    """`Nouns.add` on flat levels: enlarging a map is a product with a constant matrix."""
+
+    def __init__(self, nouns: Nouns, shapes: list[tuple[int, int]], first: int) -> None:
+        super().__init__()
+        cells = shapes[CELL_LEVEL]
+        unit = torch.eye(cells[0] * cells[1]).unflatten(1, (1, *cells))
+        enlarge = [
+            F.interpolate(unit, size=shape, mode="bilinear", align_corners=False).flatten(1)
+            for shape in shapes
+        ]  # [cells, S_l] each
+        spread = [part.weight[:, :, 0, 0] for part in nouns.spread]  # [C, 2] each
+        rest = len(shapes) - len(spread)
+        spread += [torch.zeros_like(spread[0])] * rest
+        self.below = list(zip(enlarge, spread, strict=True))[: min(first, len(shapes) - rest)]
+        self.register_buffer("enlarge", torch.cat(enlarge[first:], 1))  # [cells, T]
+        told = [
+            weight.t()[:, None].expand(-1, part.shape[1], -1)
+            for weight, part in zip(spread, enlarge, strict=True)
+        ]
+        self.register_buffer(
+            "told", torch.cat(told[first:], 1)
+        )  # [2, T, C]: what an opinion tells each token
+
+    def forward(
+        self, below: list[Tensor], tokens: Tensor, classes: Tensor, noun: Tensor, use_language: Tensor
+    ) -> tuple[list[Tensor], Tensor]:
+        """below [N,C,S_l] a level, tokens [N,T,C] of the others; other arguments as of `Nouns.add`."""
+        cells = classes.flatten(2)  # [1, D + 2, cells]
+        contrast = (noun * use_language[:, None])[:, None] @ cells[:, :-1]
+        ones = torch.full_like(cells[:, -1:], 1 / CONTRAST)
+        opinion = contrast * torch.cat((ones, cells[:, -1:] / OPINION), 1)  # [N, 2, cells]
+        told = [
+            x + spread @ (opinion @ enlarge) for x, (enlarge, spread) in zip(below, self.below, strict=False)
+        ]
+        contrast, logit = (opinion @ self.enlarge)[..., None].unbind(1)  # [N, T, 1] each
+        return told + below[len(told) :], tokens + contrast * self.told[0] + logit * self.told[1]
