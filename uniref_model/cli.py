@@ -149,14 +149,14 @@ def track(
         str, typer.Option(help="network, colour (they follow the image's colours), or model: its choice.")
     ] = "model",
     mask_threshold: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Score above which an object given by mask is seen.")
+        float | None, typer.Option(min=0, max=1, help="Score above which what is followed counts as seen.")
     ] = None,
     language_threshold: Annotated[
-        float | None, typer.Option(min=0, max=1, help="Score above which an object given by words is seen.")
+        float | None, typer.Option(min=0, max=1, help="Score above which words alone find an object.")
     ] = None,
     view_threshold: Annotated[
         float | None,
-        typer.Option(min=0, max=1, help="Score above which a known object is found by a view alone."),
+        typer.Option(min=0, max=1, help="Score above which a known object is found by a view."),
     ] = None,
     max_frames: Annotated[int | None, typer.Option(min=1, help="Stop after so many frames.")] = None,
     max_pixels: Annotated[

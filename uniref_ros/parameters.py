@@ -140,20 +140,20 @@ OPTIONS: tuple[Option, ...] = (
     Option(
         "mask_threshold",
         MODELS_OWN,
-        "Score above which an object given by mask, click or box counts as seen; below 0: the model's own.",
+        "Score above which what is followed, or was, counts as seen; below 0: the model's own.",
         (MODELS_OWN, 1.0),
     ),
     Option(
         "language_threshold",
         MODELS_OWN,
-        "Score above which an object with words counts as seen; below 0: the model's own.",
+        "Score above which words alone find an object; below 0: the model's own.",
         (MODELS_OWN, 1.0),
     ),
     Option(
         "view_threshold",
         MODELS_OWN,
-        "Score above which a mask of another picture alone (a known object's view) finds its object; below "
-        "0: the model's own.",
+        "Score above which a mask of another picture (a known object's view) finds its object; below 0: the "
+        "model's own.",
         (MODELS_OWN, 1.0),
     ),
     Option(

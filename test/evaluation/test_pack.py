@@ -13,6 +13,7 @@ from uniref_model.commands.pack import score_pack, show_pack
 from uniref_model.datasets.errors import DatasetError
 from uniref_model.datasets.plain import mask_of, read_pack
 from uniref_model.evaluation.pack import KINDS, questions
+from uniref_model.tracking import TrackerConfig
 
 
 @pytest.fixture
@@ -22,7 +23,7 @@ def pack(tmp_path: Path) -> Path:
 
 def score(pack: Path, out: Path, **options):
     told: list[str] = []
-    choices = {"split": "val", "limit": 10, "uses": ("train",), **options}
+    choices = {"split": "val", "limit": 10, "uses": ("train",), "config": TrackerConfig(), **options}
     result = score_pack(
         FakeColourRuntime(), pack, out, on_progress=lambda *_: None, complain=told.append, **choices
     )
@@ -94,6 +95,13 @@ def test_what_is_not_there_is_asked_too(pack, tmp_path):
     result, _ = score(pack, tmp_path / "out")
     absent = result["sets"]["blocks"]["absent"]
     assert absent["asked"] > 0 and absent["answered"] == 0.0 and "right" not in absent
+
+
+def test_thresholds_are_the_asker_s(pack, tmp_path):
+    config = TrackerConfig(language_threshold=0.95, view_threshold=0.95)  # the double is sure to 0.9
+    result, _ = score(pack, tmp_path, config=config)
+    kinds = result["sets"]["all"]
+    assert kinds["words"]["answered"] == 0.0 and kinds["mask"]["answered"] > 0.5
 
 
 def test_a_picture_that_cannot_be_read_is_named_and_left_out(pack, tmp_path):

@@ -206,7 +206,7 @@ def test_a_mask_of_an_earlier_frame_is_learned_from_that_frame(tracker, runtime)
         tracker.add_mask(np.ones((5, 5), bool), image=earlier)
 
 
-def test_what_another_picture_shows_has_a_threshold_of_its_own_until_it_is_followed(runtime):
+def test_finding_by_words_or_by_another_picture_has_a_threshold_of_its_own_and_following_has_one(runtime):
     """Another thing there is taken for it more easily than what was seen a frame ago is lost."""
     earlier, now = scene(("red", BOX)), scene(("red", (120, 70, 40, 40)))
     runtime.score = lambda references, found: 0.6
@@ -222,6 +222,12 @@ def test_what_another_picture_shows_has_a_threshold_of_its_own_until_it_is_follo
     name = here.add_mask(rectangle(BOX))
     here.step(earlier)
     assert here.step(now).object(name).state is TrackState.TRACKED, "this picture's own mask"
+
+    spoken = Tracker(runtime, TrackerConfig(language_threshold=0.5))
+    name = spoken.add_text("red")
+    assert spoken.step(now).object(name).state is TrackState.TRACKED
+    spoken.configure(language_threshold=0.7)
+    assert spoken.step(now).object(name).state is TrackState.TRACKED, "found by words, followed by masks too"
 
     authors = Tracker(runtime, TrackerConfig(view_threshold=0.7, reference_protocol="authors"))
     name = authors.add_mask(rectangle(BOX), image=earlier)

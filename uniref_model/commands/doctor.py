@@ -157,8 +157,8 @@ def _model_info(model: str) -> None:
         "sizes (height x width)": ", ".join(f"{height}x{width}" for height, width in spec.sizes),
         "hidden width": spec.hidden,
         "words in a prompt, at most": f"{spec.max_words} word pieces",
-        "score thresholds": f"{spec.mask_threshold} with masks, {spec.language_threshold} with words, "
-        f"{spec.view_threshold} by a mask of another picture",
+        "score thresholds": f"{spec.mask_threshold} followed, {spec.language_threshold} by words alone, "
+        f"{spec.view_threshold} by another picture",
         "clicks and boxes": "answered by the network" if spec.interactive else "cut out by colour (GrabCut)",
     }
     for path in sorted(folder.iterdir()):

@@ -151,6 +151,12 @@ def pack_command(
     use: Annotated[
         list[str] | None, typer.Option(help="Pictures that may be used so; repeatable. train, research-only.")
     ] = None,
+    language_threshold: Annotated[
+        float | None, typer.Option(min=0, max=1, help="In place of the model's own; as for 'uniref track'.")
+    ] = None,
+    view_threshold: Annotated[
+        float | None, typer.Option(min=0, max=1, help="In place of the model's own; as for 'uniref track'.")
+    ] = None,
     model: Model = "uniref_nano",
     size: Size = None,
     runtime: RuntimeName = "auto",
@@ -159,8 +165,10 @@ def pack_command(
 ) -> None:
     """Real annotated stills: by words, click, box, mask, from another scene, and what is not there."""
     from ..runtime import load_runtime
+    from ..tracking import TrackerConfig
     from .pack import score_pack, show_pack
 
+    config = TrackerConfig(language_threshold=language_threshold, view_threshold=view_threshold)
     with (
         _errors_told(),
         load_runtime(model, size, runtime, threads, device) as loaded,
@@ -174,6 +182,7 @@ def pack_command(
             split=split,
             limit=limit,
             uses=use or ("train", "research-only"),
+            config=config,
             on_progress=lambda done, total: progress.update(task, completed=done, total=total),
             complain=console.status.print,
         )

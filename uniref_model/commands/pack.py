@@ -15,6 +15,7 @@ from ..evaluation.pack import KINDS, NEGATIVE, ask_all, questions, summarise
 from ..evaluation.sheets import ContactSheet
 from ..profiling.figures import machine, versions
 from ..runtime.base import Runtime
+from ..tracking import TrackerConfig
 
 _SHEET = 60
 """Tiles of a kind's sheet, the first ones asked."""
@@ -28,6 +29,7 @@ def score_pack(
     split: str,
     limit: int,
     uses: Sequence[str],
+    config: TrackerConfig,
     on_progress: Callable[[int, int], None],
     complain: Callable[[str], None],
 ) -> dict[str, Any]:
@@ -42,7 +44,7 @@ def score_pack(
     if not asked:
         raise DatasetError(f"{path} has nothing to ask about: {len(pictures)} pictures of split {split!r}")
     answers, sheets = [], {kind: ContactSheet(kind) for kind in KINDS}
-    for answer, shown in ask_all(runtime, asked, complain):
+    for answer, shown in ask_all(runtime, asked, complain, config):
         sheet, question = sheets[answer.question.kind], answer.question
         if sheet.count < _SHEET:
             title = f"{question.text or (question.item.name if question.item else '-')} {answer.score:.2f}"

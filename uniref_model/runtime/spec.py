@@ -35,7 +35,7 @@ def conventions(resize: str) -> dict[str, Any]:
     trained with: "shortest_edge" the authors', "stretch" ours."""
     if resize == "shortest_edge":
         return {"mask_upsample": "by_task", "interactive": False}
-    return {"mask_upsample": "bilinear", "interactive": True, "contours": "colour"}
+    return {"mask_upsample": "bilinear", "interactive": True}
 
 
 @dataclass(frozen=True)
@@ -47,12 +47,13 @@ class ModelSpec:
     mask_upsample: how quarter-size logits become model-size ones, "aligned" or "bilinear" (the authors' VOS
         and RVOS paths), or "by_task": as they do, bilinear for objects with words and aligned for others.
     mask_threshold, language_threshold, view_threshold: scores an object must exceed to count as seen, the
-    last by a mask of another picture alone. interactive: whether the model was trained to answer a click or a
-    box given as a soft mask. contours: "network", or "colour" where masks are better off with their contours
-    drawn to the image's colours. sha256: file name -> hex digest, verified on load. buckets: batch sizes to
-    prepare. graphs: their ports, by graph. precision, attention: of the graphs that engines are built from,
-    the best form first. exporter: what wrote the graphs. extra: what
-    this version does not know.
+        second by words alone, the last by a mask of another picture.
+    interactive: whether the model was trained to answer a click or a box given as a soft mask.
+    contours: "network", or "colour" where masks are better off with their contours drawn to the image's
+        colours.
+    sha256: file name -> hex digest, verified on load. buckets: batch sizes to prepare. graphs: their ports,
+        by graph. precision, attention: of the graphs that engines are built from, the best form first.
+        exporter: what wrote the graphs. extra: what this version does not know.
     """
 
     name: str

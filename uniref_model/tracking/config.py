@@ -18,10 +18,11 @@ class TrackerConfig:
 
     max_objects: one more is refused with CapacityError.
     references: mask references used, "first", "previous" or "first+previous".
-    mask_threshold, language_threshold: a score must exceed it to count as seen; objects with words use the
-        second. None takes the model's own (model.json).
-    view_threshold: the same where an object is not followed yet and a mask of another picture alone says
-        what it is: another thing there is taken for it more easily than what was seen a frame ago is lost.
+    mask_threshold: a score must exceed it for what is followed, or was, to count as seen. None takes the
+        model's own (model.json), here and below.
+    language_threshold: the same where words alone say what is looked for.
+    view_threshold: the same where an object is not followed yet and a mask of another picture says what it
+        is: another thing there is taken for it more easily than what was seen a frame ago is lost.
     lost_after: frames unseen until TRACKED becomes LOST.
     min_area: a mask of fewer pixels of the model-size frame is shown but never becomes a reference.
     anchor_after: frames in a row in which words alone must see an object before the last of them becomes its

@@ -142,9 +142,9 @@ class Streaming(Rules):
         return model_area >= self.config.min_area and share.area >= MIN_SHARE * share.claimed
 
     def seen_by(self, row: Row) -> str:
-        if row.references.language is not None:
+        if row.references.first is None and row.references.previous is None:
             return "language"
-        elsewhere = row.asks_view_alone or row.target.state is TrackState.SEARCHING
+        elsewhere = row.view is not None or row.target.state is TrackState.SEARCHING
         return "view" if elsewhere else "mask"
 
     def mask_to_model(self, mask: np.ndarray, geometry: FrameGeometry) -> np.ndarray:

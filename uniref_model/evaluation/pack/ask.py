@@ -11,7 +11,7 @@ import numpy as np
 from ...datasets.errors import DatasetError
 from ...datasets.plain import mask_of
 from ...runtime.base import Runtime
-from ...tracking import Tracker, TrackState
+from ...tracking import Tracker, TrackerConfig, TrackState
 from ..clips import tight_box
 from ..metrics import score_mask
 from .questions import NEGATIVE, Question, generator
@@ -46,23 +46,26 @@ class AnswerPicture:
 
 
 def ask_all(
-    runtime: Runtime, asked: Sequence[Question], complain: Callable[[str], None]
+    runtime: Runtime,
+    asked: Sequence[Question],
+    complain: Callable[[str], None],
+    config: TrackerConfig,
 ) -> Iterator[tuple[Answer, AnswerPicture]]:
     """The answers in order, and for looking at them what was shown; a picture that cannot be read is named
     and left out."""
     for question in asked:
         try:
-            answer = _ask(runtime, question)
+            answer = _ask(runtime, question, config)
         except DatasetError as error:
             complain(str(error))
             continue
         yield answer
 
 
-def _ask(runtime: Runtime, question: Question) -> tuple[Answer, AnswerPicture]:
+def _ask(runtime: Runtime, question: Question, config: TrackerConfig) -> tuple[Answer, AnswerPicture]:
     image, labels = question.picture.read()
     truth = np.zeros(labels.shape, bool) if question.item is None else mask_of(labels, question.item)
-    tracker = Tracker(runtime)
+    tracker = Tracker(runtime, config)
     if question.kind == "mask":  # the still with its mask, then seen a little later from elsewhere
         tracker.add_mask(truth)
         tracker.step(image)
