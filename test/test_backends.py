@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 from fake_runtime import COLOURS, overlap, rectangle, scene
 from numpy_backend import NumpyBackend
+from three_frames import three_frames
 
 from uniref_model.cli import main
 from uniref_model.errors import ModelFileError, NetworkError, RuntimeUnavailable
@@ -213,19 +214,13 @@ def test_a_graph_that_is_not_as_its_contract_says_is_refused(folder):
 
 
 def answers(runtime) -> list:
-    images = np.random.default_rng(0).integers(0, 256, (3, *runtime.size, 3), np.uint8)
-    masks = np.zeros((3, *runtime.size), np.float32)
-    for row in range(3):
-        masks[row, 20 + 10 * row : 90, 40 : 160 + 30 * row] = 1
-    words = runtime.encode_text("the red mug")
-    first, previous = (runtime.encode_reference(runtime.encode_image(image), masks) for image in images[:2])
+    words, first, previous, frame = three_frames(runtime)
     objects = [ObjectReferences(None, a, b) for a, b in zip(first, previous, strict=True)]
     objects += [
         ObjectReferences(words),
         ObjectReferences(words, first[0]),
         ObjectReferences(previous=first[1]),
     ]
-    frame = runtime.encode_image(images[2])
     return runtime.segment(frame, objects) + runtime.segment(frame, objects[:1])
 
 

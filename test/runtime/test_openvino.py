@@ -14,6 +14,7 @@ import pytest
 from fake_runtime import FakeColourRuntime
 
 openvino = pytest.importorskip("openvino", reason="OpenVINO is not installed (pip install openvino)")
+from three_frames import three_frames  # noqa: E402
 
 from uniref_model.cli import main  # noqa: E402
 from uniref_model.errors import ModelFileError, RuntimeUnavailable  # noqa: E402
@@ -56,15 +57,9 @@ def runtime(cache):
 
 def answers(runtime) -> list:
     """Three frames, four objects with words, masks and both, and one alone."""
-    images = np.random.default_rng(0).integers(0, 256, (3, *runtime.size, 3), np.uint8)
-    masks = np.zeros((3, *runtime.size), np.float32)
-    for row in range(3):
-        masks[row, 20 + 10 * row : 90, 40 : 160 + 30 * row] = 1
-    words = runtime.encode_text("the red mug")
-    first, previous = (runtime.encode_reference(runtime.encode_image(image), masks) for image in images[:2])
+    words, first, previous, frame = three_frames(runtime)
     objects = [ObjectReferences(None, a, b) for a, b in zip(first[:2], previous[:2], strict=True)]
     objects += [ObjectReferences(words), ObjectReferences(words, first[2])]
-    frame = runtime.encode_image(images[2])
     return runtime.segment(frame, objects) + runtime.segment(frame, objects[:1])
 
 

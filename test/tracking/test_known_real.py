@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from fake_runtime import overlap
 
+from examples.teach_and_call import elsewhere
 from uniref_model import KnownObjects, Prompt, Tracker, TrackState, load_runtime
 from uniref_model.pictures import read_labels
 from uniref_model.runtime.files import WEIGHTS
@@ -43,12 +44,6 @@ def frames(video: str, first: int, count: int, step: int = 1) -> list[np.ndarray
         return found
     finally:
         source.close()
-
-
-def elsewhere(image: np.ndarray) -> np.ndarray:
-    """The picture mirrored, dimmed, and cropped by a twelfth on every side."""
-    height, width = image.shape[0] // 12, image.shape[1] // 12
-    return (image[height:-height, width:-width][:, ::-1] * 0.7).astype(np.uint8)
 
 
 def truth(video: str, index: int) -> np.ndarray:

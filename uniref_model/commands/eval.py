@@ -183,7 +183,7 @@ def pack_command(
             limit=limit,
             uses=use or ("train", "research-only"),
             config=config,
-            on_progress=lambda done, total: progress.update(task, completed=done, total=total),
+            on_progress=_shown_in(progress, task),
             complain=console.status.print,
         )
     _save(out / "pack.json", result)
@@ -328,7 +328,7 @@ def known_command(
             result = run_known(
                 loaded,
                 pictures,
-                on_progress=lambda done, total: progress.update(task, completed=done, total=total),
+                on_progress=_shown_in(progress, task),
                 complain=console.status.print,
             )
             _save(out, {"model": loaded.describe(), "split": split, "ways": result})
@@ -374,9 +374,13 @@ def _benchmark_table(result: dict[str, Any]) -> Table:
     return table
 
 
-def _shown_in(progress: Progress, task: TaskID) -> Callable[[int, int, str], None]:
-    """Shows how many of how many are done, and what is at hand."""
-    return lambda done, total, title: progress.update(task, completed=done, total=total, description=title)
+def _shown_in(progress: Progress, task: TaskID) -> Callable[..., None]:
+    """Shows how many of how many are done, and, where that is said, what is at hand."""
+
+    def show(done: int, total: int, title: str | None = None) -> None:
+        progress.update(task, completed=done, total=total, description=title)
+
+    return show
 
 
 def _save(path: Path, value: Any) -> None:

@@ -34,7 +34,7 @@ from uniref_model.network.text import load_minilm, minilm_folder
 from uniref_model.runtime import contract
 from uniref_model.runtime.contract import ENGINE_GRAPHS
 from uniref_model.runtime.files import graph_file, sha256_of
-from uniref_model.runtime.spec import DEFAULT_BUCKETS, conventions, write_json
+from uniref_model.runtime.spec import DEFAULT_BUCKETS, ModelSpec, conventions, write_json
 
 OPSET = 18
 STEP = 32
@@ -240,7 +240,11 @@ def write_spec(
         "std": list(config.input.std),
         "resize": "stretch",
         **conventions(config.input.resize),
-        "score_thresholds": {"mask": 0.4, "language": 0.3, "view": 0.4},
+        "score_thresholds": {
+            "mask": ModelSpec.mask_threshold,
+            "language": ModelSpec.language_threshold,
+            "view": ModelSpec.view_threshold,
+        },
         "text": {"lowercase": True, "encoder": config.text.encoder if has_text else None},
         "exporter": f"uniref_ros {__version__}, torch {torch.__version__}",
         "engines": {"precision": options.precision, "attention": list(options.attention)},

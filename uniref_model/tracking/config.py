@@ -7,6 +7,7 @@ from dataclasses import dataclass
 PROTOCOLS = ("streaming", "authors")
 REFERENCES = ("first", "previous", "first+previous")
 CONTOURS = ("model", "network", "colour")
+THRESHOLDS = ("mask_threshold", "language_threshold", "view_threshold")
 MAX_LABEL = 255
 """Highest slot: label images are written as 8-bit PNGs."""
 
@@ -84,7 +85,7 @@ class TrackerConfig:
         ):
             if getattr(self, name) < low:
                 raise ValueError(f"{name} is {getattr(self, name)}, expected at least {low}")
-        for name in ("mask_threshold", "language_threshold", "view_threshold", "reanchor_margin"):
+        for name in (*THRESHOLDS, "reanchor_margin"):
             value = getattr(self, name)
             if value is not None and not 0.0 <= value <= 1.0:
                 raise ValueError(f"{name} is {value}, expected 0 to 1")

@@ -39,12 +39,16 @@ class Row:
         return self.view is not None and self.references.language is None
 
     @property
+    def asks_words_alone(self) -> bool:
+        """Whether no mask says what is looked for."""
+        return self.references.first is None and self.references.previous is None
+
+    @property
     def found(self) -> Found:
         """By what this row finds its object."""
         if self.view is not None:
             return Found("view" if self.asks_view_alone else "words_and_view", self.view.number)
-        masks = self.references.first is not None or self.references.previous is not None
-        return Found("first_frame" if masks else "words")
+        return Found("words" if self.asks_words_alone else "first_frame")
 
 
 class Rules(ABC):
@@ -142,7 +146,7 @@ class Streaming(Rules):
         return model_area >= self.config.min_area and share.area >= MIN_SHARE * share.claimed
 
     def seen_by(self, row: Row) -> str:
-        if row.references.first is None and row.references.previous is None:
+        if row.asks_words_alone:
             return "language"
         elsewhere = row.view is not None or row.target.state is TrackState.SEARCHING
         return "view" if elsewhere else "mask"

@@ -18,7 +18,7 @@ from ..limits import check_name, quoted
 from ..prompts import Prompt, check_image
 from ..runtime.base import Runtime
 from .aggregate import Aggregator, Share
-from .config import TrackerConfig
+from .config import THRESHOLDS, TrackerConfig
 from .frame_pass import FramePass
 from .ids import ObjectIds, check_object_id
 from .objects import Target
@@ -323,14 +323,12 @@ class Tracker:
 
     def _resolve(self, config: TrackerConfig) -> TrackerConfig:
         spec = self._runtime.spec
-        mask, language, view = config.mask_threshold, config.language_threshold, config.view_threshold
-        return replace(
-            config,
-            mask_threshold=spec.mask_threshold if mask is None else mask,
-            language_threshold=spec.language_threshold if language is None else language,
-            view_threshold=spec.view_threshold if view is None else view,
-            contours=spec.contours if config.contours == "model" else config.contours,
-        )
+        unset: dict[str, Any] = {
+            name: getattr(spec, name) for name in THRESHOLDS if getattr(config, name) is None
+        }
+        if config.contours == "model":
+            unset["contours"] = spec.contours
+        return replace(config, **unset)
 
 
 def _frame_size(image: np.ndarray, stated: tuple[int, int] | None) -> tuple[int, int]:

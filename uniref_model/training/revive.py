@@ -10,7 +10,6 @@ from __future__ import annotations
 import torch
 from torch import Tensor, nn
 
-from uniref_model.network.mask_head import MaskHead
 from uniref_model.training.step import Tensors, TrainingModel
 
 FEATURES = 0.5  # the deviation at which a begun head's features start: answers change little, and soon learn
@@ -25,7 +24,7 @@ def revive_mask_features(model: TrainingModel, data: Tensors) -> bool:
     own network, stays as it is.
     """
     head = model.network.mask_head
-    if is_alive(head, model, data):
+    if _is_alive(model, data):
         return False
     chain = [head.lay3, head.lay4, head.dcn, head.lay1, head.lay2, head.lateral_conv, head.output_conv]
     hooks = [layer.register_forward_pre_hook(_begin_anew) for layer in chain]
@@ -37,10 +36,10 @@ def revive_mask_features(model: TrainingModel, data: Tensors) -> bool:
     return True
 
 
-def is_alive(head: MaskHead, model: TrainingModel, data: Tensors) -> bool:
+def _is_alive(model: TrainingModel, data: Tensors) -> bool:
     """Whether any pixel of the batch comes through the mask head's last ReLU."""
     seen: list[bool] = []
-    hook = head.output_conv.register_forward_hook(
+    hook = model.network.mask_head.output_conv.register_forward_hook(
         lambda module, inputs, output: seen.append(bool((output > 0).any()))
     )
     _respond(model, data, [hook])
