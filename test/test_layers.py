@@ -74,6 +74,7 @@ ROOMS: dict[str, set[str]] = {
     "settings": {"errors", "limits", "reading"},
     "pictures": {"errors", "limits", "outputs", "picture_size", "reading"},
     "label_pngs": {"errors"},
+    "stopping": set(),
     "scene": set(),
     "known_objects": FILES,
     "image_messages": GROUND,
@@ -97,9 +98,10 @@ ROOMS: dict[str, set[str]] = {
     "commands": GROUND
     | {"", "network", "runtime", "tracking", "video", "bags", "offline"}
     | {"export", "synth", "datasets", "labels", "training", "evaluation", "profiling"},
-    "cli": GROUND | {"", "runtime", "tracking", "video", "offline", "labels", "commands"},
-    "uniref_ros": GROUND | {"image_messages", "runtime", "tracking", "requests", "video", "voice"},
-    "console": GROUND | {"tracking", "requests", "uniref_ros"},
+    "cli": GROUND | {"", "runtime", "tracking", "video", "offline", "labels", "commands", "stopping"},
+    "uniref_ros": GROUND
+    | {"image_messages", "runtime", "tracking", "requests", "video", "voice", "stopping"},
+    "console": GROUND | {"tracking", "requests", "uniref_ros", "stopping"},
     "reference": {"uniref_ros", "console"},
 }
 

@@ -33,6 +33,7 @@ from .commands.options import (
 )
 from .errors import UniRefError
 from .limits import MAX_PIXELS
+from .stopping import stopped_as_by_a_person
 
 app = typer.Typer(
     name="uniref",
@@ -248,7 +249,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
     try:
-        app(args=arguments)
+        with stopped_as_by_a_person():
+            app(args=arguments)
     except UniRefError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -21,7 +21,7 @@ from rclpy.qos import QoSProfile
 from std_msgs.msg import Int16MultiArray
 
 from uniref_model.errors import AudioError
-from uniref_model.limits import clipped
+from uniref_model.limits import check_count, clipped
 from uniref_model.voice import RATE, Resampler, read_wav, to_mono
 
 _CHUNK = 0.1  # s
@@ -31,6 +31,7 @@ _SAID = 8  # lines of arecord's that are kept
 _WAV_HEADER = 44  # bytes, as arecord writes it
 _LONGEST_WAIT = 300  # chunks that may wait while an utterance is recognised
 _DEPTH = 200  # messages that may wait: the embedded recogniser keeps Python's lock while it works
+_LONGEST_MESSAGE = 30.0  # s of one message, as many as the queue holds
 MESSAGE_TYPES = ("Int16MultiArray", "AudioData")
 
 
@@ -246,20 +247,28 @@ class AudioTopic:
 
     def _on_audio(self, message: Any) -> None:
         try:
-            self._chunks.put(to_mono(samples_of(message), self._channels))
+            most = int(_LONGEST_MESSAGE * self.rate) * self._channels
+            samples = to_mono(samples_of(message, most), self._channels)
         except AudioError as error:
             self._report_error(f"audio: {error}")
+            return
+        size = int(_CHUNK * self.rate)
+        for start in range(0, len(samples), size):  # what comes at once is no reason to resample it at once
+            self._chunks.put(samples[start : start + size])
 
     def close(self) -> None:
         """Hear no more."""
         self._node.destroy_subscription(self._subscription)
 
 
-def samples_of(message: Any) -> np.ndarray:
-    """int16 [n] of an Int16MultiArray or AudioData message. Raises AudioError for an empty or odd one."""
+def samples_of(message: Any, most: int) -> np.ndarray:
+    """int16 [n] of an Int16MultiArray or AudioData message. most: samples. Raises AudioError for an empty or
+    odd one, and one that holds more."""
     data = message.data
     if not len(data):
         raise AudioError("the message holds no samples")
+    count = len(data) if isinstance(message, Int16MultiArray) else len(data) // 2
+    check_count(count, f"samples in one message ({_LONGEST_MESSAGE:g} s)", most, AudioError)
     if isinstance(message, Int16MultiArray):
         return np.array(data, np.int16)
     raw = bytes(data)

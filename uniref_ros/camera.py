@@ -17,14 +17,15 @@ from rclpy.time import Time
 from sensor_msgs.msg import CompressedImage, Image
 
 from uniref_model.errors import ImageError, UniRefError
-from uniref_model.requests.stamps import HeldImages, check_stamp
+from uniref_model.requests.stamps import HeldImages, check_header
 from uniref_model.tracking import TrackedFrame, Tracker
 from uniref_model.tracking.frame_pass import TIMINGS as TRACK_TIMINGS
 from uniref_model.tracking.types import Found
-from uniref_ros.conversion import TornImageError, compressed_to_rgb, reduced_to_rgb, to_rgb
+from uniref_ros.conversion import TornImageError, reduced_to_rgb, to_rgb
+from uniref_ros.decoders import overheard
 from uniref_ros.detections import VisionPublishers
 from uniref_ros.publishers import Latency, Overlays, Picture, Publishers, objects_message
-from uniref_ros.qos import CURE, explain_silence, listen, quality, resolved, similar_topics
+from uniref_ros.qos import CURE, explain_silence, listen, quality, resolved, similar_topics, types_sent
 from uniref_ros.rolling import Rate, Rolling
 from uniref_ros.space.depth_input import DepthInput, ObjectsInSpace
 from uniref_ros.space.publishers import SpatialPublishers
@@ -252,7 +253,13 @@ class Camera:
         publishers = self._node.count_publishers(topic)
         others = () if publishers else similar_topics(self._node, topic)
         text = explain_silence(
-            topic, seconds=seconds, publishers=publishers, incompatible=self._incompatible, others=others
+            topic,
+            transport=self._options.transport,
+            seconds=seconds,
+            publishers=publishers,
+            incompatible=self._incompatible,
+            types=types_sent(self._node, topic),
+            others=others,
         )
         told = bool(publishers), bool(others)
         if told != self._silence_told:  # at first not every topic may have been discovered
@@ -307,7 +314,7 @@ class Camera:
         self._started = time.monotonic()
         header = arrival.message.header
         try:
-            check_stamp(header.stamp)
+            check_header(header)
             self.depth.expect(header.stamp)
             pixels, size = self._read(arrival.message)
             converted = time.monotonic()
@@ -380,11 +387,19 @@ class Camera:
             rgb = self._decode(message)
             return rgb, (rgb.shape[0], rgb.shape[1])
         height, width = (math.ceil(ENOUGH * side) for side in self.tracker.model_size)
-        return reduced_to_rgb(message, (height, width), self._settings()["max_pixels"])
+        return self._decompressed(message, (height, width))
 
     def _decode(self, message: Any) -> np.ndarray:
-        read = to_rgb if self._options.transport == "raw" else compressed_to_rgb
-        return read(message, self._settings()["max_pixels"])
+        if self._options.transport == "raw":
+            return to_rgb(message, self._settings()["max_pixels"])
+        return self._decompressed(message, None)[0]
+
+    def _decompressed(
+        self, message: Any, least: tuple[int, int] | None
+    ) -> tuple[np.ndarray, tuple[int, int]]:
+        """As `reduced_to_rgb`. What its decoder complains of is counted; the picture is used all the same."""
+        with overheard(lambda line: self._report_error("decoder", f"{self.topic}: {line}")):
+            return reduced_to_rgb(message, least, self._settings()["max_pixels"])
 
     def _age_ms(self, stamp: Any) -> float:
         """From the stamp to now by the node's clock; -1 when the stamp is zero or ahead of it."""

@@ -45,6 +45,9 @@ __all__ = [
 ]
 
 
+_LONGEST_JPEG = 65_500  # pixels of a side, of libjpeg's
+
+
 def to_rgb(message: Any, limit: int = MAX_PIXELS) -> np.ndarray:
     """As `image_messages.to_rgb`; cv_bridge, where it is installed, is asked for other encodings."""
     try:
@@ -82,7 +85,10 @@ def fill_image(message: Any, pixels: np.ndarray, encoding: str, header: Any) -> 
 
 def fill_jpeg(message: Any, rgb: np.ndarray, quality: int, header: Any) -> Any:
     """Compress RGB pixels uint8 [h,w,3] into a sensor_msgs/CompressedImage and return it. quality: 1 to
-    100."""
+    100. Raises ImageError."""
+    if max(rgb.shape[:2]) > _LONGEST_JPEG:  # OpenCV would write that to the terminal, for every image
+        size = f"{rgb.shape[1]}x{rgb.shape[0]}"
+        raise ImageError(f"an image of {size} pixels is no JPEG: expected at most {_LONGEST_JPEG} a side")
     ok, data = cv2.imencode(".jpg", cv2.cvtColor(rgb, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
     if not ok:
         raise ImageError(f"an image of shape {rgb.shape} could not be compressed as JPEG")

@@ -17,6 +17,7 @@ import yaml
 from ament_index_python.packages import PackageNotFoundError, get_package_prefix
 
 from uniref_model.limits import MAX_SETTINGS_BYTES
+from uniref_model.outputs import temporary, told
 from uniref_model.reading import read_text
 
 _TRUE, _FALSE = ("true", "yes", "on", "1"), ("false", "no", "off", "0")
@@ -127,14 +128,16 @@ def _for_camera(display: Mapping[str, Any], root: str, camera: str) -> dict[str,
 
 def write_rviz_view(template: str, namespace: str, cameras: Sequence[str], frame: str) -> str:
     """Write `rviz_view` of a template to a file that outlives this process; its path. Equal views have one
-    file, so that launching again and again leaves no more of them."""
+    file, so that launching again and again leaves no more of them. Raises SourceError."""
     config = yaml.safe_load(read_text(template, MAX_SETTINGS_BYTES))
     text = yaml.safe_dump(rviz_view(config, namespace, cameras, frame), sort_keys=False)
-    with tempfile.NamedTemporaryFile(
-        "w", prefix="uniref_ros_", suffix=".rviz.part", delete=False, encoding="utf-8"
-    ) as file:
-        file.write(text)
     name = f"uniref_ros_{os.getuid()}_{sha256(text.encode()).hexdigest()[:16]}.rviz"
-    path = Path(file.name).with_name(name)
-    os.replace(file.name, path)  # a link that somebody else put there is not followed
+    path = Path(tempfile.gettempdir(), name)
+    part = temporary(path)
+    try:
+        with told(path):
+            part.write_text(text, encoding="utf-8")
+            os.replace(part, path)  # a link that somebody else put there is not followed
+    finally:
+        part.unlink(missing_ok=True)
     return str(path)

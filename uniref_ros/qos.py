@@ -96,7 +96,8 @@ def with_info(callback: Callable[[Any, Mapping[str, Any]], None]) -> Callable[..
     return lambda message: callback(message, {})
 
 
-_IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
+IMAGE_TYPES = {"raw": "sensor_msgs/msg/Image", "compressed": "sensor_msgs/msg/CompressedImage"}
+"""By image_transport."""
 _MENTIONED = 4  # topics at most
 
 
@@ -106,7 +107,7 @@ def similar_topics(node: Node, topic: str) -> list[str]:
     found = [
         name
         for name, types in node.get_topic_names_and_types()
-        if any(kind in _IMAGE_TYPES for kind in types)
+        if any(kind in IMAGE_TYPES.values() for kind in types)
         and name != topic
         and not name.startswith(own)
         and node.count_publishers(name)
@@ -120,17 +121,24 @@ def similar_topics(node: Node, topic: str) -> list[str]:
     return sorted(found, key=likeness)[:_MENTIONED]
 
 
+def types_sent(node: Node, topic: str) -> list[str]:
+    """What its publishers say that they send, such as sensor_msgs/msg/Image."""
+    return sorted({one.topic_type for one in node.get_publishers_info_by_topic(topic)})
+
+
 def explain_silence(
     topic: str,
     *,
+    transport: str,
     seconds: float | None,
     publishers: int,
     incompatible: int,
+    types: Sequence[str] = (),
     others: Sequence[str] = (),
 ) -> str:
-    """Why no image may have come. seconds: since the last one, None for never. publishers: that the node sees
-    on the topic. incompatible: of them, whose quality of service does not match the subscription's. others:
-    image topics that somebody does publish."""
+    """Why no image may have come. transport: image_transport. seconds: since the last one, None for never.
+    publishers: that the node sees on the topic. incompatible: of them, whose quality of service does not
+    match the subscription's. types: what they send. others: image topics that somebody does publish."""
     text = f"no image on {topic} " + ("yet" if seconds is None else f"for {seconds:.1f} s")
     if not publishers:
         text += ": nobody publishes it"
@@ -141,6 +149,8 @@ def explain_silence(
             text += f" (image_transport: compressed takes {topic}/compressed)"
         return text
     text += f", though it has {publishers} publisher{'s' * (publishers > 1)}"
+    if types and IMAGE_TYPES[transport] not in types:
+        return f"{text}: expected {IMAGE_TYPES[transport]}, found {', '.join(types)}{_taker(topic, types)}"
     if incompatible:
         return (
             f"{text}: their quality of service is less than the subscription asks for "
@@ -148,3 +158,13 @@ def explain_silence(
         )
     # A camera that stopped is no fault of the transport.
     return f"{text}; {CURE}" if seconds is None else text
+
+
+def _taker(topic: str, types: Sequence[str]) -> str:
+    """What takes images of these types on this topic, in brackets."""
+    transport = next((name for name, kind in IMAGE_TYPES.items() if kind in types), "")
+    if not transport:
+        return ""
+    base = topic.removesuffix(f"/{transport}")
+    remap = f", with image remapped to {base}" if base != topic else ""
+    return f" (image_transport: {transport} takes it{remap})"

@@ -117,7 +117,7 @@ class TrackerNode(ManagedNode):
 
     def _begin(self, settings: Mapping[str, Any]) -> None:
         """Take up what was followed before, if that is remembered, and look for what is asked for."""
-        wanted = tuple(filter(None, settings["prompts"]))
+        wanted = tuple(prompt for prompt in settings["prompts"] if prompt.strip())
         session = self._persistence.resume() if settings["remember"] else None
         if session is not None:
             self._set_enabled(session.enabled)

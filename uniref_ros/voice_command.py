@@ -8,6 +8,7 @@ import threading
 import traceback
 from collections.abc import Iterable
 from functools import partial
+from itertools import islice
 from typing import Any
 
 import rclpy
@@ -17,13 +18,14 @@ from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from std_msgs.msg import Bool, String
 
-from uniref_model.errors import AudioError, UniRefError
-from uniref_model.limits import MAX_THREADS
+from uniref_model.errors import AudioError, KnownObjectError, UniRefError
+from uniref_model.known_objects import check_known_name
+from uniref_model.limits import MAX_KNOWN_OBJECTS, MAX_THREADS
 from uniref_model.voice import Listener, Remark, Resampler, Vocabulary, load_recogniser
 from uniref_model.voice.audio import HIGHEST_RATE, LOWEST_RATE
 from uniref_model.voice.listening import TRIGGERS
 from uniref_ros.audio_sources import MESSAGE_TYPES, AudioFile, AudioTopic, Chunks, Microphone
-from uniref_ros.executor import NodeExecutor, make_node, prepare_signals, start_ros
+from uniref_ros.executor import NodeExecutor, make_node, prepare_signals, start_ros, steady_timer
 from uniref_ros.msg import Heard, KnownObjectArray
 from uniref_ros.parameter_rules import Option, declare
 from uniref_ros.qos import latched
@@ -105,7 +107,7 @@ class VoiceCommand(Node):
             lambda m: self._listen_for(known.name for known in m.objects),
             latched(),
         )
-        self.create_timer(1.0, self._diagnose)
+        steady_timer(self, 1.0, self._diagnose)
         self._source = self._open_source()
         self._resampler = Resampler(self._source.rate)
         self._thread = threading.Thread(target=self._listen, name="voice")
@@ -138,7 +140,7 @@ class VoiceCommand(Node):
     def _open_source(self) -> Microphone | AudioFile | AudioTopic:
         source = self._value("source")
         if source == "microphone":
-            return Microphone(self._value("device"), self._chunks, self._report_microphone)
+            return Microphone(self._value("device"), self._chunks, self._report)
         if source == "topic":
             kind, rate, channels = (self._value(name) for name in ("audio_type", "rate", "channels"))
             return AudioTopic(self, kind, rate, channels, self._chunks, self._report_error)
@@ -147,7 +149,15 @@ class VoiceCommand(Node):
 
     def _listen_for(self, names: Iterable[str]) -> None:
         """From now on these are the known objects' names, beside those of the parameter."""
-        self._names = (*self._value("names"), *names)  # taken up between two chunks
+        known, refusals = [], []
+        for name in islice(names, MAX_KNOWN_OBJECTS):
+            try:
+                known.append(check_known_name(name))
+            except KnownObjectError as error:
+                refusals.append(error)
+        if refusals:
+            self._report(f"{len(refusals)} names of known objects are not listened for: {refusals[0]}")
+        self._names = (*self._value("names"), *known)  # taken up between two chunks
 
     # ---- listening
 
@@ -215,7 +225,7 @@ class VoiceCommand(Node):
         if self._counts["bad audio messages"] % _REPEATED == 1:
             self.get_logger().error(text)
 
-    def _report_microphone(self, text: str) -> None:
+    def _report(self, text: str) -> None:
         self._last_error = text
         self.get_logger().error(plain(text))
 

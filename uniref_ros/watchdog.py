@@ -23,6 +23,7 @@ HUNG = 75
 
 _STEPS = {
     "_decode": "decode",
+    "_decompressed": "decode",
     "encode_text": "encode_text",
     "encode_image": "encode_image",
     "encode_fitted": "encode_image",

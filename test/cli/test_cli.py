@@ -4,6 +4,7 @@ otherwise."""
 from __future__ import annotations
 
 import json
+import os
 import struct
 import zlib
 
@@ -251,3 +252,40 @@ def test_info_describes_files_and_refuses_others(tmp_path, capsys):
     assert main(["info", str(_text(tmp_path / "c.onnx"))]) == 1
     assert main(["info", str(tmp_path / "d")]) == 1
     assert capsys.readouterr().err.count("error: ") == 3
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (struct.pack("<Q", 2**62) + b"{}", "states 4611686018427387904 bytes"),
+        (struct.pack("<Q", 2**64 - 1), "states 18446744073709551615 bytes"),
+        (struct.pack("<Q", 2) + b"[]", "no mapping"),
+        (struct.pack("<Q", 12) + b'{"a": [1, 2]', "not a safetensors file"),
+        (struct.pack("<Q", 12) + b'{"a": [1,2]}', "not a safetensors file"),
+        (struct.pack("<Q", 9) + b'{"a": {}}', "'shape'"),
+        (struct.pack("<Q", 420) + b'{"a": {"shape": [1' + b"0" * 399 + b"]}}", "not a safetensors file"),
+        (b"\1\2\3", "not a safetensors file"),
+    ],
+)
+def test_what_a_safetensors_file_states_is_not_believed(content, reason, tmp_path, capsys):
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(content)
+    assert main(["info", str(path)]) == 1
+    error = capsys.readouterr().err
+    assert error.startswith("error: ") and reason in error
+
+
+def test_info_of_what_is_no_ordinary_file_does_not_wait(tmp_path, capsys):
+    for name in ("a.safetensors", "a.onnx"):
+        os.mkfifo(tmp_path / name)
+        assert main(["info", str(tmp_path / name)]) == 1
+    assert capsys.readouterr().err.count("no such file") == 2
+
+
+def test_notes_in_a_safetensors_file_cannot_write_to_the_terminal(tmp_path, capsys):
+    header = json.dumps({"__metadata__": {"by": "\x1b[2Jme", "\x1b]0;": "x" * 5000}}).encode()
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(struct.pack("<Q", len(header)) + header)
+    assert main(["info", str(path)]) == 0
+    out = capsys.readouterr().out
+    assert "\x1b" not in out and len(out) < 5000

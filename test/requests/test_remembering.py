@@ -15,6 +15,8 @@ import pytest
 from fake_runtime import FakeColourRuntime, rectangle, scene
 
 from uniref_model import KnownObjectError, KnownObjects, Prompt, SourceError, Tracker, TrackState
+from uniref_model.errors import UniRefError
+from uniref_model.requests import remembering, session
 from uniref_model.requests.remembering import Remembering
 from uniref_model.requests.session import SessionFolder
 from uniref_model.tracking.ids import ObjectIds
@@ -320,3 +322,35 @@ def test_a_killed_process_loses_no_object_and_reuses_no_id(folder):
 @pytest.mark.slow
 def test_two_hundred_killed_processes_lose_no_object_and_reuse_no_id(folder):
     kill_at_random(folder, 200, seed=4)
+
+
+def test_the_list_of_ids_does_not_grow_with_every_object_there_ever_was(folder, monkeypatch):
+    monkeypatch.setattr(remembering, "_TIDY", 20)
+    life = Life(folder)
+    life.ids.claim("mine")
+    for number in range(1, 206):
+        assert life.ids.claim() == str(number)
+    assert len((folder / session.IDS).read_text().splitlines()) < 25
+    life.die()
+    again = Life(folder)
+    assert again.ids.claim() == "206" and again.ids.was_given("mine") and not life.faults
+    again.die()
+
+
+def test_a_session_that_could_not_be_read_again_is_said_and_the_last_one_stays(folder, monkeypatch):
+    life = Life(folder)
+    life.add(Prompt(text="red"))
+    before = (folder / session.RECORD).read_bytes()
+    monkeypatch.setattr(session, "_MOST_BYTES", len(before) + 50)
+    with pytest.raises(UniRefError, match=r"bytes of session\.yaml, more than the limit"):
+        life.add(Prompt(text="a very long name of a thing " * 10))
+    assert (folder / session.RECORD).read_bytes() == before
+    life.die()
+    assert [item.prompt for item in Life(folder).tracker.objects] == ["red"]
+
+
+def test_an_id_of_which_half_is_on_disk_is_said(folder, monkeypatch):
+    life = Life(folder)
+    monkeypatch.setattr(session.os, "write", lambda handle, data: len(data) - 1)
+    assert life.ids.claim() == "1"
+    assert "may be given out again" in life.faults[0] and "No space left" in life.faults[0]

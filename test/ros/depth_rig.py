@@ -73,6 +73,7 @@ class Rig(Peer):
             self.depths = self.create_publisher(Image, "depth", 5)
         kept = DurabilityPolicy.TRANSIENT_LOCAL if latched_info else DurabilityPolicy.VOLATILE
         self.infos = self.create_publisher(CameraInfo, "camera_info", QoSProfile(depth=5, durability=kept))
+        self.frame_id = "camera_optical"
         self._time = 5000.0
 
     def meet_rig(self) -> None:
@@ -86,7 +87,7 @@ class Rig(Peer):
     def header(self) -> Header:
         self._time += PERIOD
         stamp = Time(sec=int(self._time), nanosec=int(self._time % 1 * 1e9))
-        return Header(stamp=stamp, frame_id="camera_optical")
+        return Header(stamp=stamp, frame_id=self.frame_id)
 
     def see(
         self, depth: Image | CompressedImage | None, camera: CameraInfo | None, picture=PICTURE, later=0.0

@@ -5,11 +5,13 @@ from __future__ import annotations
 
 from types import SimpleNamespace
 
+import numpy as np
 import pytest
 
-from uniref_model.requests.stamps import HeldImages
+from uniref_model.errors import ImageError
+from uniref_model.requests.stamps import HeldImages, check_header
 from uniref_ros.losses import Losses
-from uniref_ros.space.camera_info import intrinsics_of
+from uniref_ros.space.camera_info import check_info, intrinsics_of
 from uniref_ros.space.surface import GeometryError
 
 MATRIX = [500.0, 0.0, 320.0, 0.0, 500.0, 240.0, 0.0, 0.0, 1.0]
@@ -57,6 +59,26 @@ def test_what_is_no_known_model_is_refused(model, distortion):
     assert len(str(refused.value)) < 400 and "\n" not in str(refused.value)
 
 
+@pytest.mark.parametrize("place", [0, 4, 2, 5])
+@pytest.mark.parametrize("value", [1e-300, 1e300, -1e300, float("nan"), float("inf")])
+def test_a_matrix_of_no_camera_is_refused_before_positions_come_out_of_it(place, value):
+    wrong = info("plumb_bob")
+    wrong.k = [value if index == place else number for index, number in enumerate(MATRIX)]
+    if place in (2, 5) and value == 1e-300:
+        assert np.isfinite(intrinsics_of(wrong, rectified=False).rays()).all()
+        return
+    with pytest.raises(GeometryError, match="is the camera calibrated"):
+        intrinsics_of(wrong, rectified=False)
+
+
+def test_a_camera_info_that_is_no_small_message_is_refused():
+    check_info(info("plumb_bob", *[0.1] * 5, *[0.0] * 20))
+    with pytest.raises(GeometryError, match=r"1000000 distortion coefficients .* limit of 64"):
+        check_info(info("plumb_bob", *[0.0] * 1_000_000))
+    with pytest.raises(GeometryError, match="100000 characters"):
+        check_info(info("x" * 100_000))
+
+
 def image(seconds: int, name: str) -> SimpleNamespace:
     return SimpleNamespace(name=name, header=SimpleNamespace(stamp=SimpleNamespace(sec=seconds, nanosec=0)))
 
@@ -88,3 +110,12 @@ def test_of_two_images_with_one_stamp_the_newer_is_held():
     for one in (image(1, "first"), image(2, "other"), image(2, "newer"), image(3, "last")):
         held.add(one)
     assert held.find(image(2, "").header.stamp).name == "newer" and held.jumps == 0
+
+
+@pytest.mark.parametrize("frame_id", ["x" * 201, "a\nb", "\x1b[31m", "\u202e"])
+def test_a_frame_id_that_no_result_should_repeat_is_refused(frame_id):
+    stamp = SimpleNamespace(sec=1, nanosec=0)
+    check_header(SimpleNamespace(stamp=stamp, frame_id="camera_color_optical_frame"))
+    check_header(SimpleNamespace(stamp=stamp, frame_id=""))
+    with pytest.raises(ImageError, match="the image's frame_id"):
+        check_header(SimpleNamespace(stamp=stamp, frame_id=frame_id))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import array
 import json
 import shutil
 import ssl
@@ -17,7 +18,10 @@ pytest.importorskip("websockets", reason="websockets is not installed (pip insta
 
 from console_rig import CONSOLE, CameraThread, fetch, free_port, until_served, wait_for, wandering
 from ros_help import NodeProcess
+from sensor_msgs.msg import CompressedImage
 from websockets.sync.client import connect
+
+from uniref_ros.console.pictures import MAX_PICTURE
 
 
 def pictures_of(browser, *cameras: str) -> dict[str, dict]:
@@ -85,6 +89,23 @@ def test_every_camera_is_shown_and_a_click_means_its_own(tmp_path, peer, console
                 return {camera["name"]: len(camera["objects"]) for camera in state_of(browser)["cameras"]}
 
             wait_for(lambda: by_camera() == {"left": 0, "right": 1}, "the object, at the right alone")
+
+
+def test_a_picture_that_is_too_large_for_browsers_is_counted_and_said(tmp_path, peer, console):
+    process, port = console
+    large = CompressedImage(format="jpeg", data=array.array("B", bytes(MAX_PICTURE + 1)))
+    with tracker(tmp_path) as node, CameraThread(peer, wandering):
+        until_served(port, node, process)
+        with connect(f"ws://127.0.0.1:{port}/browser", max_size=None) as browser:
+            pictures_of(browser, "")
+            overlays = peer.create_publisher(CompressedImage, "tracker/overlay/compressed", 1)
+
+            def told() -> str:
+                overlays.publish(large)
+                return peer.status("console").get("last error", "")
+
+            assert f"{MAX_PICTURE + 1} bytes, more than the limit" in wait_for(told, "the error")
+            pictures_of(browser, "")
 
 
 @pytest.mark.slow

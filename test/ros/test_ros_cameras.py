@@ -137,7 +137,7 @@ def test_namespace_remaps_and_output_quality(tmp_path, ros):
         with NodeProcess(
             tmp_path / "node.log",
             "output_reliability:=best_effort",
-            "prompts:=['red']",
+            "prompts:=[' ', 'red', '']",
             namespace="arm",
             remaps=["__node:=eye", "image:=/head/colour", "~/objects:=eye/found"],
         ) as process:

@@ -71,6 +71,25 @@ def test_what_people_see_and_click_at_has_all_pixels(met):
     assert np.array_equal(drawn[rows], compressed_to_rgb(met.image(PICTURE))[rows])  # not even one is blurred
 
 
+def test_a_webcam_that_pads_its_jpegs_fills_no_log(tmp_path, peer):
+    """libjpeg says so for every image, straight to the terminal."""
+    parameters = "diagnostics_period:=0.2", "image_transport:=compressed"
+    with NodeProcess(tmp_path / "node.log", *parameters) as node:
+        peer.meet()
+        peer.prompts.publish(String(data="red"))
+        peer.tracked(PICTURE)
+        for _ in range(60):
+            message = peer.image(PICTURE)
+            data = bytes(message.data)
+            message.data = data[:-2] + b"\0\1\2\3" * 3 + data[-2:]
+            peer.images.publish(message)
+            (red,) = peer.result_of(message).objects
+            assert red.area
+        peer.until(lambda: peer.status("tracker")["errors: decoder"] == "60", "the count")
+        assert 1 <= node.text().count("extraneous bytes") <= 6, node.text()
+        assert "decoder: image/compressed: Corrupt JPEG data" in node.text()
+
+
 @pytest.mark.skipif(
     not (WEIGHTS / "uniref_nano" / "model.json").is_file(), reason="the weights of uniref_nano are not there"
 )

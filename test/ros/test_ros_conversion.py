@@ -176,6 +176,13 @@ def test_jpeg_there_and_back():
     assert found.shape == smooth.shape and np.abs(found.astype(int) - smooth).mean() < 4
 
 
+@pytest.mark.parametrize("shape", [(1, 65_501, 3), (65_501, 1, 3)])
+def test_what_is_too_long_for_a_jpeg_is_refused_without_a_word_of_opencvs(shape, capfd):
+    with pytest.raises(ImageError, match=r"65501.* pixels is no JPEG: expected at most 65500 a side"):
+        fill_jpeg(SimpleNamespace(), np.zeros(shape, np.uint8), 80, "header")
+    assert capfd.readouterr() == ("", "")
+
+
 def test_rotation_notes_in_a_jpeg_do_not_turn_the_pixels():
     data = cv2.imencode(".jpg", RGB[..., ::-1])[1].tobytes()
     # An APP1 segment with one EXIF entry: orientation 6, a quarter turn.

@@ -112,6 +112,7 @@ def test_without_a_calibrated_camera_there_is_no_position_and_diagnostics_say_wh
         (info(k=[0.0] * 9), "calibrated"),
         (info((480, 848)), "aspect"),
         (info(d=[0.1] * 3), "not known"),
+        (info(k=[500.0, 0.0, 160.0, 0.0, 1e-300, 120.0, 0.0, 0.0, 1.0]), "calibrated"),
     ):
         rig.spin(0.2)
         for _ in range(3):
@@ -134,6 +135,9 @@ def test_bad_depth_is_counted_and_disturbs_nothing(rig):
     errors = rig.status("tracker")
     assert errors["errors: depth"] == "3" and "0x0" in errors["last error"]
     assert right(rig.placed(depth_image("16UC1"), info()))
+    assert right(rig.see(depth_image("16UC1"), info(d=[0.0] * 100_000)).objects[0]), "by the one before"
+    rig.until(lambda: rig.status("tracker").get("errors: camera_info") == "1", "the count")
+    assert "100000 distortion coefficients" in rig.status("tracker")["last error"]
 
 
 def cloud_of(message: PointCloud2) -> np.ndarray:
@@ -234,3 +238,13 @@ def test_without_use_depth_the_node_does_not_listen_to_it(tmp_path, ros):
         peer.meet()
         assert peer.depths.get_subscription_count() == 0
     peer.destroy_node()
+
+
+def test_what_is_published_in_the_place_of_depth_is_named(tmp_path, peer):
+    points = peer.create_publisher(PointCloud2, "/camera/points", 1)
+    remaps = ["depth:=/camera/points"]
+    with NodeProcess(tmp_path / "node.log", "diagnostics_period:=0.2", remaps=remaps):
+        peer.meet()
+        text = "/camera/points is sensor_msgs/msg/PointCloud2, expected sensor_msgs/msg/Image"
+        peer.until(lambda: peer.status("image")["message"] == f"no positions: {text}", "the warning")
+    peer.destroy_publisher(points)

@@ -24,6 +24,7 @@ try:
 except packages.PackageNotFoundError:
     pytest.skip("the ROS package is not built here (make test builds it)", allow_module_level=True)
 
+from uniref_model.errors import SourceError  # noqa: E402
 from uniref_ros import launching, voice_command  # noqa: E402
 from uniref_ros.parameters import OPTIONS  # noqa: E402
 
@@ -342,7 +343,16 @@ def test_launching_again_leaves_no_second_view(launch, with_rviz, tmp_path, monk
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     for namespace in ("", "robot", "", "robot"):
         nodes(describe(launch("tracker"), rviz="true", namespace=namespace)[1])
-    assert len(list(tmp_path.glob("uniref_ros_*"))) == 2
+    assert len(list(tmp_path.rglob("*uniref_ros_*"))) == 2
+
+
+def test_a_view_that_cannot_be_written_is_said_and_leaves_nothing(launch, with_rviz, tmp_path):
+    name = nodes(describe(launch("tracker"), rviz="true")[1])["rviz2"].arguments[1]
+    os.remove(name)
+    os.mkdir(name)  # somebody else's, say
+    with pytest.raises(SourceError, match="cannot write"):
+        describe(launch("tracker"), rviz="true")
+    assert [str(path) for path in tmp_path.rglob("*uniref_ros_*")] == [name]
 
 
 def test_respawn_brings_back_a_node_that_hangs(launch):

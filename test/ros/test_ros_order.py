@@ -20,6 +20,7 @@ from rclpy.lifecycle import TransitionCallbackReturn
 from rclpy.node import Node
 from rclpy.parameter import Parameter
 from ros_help import NodeProcess, Peer
+from sensor_msgs.msg import CompressedImage, Image
 from std_msgs.msg import String
 from stops import PROGRAMS, stop_often
 
@@ -173,6 +174,32 @@ def test_a_wrong_image_topic_is_said_in_the_terminal_with_those_there_are(tmp_pa
         peer.until(lambda: text in node.text(), "the warning")
         peer.spin(1.0)
         assert node.text().count("no image on") <= 2, "said once, and once more when topics are discovered"
+
+
+@pytest.mark.parametrize(
+    ("transport", "topic", "kind", "said"),
+    [
+        (
+            "raw",
+            "/cam/image/compressed",
+            CompressedImage,
+            "expected sensor_msgs/msg/Image, found sensor_msgs/msg/CompressedImage "
+            "(image_transport: compressed takes it, with image remapped to /cam/image)",
+        ),
+        ("compressed", "/cam/compressed", Image, "(image_transport: raw takes it)"),
+        ("raw", "/cam", String, "expected sensor_msgs/msg/Image, found std_msgs/msg/String"),
+    ],
+)
+def test_a_topic_of_another_type_is_said_and_not_taken_for_a_lossy_one(
+    tmp_path, peer, transport, topic, kind, said
+):
+    publisher = peer.create_publisher(kind, topic, 5)
+    remaps = [f"image{'/compressed' * (transport == 'compressed')}:={topic}"]
+    parameters = f"image_transport:={transport}", "stale_after:=0.3", "diagnostics_period:=0.1"
+    with NodeProcess(tmp_path / "node.log", *parameters, remaps=remaps) as node:
+        peer.until(lambda: said in node.text(), "the warning")
+        assert "Fast DDS" not in node.text()
+    peer.destroy_publisher(publisher)
 
 
 BAD_STARTS = {

@@ -100,6 +100,11 @@ def test_detections_labels_and_transforms_of_the_tracked_object(tmp_path, rig, i
             )
             rig.spin(0.3)
             assert len(recorded(heard, "/tf")) == before, "what is not seen has no transform"
+            rig.frame_id = ""
+            assert rig.placed(depth_image("16UC1"), info()).has_position
+            rig.until(lambda: "the images have no frame_id" in node.text(), "the warning")
+            rig.spin(0.3)
+            assert len(recorded(heard, "/tf")) == before, "tf2 refuses what is in no frame"
         assert node.running
 
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import array
 import os
+import re
 import stat
 from pathlib import Path
 
@@ -66,6 +68,10 @@ class Talker:
         for chunk in np.array_split(samples, max(1, len(samples) // 2000)):
             self._audio.publish(Int16MultiArray(data=chunk.tolist()))
             self.peer.spin(0.005)
+
+    def play_at_once(self, samples: np.ndarray) -> None:
+        """Publish a recording as one message."""
+        self._audio.publish(Int16MultiArray(data=array.array("h", samples.tobytes())))
 
     def press(self, down: bool) -> None:
         """The talk button."""
@@ -160,6 +166,7 @@ def test_audio_of_no_use_is_reported_and_never_becomes_a_prompt(tmp_path, talker
         talker.meet()
         for bad in ([], [1, 2, 3]):
             talker.play(np.array(bad, np.int16))
+        talker.play_at_once(np.ones(2 * 8000 * 30 + 2, np.int16))
         rng = np.random.default_rng(0)
         both = lambda mono: np.repeat(mono, 2)  # noqa: E731
         talker.play(np.zeros(64000, np.int16))
@@ -173,12 +180,48 @@ def test_audio_of_no_use_is_reported_and_never_becomes_a_prompt(tmp_path, talker
         )
         status = talker.peer.status("voice_command")
         talker.peer.until(
-            lambda: talker.peer.status("voice_command")["bad audio messages"] == "2", "the count"
+            lambda: talker.peer.status("voice_command")["bad audio messages"] == "3", "the count"
         )
         assert status["source"] == "topic"
+        last = talker.peer.status("voice_command")["last error"]
+        assert "480002 samples in one message (30 s), more than the limit of 480000" in last
         talker.peer.spin(2.0)
         assert node.running and talker.prompts == []
         assert all(not heard.understood and heard.reason for heard in talker.heard)
+
+
+def test_a_long_message_is_heard_whole_and_costs_no_more_than_short_ones(tmp_path, talker):
+    parameters = "source:=topic", "trigger:=always", "rate:=48000"
+    with NodeProcess(tmp_path / "voice.log", *parameters, program=VOICE) as node:
+        talker.meet()
+        speech, rate = say("follow the yellow box", SPEAKER)
+        places = np.arange(0, len(speech) - 1, rate / 48000)
+        spoken = np.interp(places, np.arange(len(speech)), speech).astype(np.int16)
+        before = peak_mb(node)
+        talker.play_at_once(np.concatenate([spoken, np.zeros(48000 * 30 - len(spoken), np.int16)]))
+        assert talker.next().prompt == "the yellow box"
+        assert peak_mb(node) - before < 60
+
+
+def peak_mb(node: NodeProcess) -> float:
+    """The most memory it ever had."""
+    status = Path(f"/proc/{node.child.pid}/status").read_text(encoding="ascii")
+    return int(re.search(r"VmHWM:\s+(\d+)", status).group(1)) / 1024
+
+
+def test_names_that_no_known_object_can_have_are_left_out_and_said(tmp_path, talker):
+    """Its diagnostics come by the machine's clock, though nobody publishes the simulation's."""
+    kept = QoSProfile(depth=1, durability=DurabilityPolicy.TRANSIENT_LOCAL)
+    known = talker.peer.create_publisher(KnownObjectArray, "tracker/known_objects", kept)
+    names = ["Teapot", "x" * 1_000_000, "a\nb", "?!", "Kettle"]
+    parameters = "source:=topic", "trigger:=push_to_talk", "use_sim_time:=true"
+    with NodeProcess(tmp_path / "voice.log", *parameters, program=VOICE) as node:
+        talker.meet()
+        known.publish(KnownObjectArray(objects=[KnownObject(name=name) for name in names]))
+        talker.peer.until(
+            lambda: talker.peer.status("voice_command")["names listened for"] == "2", "the names to be learnt"
+        )
+        assert "3 names of known objects are not listened for" in node.text() and len(node.text()) < 5000
 
 
 def double(folder: Path, script: str) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 import sys
 import wave
+from importlib.util import find_spec
 from types import ModuleType
 
 import numpy as np
@@ -25,9 +26,7 @@ from uniref_model.voice import (
     understand,
 )
 
-needs_engine = pytest.mark.skipif(
-    not __import__("importlib.util").util.find_spec("pocketsphinx"), reason="pocketsphinx is not installed"
-)
+needs_engine = pytest.mark.skipif(not find_spec("pocketsphinx"), reason="pocketsphinx is not installed")
 needs_speech = pytest.mark.skipif(
     not __import__("importlib.util").util.find_spec("espeakng_loader"),
     reason="espeakng-loader is not installed",
@@ -217,7 +216,9 @@ def test_ones_own_engine_is_named_by_its_module_and_factory(monkeypatch):
         "my_ears:absent": "absent",
         "no_such_module:create": "no_such_module",
         "whispers": "expected pocketsphinx, vosk, whisper or module:factory",
-        "whisper": "engine_model is '', expected the folder of a Whisper model",
+        "whisper": "engine_model is '', expected the folder of a Whisper model"
+        if find_spec("faster_whisper")
+        else "pip install faster-whisper",
     }.items():
         with pytest.raises(RuntimeUnavailable, match=reason):
             load_recogniser(engine)

@@ -14,7 +14,7 @@ from ..errors import SourceError, UniRefError
 from ..image_messages import compressed_to_rgb, to_rgb
 from ..limits import MAX_PIXELS, quoted
 from ..outputs import show
-from ..requests.stamps import check_stamp
+from ..requests.stamps import check_header
 from ..video import FrameSource, Selection, SourceFrame
 from .reader import IMAGE_TYPES, Bag, Record, Topic
 
@@ -136,7 +136,7 @@ class BagSource(FrameSource):
 
 def decode(message: Any, kind: str, max_pixels: int = MAX_PIXELS) -> np.ndarray:
     """RGB uint8 [h,w,3] of a message of one of IMAGE_TYPES. Raises ImageError, LimitError."""
-    check_stamp(message.header.stamp)
+    check_header(message.header)
     return (to_rgb if kind == IMAGE_TYPES[0] else compressed_to_rgb)(message, max_pixels)
 
 

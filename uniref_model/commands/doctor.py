@@ -4,23 +4,28 @@ from __future__ import annotations
 
 import importlib.util
 import json
+import math
 import os
 import platform
 import struct
 import tempfile
 from importlib import metadata
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from rich.table import Table
 
 from ..errors import ModelFileError, SourceError, UniRefError
+from ..limits import quoted
+from ..outputs import show
 from ..runtime import ModelSpec, available_runtimes, find_model, shipped_models
 from ..runtime.files import verify_files
 from ..video import VideoWriter, open_source
 from . import console
 from .options import INSTALL_TRAIN
 
+_MOST_HEADER = 100_000_000  # bytes, as the library safetensors has it
 _PACKAGES = {
     "numpy": "arrays",
     "opencv-python-headless": "images and video",
@@ -174,34 +179,46 @@ def _model_info(model: str) -> None:
 
 def _graph_info(path: Path) -> None:
     if not path.is_file():
-        raise ModelFileError(f"no such file: {path}")
+        raise ModelFileError(f"no such file: {show(path)}")
     import onnxruntime
 
     try:
         session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
     except Exception as error:  # the library's exceptions share no base of their own
-        raise ModelFileError(f"ONNX Runtime cannot load {path}: {error}") from error
-    table = Table(title=str(path))
+        raise ModelFileError(f"ONNX Runtime cannot load {show(path)}: {quoted(error, 400)}") from error
+    table = Table(title=show(path))
     for name in ("", "name", "type", "shape"):
         table.add_column(name)
     for kind, nodes in (("input", session.get_inputs()), ("output", session.get_outputs())):
         for node in nodes:
-            table.add_row(kind, node.name, node.type, str(node.shape), style=None)
+            table.add_row(kind, show(node.name), node.type, show(str(node.shape)), style=None)
     console.output.print(table)
 
 
 def _safetensors_info(path: Path) -> None:
     try:
-        with path.open("rb") as stream:
-            (length,) = struct.unpack("<Q", stream.read(8))
-            header = json.loads(stream.read(length))
-    except (OSError, struct.error, ValueError, MemoryError) as error:
-        raise ModelFileError(f"{path} is not a safetensors file: {error}") from error
-    notes = header.pop("__metadata__", {})
-    values = sum(int(np.prod(entry["shape"], dtype=np.int64)) for entry in header.values())
-    table = Table(title=str(path), show_header=False)
+        header = _safetensors_header(path)
+        notes = dict(header.pop("__metadata__", {}))
+        millions = sum(math.prod(map(int, entry["shape"])) for entry in header.values()) / 1e6
+    except (OSError, struct.error, ValueError, KeyError, TypeError, OverflowError, RecursionError) as error:
+        raise ModelFileError(f"{show(path)} is not a safetensors file: {error}") from error
+    table = Table(title=show(path), show_header=False)
     table.add_row("tensors", str(len(header)))
-    table.add_row("numbers", f"{values / 1e6:.2f} million")
+    table.add_row("numbers", f"{millions:.2f} million")
     for name, value in notes.items():
-        table.add_row(name, str(value))
+        table.add_row(show(str(name)), show(str(value)))
     console.output.print(table)
+
+
+def _safetensors_header(path: Path) -> dict[str, Any]:
+    """Raises OSError, struct.error or ValueError. What the file says of its length is not believed."""
+    if not path.is_file():
+        raise ModelFileError(f"no such file: {show(path)}")
+    with path.open("rb") as stream:
+        (length,) = struct.unpack("<Q", stream.read(8))
+        if length > min(_MOST_HEADER, path.stat().st_size - 8):
+            raise ValueError(f"its header states {length} bytes")
+        header = json.loads(stream.read(length))
+    if not isinstance(header, dict):
+        raise ValueError("its header is no mapping")
+    return header

@@ -5,13 +5,16 @@ Pillow is used because OpenCV replaces palette indices by colours on reading.
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from .. import pictures
 from ..label_pngs import davis_palette
+from ..limits import LimitError, check_pixels
 from .errors import DatasetError
 from .names import as_dataset_error
 
@@ -26,38 +29,38 @@ def read_labels(path: Path) -> np.ndarray:
 
 def read_palette(path: Path) -> list[int]:
     """The palette of a label PNG, 768 values; the DAVIS one when it has none (grey)."""
-    palette = _open(path, ("P", "L"))[1]
+    with _opened(path) as image:
+        if image.mode not in ("P", "L"):
+            raise DatasetError(f"{path} is a {image.mode} image, expected a palette or grey PNG of labels")
+        image.load()
+        palette = image.getpalette()
     return palette + [0] * (768 - len(palette)) if palette else davis_palette()
 
 
 def read_image(path: Path) -> np.ndarray:
     """RGB image uint8 [h,w,3]. Raises DatasetError when it is missing or unreadable."""
-    return _open(path, ())[0]
+    with _opened(path) as image:
+        return np.array(image.convert("RGB"))
 
 
 def image_size(path: Path) -> tuple[int, int]:
     """(height, width) from an image's header. Raises DatasetError when it is missing or unreadable."""
-    try:
-        with Image.open(path) as image:
-            return image.height, image.width
-    except (OSError, UnidentifiedImageError) as error:
-        raise _unreadable(path, error) from error
+    with _opened(path) as image:
+        return image.height, image.width
 
 
-def _open(path: Path, modes: tuple[str, ...]) -> tuple[np.ndarray, list[int] | None]:
-    """Pixels and palette; `modes` are the Pillow modes accepted as they are, none means: convert to RGB."""
-    try:
-        with Image.open(path) as image:
-            if modes and image.mode not in modes:
-                raise DatasetError(
-                    f"{path} is a {image.mode} image, expected a palette or grey PNG of labels"
-                )
-            return np.array(image if modes else image.convert("RGB")), image.getpalette()
-    except (OSError, UnidentifiedImageError) as error:
-        raise _unreadable(path, error) from error
-
-
-def _unreadable(path: Path, error: Exception) -> DatasetError:
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[Image.Image]:
+    """The image, of which no pixel is decoded yet, when it states no more than is allowed. Raises
+    DatasetError, also for what goes wrong within."""
     if not path.exists():
-        return DatasetError(f"missing file {path}")
-    return DatasetError(f"{path} is not a readable image: {error}")
+        raise DatasetError(f"missing file {path}")
+    if not path.is_file():  # a pipe would keep whoever opens it
+        raise DatasetError(f"{path} is no ordinary file")
+    try:
+        with Image.open(path) as image:
+            check_pixels(image.width, image.height, str(path))
+            yield image
+    # Pillow's decoders raise more than OSError at what is damaged, and an error of its own at what is huge
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, LimitError) as error:
+        raise DatasetError(f"{path} is not a readable image: {error}") from error

@@ -15,6 +15,8 @@ from .camera import Camera, ProcessedImage
 from .session import CameraRecord, ObjectRecord, Session, SessionFolder
 
 _Key = tuple[str, str]  # a camera's name and an object's id
+_TIDY = 10_000
+"""Ids after which their list is written anew: of automatic ones only the last has to be in it."""
 
 
 class Remembering:
@@ -37,7 +39,8 @@ class Remembering:
         """report: told of what goes wrong and stops nothing."""
         self._folder, self._cameras, self._ids = folder, cameras, ids
         self._enabled, self._report = enabled, report
-        self._lock = Lock()
+        self._lock, self._ids_lock = Lock(), Lock()
+        self._noted = 0  # ids since their list was written
         self._new: dict[_Key, Prompt] = {}  # anchors to be written, the newest of each object
         self._anchors: dict[_Key, ObjectRecord] = {}  # those that are written
         self._dormant: list[tuple[str, ObjectRecord]] = []
@@ -145,6 +148,11 @@ class Remembering:
 
     def _note_id(self, object_id: str | int) -> None:
         try:
-            self._folder.add_id(object_id)
+            with self._ids_lock:
+                self._folder.add_id(object_id)
+                self._noted += 1
+                if self._noted >= _TIDY:
+                    self._folder.begin_ids(self._ids.given_out())
+                    self._noted = 0
         except UniRefError as error:  # a full disk is no reason not to follow something
             self._report(f"the id {str(object_id)!r} may be given out again after a restart: {error}")

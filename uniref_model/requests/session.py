@@ -12,6 +12,7 @@ the session as it was.
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 from collections.abc import Iterable
@@ -25,7 +26,7 @@ import yaml
 from ..errors import UniRefError
 from ..known_objects.locking import LOCK, hold
 from ..known_objects.views import as_kept
-from ..limits import MAX_CHOSEN_IDS, MAX_NAME
+from ..limits import MAX_CHOSEN_IDS, MAX_NAME, check_count
 from ..outputs import show, told, write_whole
 from ..pictures import read_image, read_labels, write_png
 from ..prompts import Prompt
@@ -33,7 +34,7 @@ from ..reading import read_text
 from ..settings import build
 
 RECORD, IDS = "session.yaml", "ids.txt"
-_MOST_BYTES = 4 * 1024 * 1024  # of session.yaml: some 255 objects on each of 64 cameras
+_MOST_BYTES = 64 * 1024 * 1024  # of session.yaml: a thousand objects by a thousand clicks each
 _MOST_ID_BYTES = 2 * MAX_CHOSEN_IDS * (6 * MAX_NAME + 4)
 
 
@@ -122,14 +123,18 @@ class SessionFolder:
         path = self.folder / IDS
         write_whole(path, "".join(f"{json.dumps(name)}\n" for name in ids), durable=True)
         with told(path):
-            self._ids = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+            before, self._ids = self._ids, os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CLOEXEC)
+        if before is not None:
+            os.close(before)
 
     def add_id(self, object_id: str | int) -> None:
         """Note an id for good, before anybody gets it. Raises SourceError."""
         if self._ids is None:
             return
+        line = f"{json.dumps(object_id)}\n".encode()
         with told(self.folder / IDS):
-            os.write(self._ids, f"{json.dumps(object_id)}\n".encode())
+            if os.write(self._ids, line) < len(line):  # as much as there was room for
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
             os.fsync(self._ids)
 
     def write_anchor(self, number: int, prompt: Prompt) -> dict[str, Any]:
@@ -163,8 +168,10 @@ class SessionFolder:
         return Prompt(record.text or None, image=read_image(self._inside(record.picture)), **drawn)
 
     def save(self, session: Session) -> None:
-        """Replace the session. Raises SourceError; the one before it stays then."""
+        """Replace the session. Raises SourceError, LimitError for one that could not be read again; the one
+        before it stays then."""
         text = yaml.safe_dump(_plain(asdict(session)), sort_keys=False, allow_unicode=True)
+        check_count(len(text.encode()), f"bytes of {RECORD}", _MOST_BYTES)
         write_whole(self.folder / RECORD, text, durable=True)
         self._sweep(session)
 

@@ -6,6 +6,7 @@ from collections import deque
 from typing import Any
 
 from ..errors import ImageError
+from ..limits import check_name
 
 _JUMP = 10_000_000_000
 """ns. A stamp this much later than the one before, or any earlier one, is a jump of the clock."""
@@ -26,8 +27,11 @@ def in_words(stamp: Any) -> str:
     return f"{stamp.sec}.{stamp.nanosec:09d}"
 
 
-def check_stamp(stamp: Any) -> None:
-    """Raise ImageError for a stamp that no clock of ROS can show."""
+def check_header(header: Any) -> None:
+    """Refuse an image's header (std_msgs/Header), which every result repeats. Raises ImageError for a stamp
+    that no clock of ROS can show, and for a frame_id that is too long or holds control characters."""
+    check_name(header.frame_id, "the image's frame_id", ImageError)
+    stamp = header.stamp
     if stamp.sec < 0:
         raise ImageError(f"the image's stamp is {in_words(stamp)}, expected 0 or a time after 1970")
 

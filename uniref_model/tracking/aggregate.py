@@ -86,7 +86,7 @@ class Aggregator:
             return _NOTHING
         else:
             values = geometry.probability_to_region(claim.mask, region, self._values)
-            won = cv2.compare(values, 0.5, cv2.CMP_GT)  # type: ignore[call-overload]  # numbers too
+            won = _over_half(values)
         return _share(won, region)
 
     def _together(
@@ -187,6 +187,13 @@ def _cut(buffer: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
 def _won(labels: np.ndarray, slot: int) -> np.ndarray:
     """uint8 0/255 where labels are a slot."""
     return np.multiply(labels == slot, np.uint8(255), dtype=np.uint8)
+
+
+def _over_half(values: np.ndarray) -> np.ndarray:
+    """uint8 0/255 where f32 [h,w] are over a half."""
+    if values.size == 1:  # OpenCV takes a single pixel for a number, too, and refuses two of them
+        return np.multiply(values > 0.5, np.uint8(255), dtype=np.uint8)
+    return cv2.compare(values, 0.5, cv2.CMP_GT)  # type: ignore[call-overload]  # numbers too
 
 
 def _share(won: np.ndarray, region: Region) -> Share:

@@ -11,6 +11,7 @@ from argparse import Namespace
 from rich.console import Console
 
 from uniref_model.errors import SourceError
+from uniref_model.stopping import stopped_as_by_a_person
 from uniref_ros.console.options import OPTIONS
 from uniref_ros.demo.demo import make_parser
 from uniref_ros.demo.processes import DemoError, Process, quoted
@@ -81,7 +82,8 @@ def main(args: list[str] | None = None) -> int:
     arguments = make_parser(__doc__).parse_args(args)
     console = Console()
     try:
-        run(arguments, console)
+        with stopped_as_by_a_person():
+            run(arguments, console)
     except (DemoError, SourceError) as error:
         console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         return 1

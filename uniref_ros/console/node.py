@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 import rclpy
-from diagnostic_msgs.msg import DiagnosticArray
+from diagnostic_msgs.msg import DiagnosticArray, DiagnosticStatus
 from rcl_interfaces.srv import GetParameters
 from rclpy.client import Client
 from rclpy.clock import Clock, ClockType
@@ -167,6 +167,8 @@ class Console(Node):
 
     def _on_overlay(self, camera: str, message: CompressedImage) -> None:
         if len(message.data) > MAX_PICTURE:
+            size = f"{len(message.data)} bytes, more than the limit of {MAX_PICTURE}"
+            self.errors.report("overlay", f"a picture of {size}: lower the tracker's overlay_quality")
             return
         self._pictures += 1
         picture = Picture.of(self._pictures, camera, message.header.stamp, bytes(message.data))
@@ -193,10 +195,18 @@ class Console(Node):
     def _report(self) -> None:
         if self._audience.count:
             self._relay.put(("text", "curves"), self._scene.curve_text())
-        values = {**self._health(), "address": self.address, "pictures": self._pictures}
+        counts, last, fresh = self.errors.summary()
+        values = {
+            **self._health(),
+            "address": self.address,
+            "pictures": self._pictures,
+            **{f"errors: {kind}": count for kind, count in sorted(counts.items())},
+            "last error": last,
+        }
         name = self.get_fully_qualified_name().lstrip("/")
-        browsers = f"{self._audience.count} browsers"
-        message = DiagnosticArray(status=[make_status(name, b"\0", browsers, values)])
+        level = DiagnosticStatus.WARN if fresh else DiagnosticStatus.OK
+        text = last if fresh else f"{self._audience.count} browsers"
+        message = DiagnosticArray(status=[make_status(name, level, text, values)])
         message.header.stamp = self.get_clock().now().to_msg()
         self._diagnostics.publish(message)
 

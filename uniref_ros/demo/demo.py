@@ -13,6 +13,7 @@ import numpy as np
 import rclpy
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
+from rclpy.signals import SignalHandlerOptions
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 from rich.table import Table
@@ -20,6 +21,7 @@ from sensor_msgs.msg import Image
 from std_msgs.msg import String
 
 from uniref_model.errors import SourceError
+from uniref_model.stopping import stopped_as_by_a_person
 from uniref_model.tracking.message_fields import STATE_NAMES
 from uniref_ros.conversion import to_rgb
 from uniref_ros.demo.processes import DemoError, Process, quoted
@@ -94,6 +96,7 @@ def run(arguments: argparse.Namespace, console: Console) -> Summary:
     video = OverlayVideo(out / "overlay.mp4", source.rate or _VIDEO_RATE)
     witness = Witness(Figures(arguments.prompt), video, arguments.started)
     with contextlib.ExitStack() as stack:
+        stack.callback(video.close)  # after the children, whatever ends this: as far as it came it is whole
         stack.callback(witness.destroy_node)
         console.print(f"[4/5] starting the tracker node (model {arguments.model})", markup=False)
         options = ["-p", f"model:={arguments.model}", "-p", f"runtime:={arguments.runtime}"]
@@ -109,7 +112,6 @@ def run(arguments: argparse.Namespace, console: Console) -> Summary:
         stack.callback(player.stop)
         _watch(witness, tracker, player, frames, console)
         witness.figures.memory_end_mb = tracker.memory_mb
-    video.close()
     sheet = video.contact_sheet()
     if sheet is not None:
         cv2.imwrite(str(out / "contact_sheet.png"), sheet)
@@ -196,9 +198,10 @@ def main(args: list[str] | None = None) -> int:
     """Run the demo; returns the exit status, 0 only when the object was tracked."""
     arguments = make_parser(__doc__).parse_args(args)
     console = Console()
-    rclpy.init(args=[])
+    rclpy.init(args=[], signal_handler_options=SignalHandlerOptions.NO)  # a stop is to end the children first
     try:
-        summary = run(arguments, console)
+        with stopped_as_by_a_person():
+            summary = run(arguments, console)
     except (DemoError, SourceError) as error:
         console.print(f"error: {error}", style="red", markup=False, highlight=False, soft_wrap=True)
         return 1

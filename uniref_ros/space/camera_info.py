@@ -7,12 +7,15 @@ import threading
 from collections import deque
 from typing import Any
 
-from uniref_model.limits import quoted
+from uniref_model.limits import check_count, check_name, quoted
 from uniref_ros.space.surface import GeometryError, Intrinsics
 
 _POLYNOMIAL = ("", "plumb_bob", "rational_polynomial")
 _COEFFICIENTS = (4, 5, 8, 12, 14)
 """Lengths of a polynomial distortion that OpenCV takes."""
+_MOST_COEFFICIENTS = 64  # of a distortion, zeros that some drivers append and all
+_SHORTEST, _FARTHEST = 1e-3, 1e7
+"""px. No camera has a shorter focal length, nor one or a principal point beyond: rays would be no float32."""
 
 
 class DepthRing:
@@ -70,6 +73,13 @@ def seconds(stamp: Any) -> float:
     return stamp.sec + stamp.nanosec * 1e-9
 
 
+def check_info(info: Any) -> None:
+    """Refuse a sensor_msgs/CameraInfo that is too large to be looked at for every image. Raises
+    GeometryError."""
+    check_count(len(info.d), "distortion coefficients of a camera info", _MOST_COEFFICIENTS, GeometryError)
+    check_name(info.distortion_model, "the distortion model of a camera info", GeometryError)
+
+
 def intrinsics_of(info: Any, *, rectified: bool) -> Intrinsics:
     """The camera that a sensor_msgs/CameraInfo describes, with its binning and region of interest applied.
 
@@ -92,9 +102,13 @@ def _matrix(info: Any, rectified: bool) -> tuple[float, float, float, float]:
     """fx, fy, cx, cy."""
     p, k = list(info.p), list(info.k)
     values = (p[0], p[5], p[2], p[6]) if rectified and p[0] else (k[0], k[4], k[2], k[5])
-    if not all(map(math.isfinite, values)) or values[0] <= 0 or values[1] <= 0:
+    if not all(_SHORTEST <= value <= _FARTHEST for value in values[:2]):  # false for not-a-number
         raise GeometryError(
             f"the camera info's focal lengths are {values[0]:g} and {values[1]:g}: is the camera calibrated?"
+        )
+    if not all(abs(value) <= _FARTHEST for value in values[2:]):
+        raise GeometryError(
+            f"the camera info's principal point is ({values[2]:g}, {values[3]:g}): is the camera calibrated?"
         )
     return values
 

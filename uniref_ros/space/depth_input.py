@@ -13,19 +13,21 @@ from uniref_model.errors import UniRefError
 from uniref_model.limits import quoted
 from uniref_model.tracking import TrackedFrame
 from uniref_ros.conversion import depth_samples, metres
-from uniref_ros.qos import listen, quality, resolved
+from uniref_ros.decoders import overheard
+from uniref_ros.qos import IMAGE_TYPES, listen, quality, resolved, types_sent
 from uniref_ros.rolling import Rate
 from uniref_ros.space import compressed_depth
-from uniref_ros.space.camera_info import DepthRing, intrinsics_of
+from uniref_ros.space.camera_info import DepthRing, check_info, intrinsics_of
 from uniref_ros.space.surface import DepthView, GeometryError, Surface, find_surface
 
 
 @dataclass(frozen=True)
 class _Form:
-    """How depth arrives. check: raises for what is none or has more pixels than allowed, at once and cheaply,
-    and says its encoding; samples: u16 mm or f32 m."""
+    """How depth arrives. sent_as: the type's name. check: raises for what is none or has more pixels than
+    allowed, at once and cheaply, and says its encoding; samples: u16 mm or f32 m."""
 
     kind: type
+    sent_as: str
     suffix: str
     check: Callable[[Any, int], str]
     samples: Callable[[Any, int], Any]
@@ -37,9 +39,13 @@ def _check_raw(message: Image, limit: int) -> str:
 
 
 _FORMS = {
-    "raw": _Form(Image, "", _check_raw, depth_samples),
+    "raw": _Form(Image, IMAGE_TYPES["raw"], "", _check_raw, depth_samples),
     "compressedDepth": _Form(
-        CompressedImage, "/compressedDepth", compressed_depth.encoding_of, compressed_depth.depth_samples
+        CompressedImage,
+        IMAGE_TYPES["compressed"],
+        "/compressedDepth",
+        compressed_depth.encoding_of,
+        compressed_depth.depth_samples,
     ),
 }
 """By the parameter depth_transport."""
@@ -88,6 +94,10 @@ class DepthInput:
         """Of depth."""
         return self._base + self._form.suffix
 
+    @property
+    def _resolved_topic(self) -> str:
+        return resolved(self._node, self._base, self._form.suffix)
+
     def subscribe(self) -> None:
         """Begin to receive, unless the parameter use_depth says not to."""
         self.received, self._heard, self._told, self._state = Rate(), False, "", "not used"
@@ -95,7 +105,7 @@ class DepthInput:
             return
         self._form = _FORMS[self._node.get_parameter("depth_transport").value]
         for kind, topic, callback in (
-            (self._form.kind, resolved(self._node, self._base, self._form.suffix), self._on_depth),
+            (self._form.kind, self._resolved_topic, self._on_depth),
             (CameraInfo, self.info_topic, self._on_info),
         ):
             profile = quality("best_effort", depth=1)
@@ -137,13 +147,25 @@ class DepthInput:
 
     @property
     def warning(self) -> str:
-        """What keeps positions away although depth comes, "" when nothing does."""
+        """What keeps positions away although depth comes, or something else in its place; "" when nothing
+        does."""
+        if reason := self._mistaken():
+            return f"no positions: {reason}"
         return f"no positions: {self._state}" if self._heard and not self._state.startswith("used") else ""
+
+    def _mistaken(self) -> str:
+        """What is published in the place of depth, "" for nothing."""
+        if self._heard or not self._subscriptions:
+            return ""
+        types = types_sent(self._node, self._resolved_topic)
+        if not types or self._form.sent_as in types:
+            return ""
+        return f"{self._resolved_topic} is {', '.join(types)}, expected {self._form.sent_as}"
 
     def facts(self) -> dict[str, object]:
         """For diagnostics."""
         return {
-            "depth": self._state,
+            "depth": self._mistaken() or self._state,
             "depth received (1/s)": f"{self.received.hertz():.2f}",
             "depth and camera info failed": self.failed,
         }
@@ -151,7 +173,7 @@ class DepthInput:
     def _view(self, size: tuple[int, int], header: Any) -> DepthView | None:
         found = self._ring.nearest()
         if found is None:
-            self._state = f"nothing usable on {self.topic} yet"
+            self._state = f"nothing usable on {self._resolved_topic} yet"
             return None
         message, later = found
         tolerance = self._node.get_parameter("depth_tolerance").value
@@ -163,11 +185,13 @@ class DepthInput:
             )
             return None
         if self._info is None:
-            self._state = f"nothing on {self.info_topic} yet"
+            self._state = f"nothing on {self._node.resolve_topic_name(self.info_topic)} yet"
             return None
         if self._last is None or self._last[0] is not message:
             limit = self._most_pixels()
-            self._last = message, metres(self._form.samples(message, limit)), self._form.check(message, limit)
+            with overheard(lambda line: self._report_error("decoder", f"{self.topic}: {line}")):
+                samples = self._form.samples(message, limit)
+            self._last = message, metres(samples), self._form.check(message, limit)
         _, depth, encoding = self._last
         view = DepthView(depth, self._rays_of(self._info, size, depth.shape), size)
         self._state = f"used: {depth.shape[1]}x{depth.shape[0]} {encoding}, {1e3 * later:+.0f} ms"
@@ -213,10 +237,18 @@ class DepthInput:
         try:
             self._form.check(message, self._most_pixels())
         except UniRefError as error:
-            self.failed += 1
-            self._report_error(self.topic, str(error))
-            return
-        self._ring.put(message)
+            self._refuse(self.topic, error)
+        else:
+            self._ring.put(message)
 
     def _on_info(self, message: CameraInfo) -> None:
-        self._info = message
+        try:
+            check_info(message)
+        except UniRefError as error:
+            self._refuse(self.info_topic, error)
+        else:
+            self._info = message
+
+    def _refuse(self, topic: str, error: UniRefError) -> None:
+        self.failed += 1
+        self._report_error(topic, str(error))

@@ -187,16 +187,20 @@ class SpatialPublishers:
     def publish_transforms(self, frame: TrackedFrame, in_space: ObjectsInSpace | None, header: Any) -> None:
         """Publish the objects' frames, when asked for. in_space: None when there is no depth for this
         frame."""
-        if self._tf is not None and in_space is not None and in_space.surfaces:
-            self._tf.publish(
-                self._tf_kind(
-                    transforms=[
-                        transform_of(item, in_space.surfaces[item.id], header, self._camera)
-                        for item in frame.objects
-                        if item.id in in_space.surfaces
-                    ]
-                )
+        if self._tf is None or in_space is None or not in_space.surfaces:
+            return
+        if not header.frame_id:  # every listener would refuse it, and log that for every image
+            self._node.get_logger().warning("no transforms: the images have no frame_id", once=True)
+            return
+        self._tf.publish(
+            self._tf_kind(
+                transforms=[
+                    transform_of(item, in_space.surfaces[item.id], header, self._camera)
+                    for item in frame.objects
+                    if item.id in in_space.surfaces
+                ]
             )
+        )
 
     @property
     def points_heard(self) -> bool:

@@ -1,0 +1,42 @@
+"""Pictures of data sets are read with the same care as any: what they state is checked first, and no pipe is
+waited for."""
+
+from __future__ import annotations
+
+import os
+
+import cv2
+import numpy as np
+import pytest
+from hostile_pictures import huge_jpeg, huge_png
+
+from uniref_model.datasets import pngs
+from uniref_model.datasets.errors import DatasetError
+
+READERS = [pngs.read_image, pngs.read_palette, pngs.image_size, pngs.read_labels]
+
+
+@pytest.mark.parametrize("read", READERS)
+@pytest.mark.parametrize("bomb", [huge_jpeg(), huge_png()], ids=["JPEG", "PNG"])
+def test_a_stated_size_is_refused_before_it_costs_anything(read, bomb, tmp_path):
+    path = tmp_path / "a.png"
+    path.write_bytes(bomb)
+    with pytest.raises(DatasetError):
+        read(path)
+
+
+@pytest.mark.parametrize("read", READERS)
+def test_what_is_no_picture_is_an_error_of_the_data(read, tmp_path):
+    good = cv2.imencode(".png", np.zeros((40, 40), np.uint8))[1].tobytes()
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    (tmp_path / "folder").mkdir()
+    damaged = {"empty": b"", "text": b"hello", "cut": good[:45], "noise": good[:30] + bytes(99)}
+    for name, content in damaged.items():
+        (tmp_path / name).write_bytes(content)
+    for path in [*tmp_path.iterdir(), tmp_path / "nothing"]:
+        if read is pngs.image_size and path.name == "cut":
+            assert read(path) == (40, 40)  # its header is whole, and nothing else is asked for
+            continue
+        with pytest.raises(DatasetError):
+            read(path)
