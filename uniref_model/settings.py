@@ -14,12 +14,21 @@ from .reading import read_text
 T = typing.TypeVar("T")
 
 
-def read_settings(path: str | Path) -> dict[str, Any]:
-    """The mapping in a YAML file or pipe, {} where it is empty. Raises ValueError naming the file for any
-    other, and what `reading.read_text` raises."""
+def read_yaml(path: str | Path) -> Any:
+    """What a YAML file or pipe holds. Raises ValueError naming the file for what is no YAML, and what
+    `reading.read_text` raises."""
     import yaml
 
-    values = yaml.safe_load(read_text(path, MAX_SETTINGS_BYTES))
+    try:
+        return yaml.safe_load(read_text(path, MAX_SETTINGS_BYTES))
+    except (yaml.YAMLError, RecursionError, UnicodeDecodeError) as error:
+        raise ValueError(f"{path} is no YAML: {' '.join(str(error).split())}") from error
+
+
+def read_settings(path: str | Path) -> dict[str, Any]:
+    """The mapping in a YAML file or pipe, {} where it is empty. Raises as `read_yaml`, also for any other
+    value."""
+    values = read_yaml(path)
     if values is not None and not isinstance(values, dict):
         raise ValueError(f"{path}: expected a mapping of settings, found {type(values).__name__}")
     return values or {}

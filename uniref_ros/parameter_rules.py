@@ -36,7 +36,8 @@ class ParameterError(ParameterException):
 class Option:
     """One parameter. limits: (lowest, highest). choices: accepted strings. when: "running" (a change takes
     effect at once), "configure" (read when the node is configured, refused while it is) or "start"
-    (read-only). fault: what else a value must be, in words, when it is not; "" when it is."""
+    (read-only). numbered: a word that may be a whole number, such as a device's. fault: what else a value
+    must be, in words, when it is not; "" when it is."""
 
     name: str
     default: Any
@@ -44,6 +45,7 @@ class Option:
     limits: tuple[float, float] | None = None
     choices: tuple[str, ...] = ()
     when: str = "running"
+    numbered: bool = False
     fault: Callable[[Any], str] = lambda value: ""
 
 
@@ -120,6 +122,8 @@ def typed(option: Option, value: Any) -> Any:
         return float(value)
     if type(default) is int and isinstance(value, float) and value.is_integer():
         return int(value)
+    if option.numbered and type(value) is int:
+        return str(value)
     if "yes" in option.choices and isinstance(value, bool):
         return "yes" if value else "no"
     if "off" in option.choices and value is False:

@@ -9,7 +9,7 @@ import runpy
 from collections.abc import Iterable
 from pathlib import Path
 
-from uniref_ros import parameters, voice_command
+from uniref_ros import parameters, video_player, voice_command
 from uniref_ros.console import options as console
 from uniref_ros.parameter_rules import Option
 
@@ -63,6 +63,7 @@ def tables() -> dict[str, str]:
         "tracker": parameter_table(parameters.OPTIONS),
         "voice_command": parameter_table(voice_command.OPTIONS),
         "console": parameter_table(console.OPTIONS),
+        "video_player": parameter_table(video_player.OPTIONS),
         "follow_object.py": parameter_table(runpy.run_path(str(FOLLOWER))["OPTIONS"]),
         "tracker.launch.py": launch_table("tracker"),
         "demo.launch.py": launch_table("demo"),

@@ -5,28 +5,48 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import cv2
 import numpy as np
 import rclpy
-from rcl_interfaces.msg import FloatingPointRange, IntegerRange, ParameterDescriptor
 from rclpy.node import Node
 from rclpy.qos import QoSProfile
 from sensor_msgs.msg import Image
 
 from uniref_model.errors import SourceError
-from uniref_model.limits import quoted
+from uniref_model.limits import LimitError, check_name, quoted
 from uniref_model.video import open_capture, read_rate
 from uniref_ros.conversion import fill_image
 from uniref_ros.executor import NodeExecutor, end_process, make_node, prepare_signals, start_ros
+from uniref_ros.parameter_rules import Option, declare, snapshot, unknown
 from uniref_ros.qos import overridable
 
 _FALLBACK_RATE = 30.0  # frames/s, for a file that does not say
 _POLL = 0.02  # s between looks for subscribers
 _LOOK = 0.25  # s between looks for the end of the process
 _STOP_TIMEOUT = 1.0  # s to wait for a device that is being read
+
+
+def _frame_fault(name: str) -> str:
+    try:
+        check_name(name, "frame_id")
+    except LimitError as error:
+        return f"a frame's name: {error}"
+    return ""
+
+
+_option = partial(Option, when="start")
+
+OPTIONS = (
+    _option("source", "", "A video file, or the number of a camera device.", numbered=True),
+    _option("rate", 0.0, "Frames a second; 0: the video's own, a camera's as it comes.", (0.0, 1000.0)),
+    _option("loop", False, "Begin again at the end of a file."),
+    _option("frame_id", "camera", "frame_id of the images.", fault=_frame_fault),
+    _option("wait_for_subscribers", 0, "Subscribers to wait for before the first frame.", (0, 100)),
+)
 
 
 class Video:
@@ -89,23 +109,14 @@ class VideoPlayer(Node):
     def __init__(self, **options: Any) -> None:
         """options: for rclpy's Node. Raises SourceError."""
         super().__init__("video_player", **options)
-        source = self._declare("source", "", "A video file, or the number of a camera device. Read at start.")
-        self._rate = self._declare(
-            "rate",
-            0.0,
-            "Frames a second; 0: the video's own, a camera's as it comes. Read at start.",
-            (0.0, 1000.0),
-        )
-        self._loop = self._declare("loop", False, "Begin again at the end of a file. Read at start.")
-        self._frame_id = self._declare("frame_id", "camera", "frame_id of the images. Read at start.")
-        self._wait_for = self._declare(
-            "wait_for_subscribers",
-            0,
-            "Subscribers to wait for before the first frame. Read at start.",
-            (0, 100),
-        )
-        self._video = Video(source)
-        self._rate = self._rate or self._video.rate
+        declare(self, OPTIONS)
+        for line in unknown(self, OPTIONS):
+            self.get_logger().warning(line)
+        settings = snapshot(self, OPTIONS)
+        self._loop, self._frame_id = settings["loop"], settings["frame_id"]
+        self._wait_for = settings["wait_for_subscribers"]
+        self._video = Video(settings["source"])
+        self._rate = settings["rate"] or self._video.rate
         self._publisher = self.create_publisher(
             Image, "image", QoSProfile(depth=1), qos_overriding_options=overridable()
         )
@@ -115,23 +126,6 @@ class VideoPlayer(Node):
         """Set when the last frame has been played."""
         self._stopping = threading.Event()
         self._thread = threading.Thread(target=self._play, name="video", daemon=True)
-
-    def _declare(
-        self, name: str, default: Any, description: str, limits: tuple[float, float] | None = None
-    ) -> Any:
-        descriptor = ParameterDescriptor(description=description, read_only=True)
-        # The source 0 is a camera; without this, `-p source:=0` would be refused as an integer.
-        descriptor.dynamic_typing = name == "source"
-        if limits and isinstance(default, int):
-            descriptor.integer_range = [
-                IntegerRange(from_value=int(limits[0]), to_value=int(limits[1]), step=0)
-            ]
-        elif limits:
-            descriptor.floating_point_range = [
-                FloatingPointRange(from_value=limits[0], to_value=limits[1], step=0.0)
-            ]
-        value = self.declare_parameter(name, default, descriptor).value
-        return str(value) if name == "source" else value
 
     def start(self) -> None:
         """Begin to play; once only."""

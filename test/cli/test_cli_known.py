@@ -85,3 +85,14 @@ def test_what_is_damaged_is_listed(known, tmp_path, capsys):
     (tmp_path / "known" / "mug").mkdir(parents=True)
     assert main(["known", "list", *known]) == 0
     assert "damaged: mug: it has no object.yaml" in capsys.readouterr().err
+
+
+def test_what_is_damaged_is_said_before_it_is_missed(video, tmp_path, capsys):
+    (tmp_path / "known" / "mug").mkdir(parents=True)
+    (tmp_path / "file").write_text("no folder")
+    for folder, text in (
+        ("known", "mug is left out: it has no object.yaml"),
+        ("file", "everything is left out"),
+    ):
+        assert main(["track", video, "-p", "red", "--known", str(tmp_path / folder), "-q"]) == 0
+        assert f"warning: of the known objects {text}" in capsys.readouterr().err

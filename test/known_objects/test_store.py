@@ -326,3 +326,22 @@ def test_a_killed_writer_loses_nothing(tmp_path):
 @pytest.mark.slow
 def test_two_hundred_killed_writers_lose_nothing(tmp_path):
     kill_at_random(tmp_path, 200, seed=2)
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda path: path.write_text("no folder"), "Not a directory"),
+        (os.mkfifo, "Not a directory"),
+        (lambda path: path.symlink_to(path), "Too many levels of symbolic links"),
+    ],
+)
+def test_a_folder_that_cannot_be_read_is_said_and_taken_up_when_it_can(tmp_path, make, reason):
+    make(tmp_path / "known")
+    known = KnownObjects(tmp_path / "known")
+    assert known.objects == () and known.damaged == {"everything": reason}
+    (tmp_path / "known").unlink()
+    known.refresh()
+    assert not known.damaged
+    known.teach("mug", IMAGE, MASK)
+    assert [item.name for item in known.objects] == ["mug"] and not known.damaged

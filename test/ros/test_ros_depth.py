@@ -246,5 +246,5 @@ def test_what_is_published_in_the_place_of_depth_is_named(tmp_path, peer):
     with NodeProcess(tmp_path / "node.log", "diagnostics_period:=0.2", remaps=remaps):
         peer.meet()
         text = "/camera/points is sensor_msgs/msg/PointCloud2, expected sensor_msgs/msg/Image"
-        peer.until(lambda: peer.status("image")["message"] == f"no positions: {text}", "the warning")
+        peer.until(lambda: peer.status("image")["depth"] == text, "the reason")
     peer.destroy_publisher(points)

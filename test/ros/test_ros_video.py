@@ -72,10 +72,28 @@ def test_a_stream_that_cannot_be_sought_is_played_whole_and_again(name, tmp_path
 
 
 def test_a_loop_begins_again(tmp_path, clip, peer, seen):
-    parameters = [f"source:={clip}", "wait_for_subscribers:=1", "loop:=true", "rate:=100.0"]
+    parameters = [f"source:={clip}", "wait_for_subscribers:=1", "loop:=yes", "rate:=100", "frame:=eye"]
     with NodeProcess(tmp_path / "player.log", *parameters, program=PLAYER) as process:
         peer.until(lambda: len(seen) > 2 * FRAMES, "a third round")
         assert process.stop() == 0
+        assert "there is no parameter 'frame'" in process.text() and "did you mean frame_id" in process.text()
+
+
+@pytest.mark.parametrize(
+    ("parameter", "reason"),
+    [
+        ("rate:=.nan", "rate is nan, expected 0.0 to 1000.0"),
+        ("rate:=fast", "rate is 'fast', expected a number"),
+        ("loop:=3", "loop is 3, expected true or false"),
+        ("frame_id:='\x1b[2J'", "expected a frame's name"),
+        ("source:=[1]", "source is"),
+        ("source:=7", "camera device 7"),
+    ],
+)
+def test_a_bad_parameter_of_the_player_is_one_clear_line(tmp_path, ros, clip, parameter, reason):
+    with NodeProcess(tmp_path / "player.log", f"source:={clip}", parameter, program=PLAYER) as process:
+        assert process.child.wait(60) == 1
+        assert reason in process.text() and "Traceback" not in process.text()
 
 
 @pytest.mark.parametrize(

@@ -8,9 +8,10 @@ import threading
 import pytest
 
 from uniref_model import reading
-from uniref_model.errors import SourceError
+from uniref_model.errors import ModelFileError, SourceError
 from uniref_model.limits import MAX_SETTINGS_BYTES, LimitError
 from uniref_model.reading import read_bytes, read_text
+from uniref_model.runtime.text import PromptTokenizer
 from uniref_model.settings import read_settings
 
 
@@ -105,3 +106,34 @@ def test_what_cannot_be_opened_says_so_as_ever(tmp_path):
         read_text(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"a: \0",
+        b"a: [1, 2",
+        b"\xff\xfe\xfd",
+        b"[" * 5000,
+        b"a: \x1b[2J",
+        b"a: *nobody",
+        b"!!python/object:os.x {}",
+    ],
+)
+def test_settings_that_are_no_yaml_are_an_error_that_names_the_file(tmp_path, content):
+    path = tmp_path / "a.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"a\.yaml is no YAML: ") as refused:
+        read_settings(path)
+    assert str(refused.value).isprintable()
+
+
+def test_a_tokenizer_that_is_none_is_refused_without_waiting(tmp_path):
+    pytest.importorskip("tokenizers")
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "zero").symlink_to("/dev/zero")
+    (tmp_path / "noise").write_bytes(bytes(range(256)))
+    (tmp_path / "other").write_text("{}")
+    with (tmp_path / "sparse").open("wb") as file:
+        file.truncate(20 * 1024**3)
+    for name in ("pipe", "zero", "noise", "other", "sparse", "nothing"):
+        with pytest.raises(ModelFileError, match=f"{name} is not a tokenizer file"):
+            PromptTokenizer(tmp_path / name, 20)

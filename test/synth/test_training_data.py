@@ -6,6 +6,7 @@ from __future__ import annotations
 import pickle
 import struct
 import subprocess
+import zipfile
 from pathlib import Path
 
 import cv2
@@ -356,6 +357,31 @@ def test_pack_errors_say_what_to_do(tmp_path: Path) -> None:
         SpritePack.load(tmp_path / "none.npz")
     with pytest.raises(ValueError, match="uint8"):
         PackWriter().add_picture(np.zeros((4, 4, 3), np.float32))
+
+
+def claims_much(path: Path) -> None:
+    """An archive of a few bytes whose array states 900 GB."""
+    header = b"{'descr': '|u1', 'fortran_order': False, 'shape': (900000000000,), }".ljust(117) + b"\n"
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("index.npy", b"\x93NUMPY\1\0" + struct.pack("<H", len(header)) + header + b"12")
+
+
+BAD_PACKS = {
+    "nothing": lambda path: path.write_bytes(b""),
+    "noise": lambda path: path.write_bytes(bytes(range(256))),
+    "half an archive": lambda path: path.write_bytes(b"PK\3\4" + bytes(100)),
+    "another archive": lambda path: np.savez(path, a=np.zeros(3)),
+    "no mapping": lambda path: np.savez(path, index=np.frombuffer(b"[1]", np.uint8)),
+    "another format": lambda path: np.savez(path, index=np.frombuffer(b'{"format": 0}', np.uint8)),
+    "more than there is": claims_much,
+}
+
+
+@pytest.mark.parametrize("name", BAD_PACKS)
+def test_a_file_that_is_no_pack_is_an_error_that_names_it(name: str, tmp_path: Path) -> None:
+    BAD_PACKS[name](tmp_path / "pack.npz")
+    with pytest.raises(ValueError, match=r"pack\.npz.*; .*build it again"):
+        SpritePack.load(tmp_path / "pack.npz")
 
 
 def test_cut_outs_are_trimmed_and_keep_one_scale() -> None:

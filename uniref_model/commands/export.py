@@ -72,6 +72,7 @@ def export_command(
 ) -> None:
     """Write a model as ONNX graphs, each checked against PyTorch and against what TensorRT documents."""
     from ..runtime import ModelSpec
+    from ..runtime.text import PromptTokenizer
 
     if stored not in ("fp16", "fp32"):
         raise UniRefError(f"weights cannot be stored as {stored!r}, expected fp16 or fp32")
@@ -92,9 +93,11 @@ def export_command(
         "language": ModelSpec.language_threshold if language_threshold is None else language_threshold,
         "view": ModelSpec.view_threshold if view_threshold is None else view_threshold,
     }
-    console.status.print("exporting; this takes minutes")
     beside = file.with_name("tokenizer.json")
     found = tokenizer or (beside if beside.is_file() else None)
+    if found is not None:
+        PromptTokenizer(found, 1)  # else it would be found out in minutes
+    console.status.print("exporting; this takes minutes")
     try:
         checks = export_model(network, out, options, {"score_thresholds": thresholds}, found)
     except ValueError as error:  # a weight that float16 cannot hold
@@ -143,14 +146,13 @@ def _weights_of(model: str) -> Path:
 
 def _load(file: Path, config_name: str | None) -> UniRef:
     """The network, with its text encoder where the file has one."""
-    from safetensors.torch import load_file
-
     from ..network.config import PACKAGED_ENCODER, ModelConfig
     from ..network.loading import load_weights, read_config
     from ..network.model import UniRef
+    from ..network.tensors import read_weights
 
     config = read_config(file) if config_name is None else ModelConfig.from_name(config_name)
-    state = load_file(str(file))
+    state = read_weights(file)
     with_text = config.text.encoder != PACKAGED_ENCODER and any(
         key.startswith("text_encoder.") for key in state
     )

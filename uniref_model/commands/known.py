@@ -93,9 +93,7 @@ def show_command(
         raise store.nobody(name)
     contact_sheet([store.read(view) for view in item.views], out)
     for view in item.views:
-        console.output.print(
-            f"view {view.number}: {view.taught} {view.picture}", highlight=False
-        )
+        console.output.print(f"view {view.number}: {view.taught} {view.picture}", highlight=False)
     console.output.print(f"all of them: {out}", highlight=False)
 
 

@@ -33,8 +33,11 @@ def preview(
     if out.suffix.lower() != ".png":
         raise SourceError(f"cannot write {out}: expected a name that ends in .png")
     if stills is None:
-        settings = ClipConfig() if config is None else ClipConfig.from_yaml(config)
-        sprites = SpritePack.empty() if pack is None else SpritePack.load(pack)
+        try:
+            settings = ClipConfig() if config is None else ClipConfig.from_yaml(config)
+            sprites = SpritePack.empty() if pack is None else SpritePack.load(pack)
+        except ValueError as error:
+            raise SourceError(str(error)) from error
         generator = ClipGenerator(sprites, settings, seed=seed)
         generated = [generator.clip(index) for index in range(clips)]
         made = [to_example(clip) for clip in generated]

@@ -17,6 +17,7 @@ from ..offline.sources import open_frames
 from ..offline.summary import Summary
 from ..offline.wanted import References, read_references
 from ..offline.writers import Outputs
+from ..outputs import show
 from ..tracking import TrackerConfig
 from ..video import FrameSource, Selection, SourceFrame
 from . import console
@@ -42,6 +43,8 @@ def track(
     whole. replayed: the node whose recorded prompts are obeyed. export: a data set to
     be made. known: objects that may be called by name. max_pixels: of a frame or mask, as its file states
     them."""
+    for name, reason in (known.damaged if known is not None else {}).items():
+        console.status.print(f"warning: of the known objects {show(name)} is left out: {show(reason)}")
     wanted = read_references(references, max_pixels)
     if not wanted and replayed is None:
         raise UniRefError("nothing to follow: give --prompt, --mask, --click or --box")

@@ -13,8 +13,7 @@ from pathlib import Path
 from ..configs import config_files
 from ..datasets.errors import DatasetError
 from ..datasets.names import inside
-from ..limits import MAX_SETTINGS_BYTES
-from ..reading import read_text
+from ..settings import read_yaml
 
 PROTOCOLS = ("vos", "rvos", "refdavis", "ris")
 READERS = ("davis", "davis16", "youtube_vos", "lvos", "ref_youtube_vos", "ref_davis", "refcoco")
@@ -68,12 +67,13 @@ def preset_names() -> list[str]:
 def load_preset(name: str, **changes: object) -> EvalPreset:
     """The preset `name`, or a YAML file's, with `changes` that are not None. Raises DatasetError for an
     unknown name or key, ValueError for a value out of range."""
-    import yaml
-
     path = Path(name) if name.endswith((".yaml", ".yml")) else config_files("eval").get(name)
     if path is None or not path.exists():
         raise DatasetError(f"no benchmark {name!r}, expected one of {', '.join(preset_names()) or 'none'}")
-    values = yaml.safe_load(read_text(path, MAX_SETTINGS_BYTES))
+    try:
+        values = read_yaml(path)
+    except ValueError as error:
+        raise DatasetError(str(error)) from error
     known = {field.name for field in dataclasses.fields(EvalPreset)} - {"id"}
     if not isinstance(values, dict) or not set(values) <= known:
         unknown = sorted(set(values) - known)[0] if isinstance(values, dict) else type(values).__name__

@@ -35,6 +35,7 @@ from .views import check_view
 
 DEFAULT_VIEWS = 8
 _NEW, _OLD = ".new-", ".old-"
+_EVERYTHING = "everything"  # that is damaged, where the folder itself cannot be read
 _ATTEMPTS = 3  # a reader may meet a writer, who is done in milliseconds
 
 _Seen = tuple[tuple[int, ...], KnownObject | None, dict[str, str]]
@@ -63,6 +64,7 @@ class KnownObjects:
         self.max_views = max_views
         self._lock = Lock()
         self._seen: dict[str, _Seen] = {}  # by the name of the object's folder
+        self._unreadable = ""  # why the folder cannot be looked into
         self._unread: dict[tuple[str, int], tuple[tuple[int, ...], str]] = {}  # views that could not be read
         self.refresh()
 
@@ -79,6 +81,8 @@ class KnownObjects:
         with self._lock:
             faults = {name: text for _, _, found in self._seen.values() for name, text in found.items()}
             faults |= {f"{key}/view {number}": text for (key, number), (_, text) in self._unread.items()}
+        if self._unreadable:
+            faults[_EVERYTHING] = self._unreadable
         return MappingProxyType(faults)
 
     def find(self, text: str) -> KnownObject | None:
@@ -236,10 +240,15 @@ class KnownObjects:
             shutil.rmtree(part, ignore_errors=True)
 
     def _folders(self) -> list[Path]:
-        with contextlib.suppress(FileNotFoundError, NotADirectoryError, PermissionError):
+        try:
             found = [p for p in self.folder.iterdir() if not p.name.startswith(".") and p.is_dir()]
-            return sorted(found)[: MAX_KNOWN_OBJECTS + 1]
-        return []
+        except FileNotFoundError:  # nothing was taught yet
+            found, self._unreadable = [], ""
+        except OSError as error:
+            found, self._unreadable = [], error.strerror or str(error)
+        else:
+            self._unreadable = ""
+        return sorted(found)[: MAX_KNOWN_OBJECTS + 1]
 
     def _look(self, folder: Path, before: _Seen | None) -> _Seen | None:
         """What a folder holds; None when it is gone. `before`, where nothing has changed."""

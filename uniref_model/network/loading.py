@@ -13,6 +13,7 @@ from torch import Tensor
 from uniref_model.errors import ModelFileError
 from uniref_model.network.config import ModelConfig
 from uniref_model.network.model import UniRef
+from uniref_model.network.tensors import read_weights
 
 CONFIG_KEY = "uniref_config"  # in the safetensors header: ModelConfig as JSON
 
@@ -77,10 +78,8 @@ def load_model(
 
     fusion, references: choices other than the file's, see `ModelConfig.with_fusion`.
     """
-    from safetensors.torch import load_file
-
     model = UniRef(read_config(path).with_fusion(fusion, references), with_text=with_text)
-    load_weights(model, load_file(str(path)), str(path))
+    load_weights(model, read_weights(path), str(path))
     return model.eval()
 
 

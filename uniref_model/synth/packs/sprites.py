@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import zipfile
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
@@ -111,13 +112,18 @@ class SpritePack:
             raise FileNotFoundError(
                 f"no sprite pack at {path}: build it with `uniref data fetch` and `uniref data build`"
             )
-        with np.load(path) as data:
-            index = json.loads(bytes(data["index"]).decode())
-            if index.get("format") != FORMAT:
-                raise ValueError(
-                    f"{path}: sprite pack format {index.get('format')}, expected {FORMAT}; build it again"
-                )
-            blob, spans = data["blob"], data["spans"]
+        try:
+            with np.load(path) as data:
+                index = json.loads(bytes(data["index"]).decode())
+                form = index.get("format")
+                blob, spans = (data["blob"], data["spans"]) if form == FORMAT else (None, None)
+        # what zipfile, NumPy and JSON raise for another file, or a damaged one
+        except (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, MemoryError) as error:
+            raise ValueError(f"{path} is no sprite pack, or damaged: {error}; build it again") from error
+        except zipfile.BadZipFile as error:
+            raise ValueError(f"{path} is damaged: {error}; build it again") from error
+        if blob is None:
+            raise ValueError(f"{path}: sprite pack format {form}, expected {FORMAT}; build it again")
         sprites = [
             Sprite(**{**s, "kinds": tuple(s["kinds"]), "pictures": tuple(s["pictures"])})
             for s in index["sprites"]

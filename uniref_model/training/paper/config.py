@@ -9,9 +9,7 @@ from typing import Any
 
 import yaml
 
-from uniref_model.limits import MAX_SETTINGS_BYTES
-from uniref_model.reading import read_text
-from uniref_model.settings import build, read_settings
+from uniref_model.settings import build, read_settings, read_yaml
 
 TASKS = ("RIS", "VOS", "RVOS")
 DATASETS = {  # and the tasks that each can serve
@@ -159,8 +157,8 @@ class StageConfig:
 def is_stage(path: str | Path) -> bool:
     """Whether a training YAML is a stage on published data sets (it lists `datasets`)."""
     try:
-        values = yaml.safe_load(read_text(path, MAX_SETTINGS_BYTES))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError):
+        values = read_yaml(path)
+    except (OSError, ValueError):
         return False
     return isinstance(values, dict) and "datasets" in values
 

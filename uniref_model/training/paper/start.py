@@ -14,6 +14,7 @@ from uniref_model.errors import ModelFileError
 from uniref_model.network.config import ModelConfig
 from uniref_model.network.loading import has_text_encoder, load_weights, read_config
 from uniref_model.network.model import UniRef
+from uniref_model.network.tensors import read_weights
 from uniref_model.runtime.text import PromptTokenizer
 from uniref_model.training.paper.config import StageConfig
 from uniref_model.training.start import freeze
@@ -150,9 +151,7 @@ def _open_residuals(network: UniRef) -> None:
 
 
 def _load_init(network: UniRef, path: Path, has_words: bool) -> None:
-    from safetensors.torch import load_file
-
-    weights = load_file(str(path))
+    weights = read_weights(path)
     if network.text_encoder is not None and not has_words:
         weights |= {
             key: value for key, value in network.state_dict().items() if key.startswith("text_encoder.")
@@ -165,9 +164,7 @@ def _read_state(path: Path) -> dict[str, Tensor]:
         raise ModelFileError(f"{path}: no such file")
     try:
         if path.suffix == ".safetensors":
-            from safetensors.torch import load_file
-
-            return load_file(str(path))
+            return read_weights(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
     except (pickle.UnpicklingError, RuntimeError, EOFError, OSError, ValueError) as error:
         raise ModelFileError(f"{path}: not a file of weights ({str(error).splitlines()[0]})") from error
