@@ -404,3 +404,7 @@ def test_the_command_trains_a_stage(folder: Path, capsys: pytest.CaptureFixture)
     assert "nowhere" in capsys.readouterr().err
     assert main(["train", str(CONFIGS / "nano.yaml"), "--output", "x", "--precision", "bf16"]) == 1
     assert "--precision does not apply to" in capsys.readouterr().err
+    (folder / "pack.npz").write_bytes(b"no pack")
+    pack = ["--pack", str(folder / "pack.npz")]
+    assert main(["train", str(CONFIGS / "nano.yaml"), "--output", str(folder / "clips"), *pack]) == 1
+    assert "pack.npz is no sprite pack" in capsys.readouterr().err and not (folder / "clips").exists()

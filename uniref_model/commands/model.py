@@ -122,6 +122,7 @@ def _train_on_clips(
 ) -> Path:
     from ..synth.config import ClipConfig
     from ..synth.examples import GeneratedExamples, MixedExamples
+    from ..synth.packs.sprites import SpritePack
     from ..synth.stills import StillExamples
     from ..training.config import TrainingConfig
     from ..training.recipes.nano import RunOptions, train
@@ -132,6 +133,8 @@ def _train_on_clips(
     try:
         clips = ClipConfig() if data is None else ClipConfig.from_yaml(data)
         settings = TrainingConfig.from_yaml(config)
+        if pack is not None:
+            SpritePack.load(pack)  # each process reads its own, minutes later
     except ValueError as error:
         raise UniRefError(str(error)) from error
     options = RunOptions(output, minutes, resume, device, processes, threads, workers, init=init)
