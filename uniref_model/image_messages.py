@@ -229,13 +229,17 @@ _DEPTH = {
 }
 
 
+_FARTHEST = np.float32(1e6)  # m; of more, positions would be no float32
+
+
 def metres(samples: np.ndarray) -> np.ndarray:
-    """Depth samples, u16 mm or f32 m, as f32 m; 0 where unknown (0, not finite, negative, and 65535 mm)."""
+    """Depth samples, u16 mm or f32 m, as f32 m; 0 where unknown (0, not finite, negative, 65535 mm, and what
+    is farther than any sensor sees)."""
     if samples.dtype == np.uint16:
         depth = samples.astype(np.float32) * np.float32(0.001)
         depth[samples == np.iinfo(np.uint16).max] = 0
         return depth
-    return np.where(np.isfinite(samples) & (samples > 0), samples, np.float32(0))
+    return np.where((samples > 0) & (samples < _FARTHEST), samples, np.float32(0))  # not-a-number is neither
 
 
 def depth_samples(message: Any, limit: int = MAX_PIXELS) -> np.ndarray:

@@ -69,3 +69,9 @@ def test_a_huge_picture_is_refused_before_it_is_decoded(read, monkeypatch):
         read(message(WHOLE[:12] + huge_png()))
     with pytest.raises(LimitError, match="6x4"):
         read(message(WHOLE), 23)
+
+
+def test_what_no_sensor_sees_is_unknown():
+    samples = np.array([[2.0, 0.0, -1.0, np.nan, np.inf, 1e38, 1e6, 5e5]], np.float32)
+    assert metres(samples).tolist() == [[2.0, 0, 0, 0, 0, 0, 0, 5e5]]
+    assert metres(np.array([[2000, 0, 65535]], np.uint16)).tolist() == [[2.0, 0, 0]]

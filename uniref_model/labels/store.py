@@ -18,6 +18,7 @@ from typing import Any
 from ..errors import SourceError, UniRefError
 from ..limits import quoted
 from ..outputs import make_folder, show, told, write_whole
+from ..reading import read_bytes
 
 _TASKS, _WORK, _RESULT = "tasks", ".work", "result.json"
 _TRIES = 3
@@ -87,8 +88,8 @@ class FolderStore(Store):
         return found
 
     def result(self, name: str) -> dict[str, Any] | None:
-        with contextlib.suppress(OSError, ValueError):  # no result is one that has to be made
-            return _as_result((self.root / _TASKS / name / _RESULT).read_bytes())
+        with contextlib.suppress(OSError, ValueError, UniRefError):  # no result is one that has to be made
+            return _as_result(read_bytes(self.root / _TASKS / name / _RESULT, ordinary=True))
         return None
 
     @contextlib.contextmanager
