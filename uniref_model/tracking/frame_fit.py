@@ -68,6 +68,8 @@ class FrameGeometry:
         is cheaper is a grey value off here and there, which a small network may answer with another mask."""
         if image.shape[0] >= self.height and image.shape[1] >= self.width:
             resized = shrink(image, (self.height, self.width))
+        elif image.shape[:2] == (1, 1):  # OpenCV 4.5 cannot enlarge a single pixel
+            resized = np.repeat(np.repeat(image, self.height, axis=0), self.width, axis=1)
         else:
             resized = cv2.resize(image, (self.width, self.height), interpolation=cv2.INTER_LINEAR)
         if (self.height, self.width) == self.model:
