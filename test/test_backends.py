@@ -43,7 +43,7 @@ def tokenizer(text: str):
 
 @pytest.fixture
 def runtime() -> GraphRuntime:
-    graphs = contract.describe(projected=False, nouns=False, shared=False, text=True)
+    graphs = contract.describe(projected=False, nouns=False, looks=False, shared=False, text=True)
     spec = ModelSpec("colours", 3, 1, (SIZE,), mask_upsample="bilinear", buckets=(1, 2), graphs=graphs)
     with GraphRuntime(NumpyBackend(SIZE), spec, SIZE, tokenizer=tokenizer) as loaded:
         yield loaded
@@ -119,9 +119,9 @@ def test_sizes_are_built_by_prepare_alone_where_that_takes_long(runtime):
 # --- the contract ------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("flags", itertools.product([False, True], repeat=4))
+@pytest.mark.parametrize("flags", itertools.product([False, True], repeat=5))
 def test_a_contract_is_read_as_it_was_written(flags, tmp_path):
-    options = dict(zip(("projected", "nouns", "shared", "text"), flags, strict=True))
+    options = dict(zip(("projected", "nouns", "looks", "shared", "text"), flags, strict=True))
     graphs = contract.describe(**options)
     write_json(tmp_path / "model.json", {"graphs": contract.to_json(graphs)})
     assert contract.from_json(read_json(tmp_path / "model.json")["graphs"], "model.json") == graphs
@@ -142,7 +142,7 @@ def test_nothing_but_the_contract_spells_a_port_or_a_kind_of_graph(path):
     """Nor the beginning of a name that ends in a level or begins with a place."""
     if path.name == "contract.py":
         return
-    graphs = contract.describe(projected=True, nouns=True, shared=True, text=True)
+    graphs = contract.describe(projected=True, nouns=True, looks=True, shared=True, text=True)
     ports = {port.name for graph in graphs.values() for port in (*graph.inputs, *graph.outputs)}
     names = ports - OTHER_MEANINGS | {
         contract.SEGMENT_SHARED,
@@ -155,7 +155,7 @@ def test_nothing_but_the_contract_spells_a_port_or_a_kind_of_graph(path):
 
 
 def whole() -> dict:
-    return contract.to_json(contract.describe(projected=True, nouns=True, shared=True, text=True))
+    return contract.to_json(contract.describe(projected=True, nouns=True, looks=True, shared=True, text=True))
 
 
 def port(graphs: dict, graph: str, name: str) -> dict:

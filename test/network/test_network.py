@@ -230,6 +230,7 @@ def test_every_part_learns_from_the_first_step():
         output.mask_logits.sigmoid().mean()
         + output.proposals.logits.mean()
         + output.proposals.boxes.square().mean()
+        + output.scores.mean()
     )
     for layer in output.aux:
         loss = loss + layer.logits.sigmoid().mean() + layer.boxes.square().mean()
@@ -239,9 +240,10 @@ def test_every_part_learns_from_the_first_step():
     for name, parameter in learned.items():
         assert parameter.grad is not None and parameter.grad.isfinite().all(), name
     silent = {name for name, parameter in learned.items() if not parameter.grad.any()}
-    # behind a layer that starts at zero: boxes' last layers, and the positions that only steer sampling
-    # offsets
-    assert all(name == "level_embed" or name.startswith("bbox_embed") for name in silent), silent
+    # behind what starts at zero: boxes' last layers, the positions that only steer sampling offsets, and looks
+    # that have no say yet
+    late = ("level_embed", "bbox_embed", "likeness.project")
+    assert all(name.startswith(late) for name in silent), silent
     assert model.fusion.attn.q_proj.weight.grad.abs().max() > 0
     assert model.fusion.modulation.weight.grad.abs().max() > 0
 
@@ -437,8 +439,8 @@ def test_nouns_reach_rows_with_words_only(nano, inputs):
 
 def test_models_without_nouns_have_no_part_of_them():
     values = ModelConfig.from_name("uniref_nano").to_dict()
-    values["nouns"]["features"] = 0
+    values["nouns"]["features"] = values["likeness"]["width"] = 0
     model = build(ModelConfig.from_dict(values))
     features, language, _ = make_inputs(model)
     assert features.classes is None and language.noun is None
-    assert not any(name.startswith("nouns.") for name in model.state_dict())
+    assert not any(name.startswith(("nouns.", "likeness.")) for name in model.state_dict())

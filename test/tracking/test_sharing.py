@@ -36,7 +36,10 @@ CONFIGS = {
     "wide attention": replace(NANO, fusion=replace(NANO.fusion, heads=4, head_channels=32)),
     "every level updated": replace(NANO, transformer=replace(NANO.transformer, update_from_level=0)),
     "two levels updated": replace(NANO, transformer=replace(NANO.transformer, update_from_level=2)),
-    "no nouns": replace(NANO, nouns=replace(NANO.nouns, features=0)),
+    "no nouns": replace(
+        NANO, nouns=replace(NANO.nouns, features=0), likeness=replace(NANO.likeness, width=0)
+    ),
+    "no looks": replace(NANO, likeness=replace(NANO.likeness, width=0)),
 }
 
 
@@ -44,7 +47,7 @@ def network(config: ModelConfig = NANO) -> UniRef:
     """Untrained, but with modulation and deformable offsets that differ from token to token."""
     torch.manual_seed(0)
     model = UniRef(config, with_text=False).eval().requires_grad_(False)
-    for part in (model.fusion, model.encoder, model.decoder):
+    for part in filter(None, (model.fusion, model.encoder, model.decoder, model.likeness)):
         for weight in part.parameters():
             weight.add_(0.05 * torch.randn_like(weight))
     return model

@@ -193,8 +193,8 @@ class BoxPositions(nn.Module):
 
 
 class FlatTransformer(nn.Module):
-    """Fused levels and lateral [1, 8, H/4, W/4] -> score [N], box [N, 4], mask_logits [N, H/4, W/4], as
-    `UniRef.segment_fused` with the best query's mask."""
+    """Fused levels and lateral [1, 8, H/4, W/4] -> logit of the score [N], box [N, 4], mask_logits
+    [N, H/4, W/4], as `UniRef.segment_fused` with the best query's mask."""
 
     def __init__(self, network: UniRef, size: tuple[int, int], shapes: Shapes) -> None:
         super().__init__()
@@ -251,7 +251,7 @@ class FlatTransformer(nn.Module):
         hidden, start = (_chosen(y, best) for y in (x.unflatten(0, (batch, -1)), coordinates))
         box = (network.bbox_embed[last](hidden[:, 0]) + _bounded(start[:, 0])).sigmoid()
         masks = network.mask_head(features, hidden, start.sigmoid(), self.size)
-        return score[:, 0].sigmoid(), box, masks[:, 0]
+        return score[:, 0], box, masks[:, 0]
 
     def propose(self, memory: Tensor, batch: int) -> Tensor:
         """The two-stage head: memory [N * T, C] -> logits of the best queries' boxes [N, Q, 4]; only those

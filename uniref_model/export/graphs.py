@@ -27,7 +27,7 @@ from uniref_model.export.shared import (
 from uniref_model.network.config import LEVELS
 from uniref_model.network.model import ImageFeatures, UniRef
 from uniref_model.network.text import LanguageReference
-from uniref_model.network.value_encoder import MaskReference
+from uniref_model.network.value_encoder import MaskReference, mean_reference
 from uniref_model.runtime import contract
 from uniref_model.scene import boxes
 
@@ -79,14 +79,15 @@ class _Part(nn.Module):
 class EncodeImage(_Part):
     """image uint8 [1,H,W,3] -> what a frame gives to every object, as a frame to look at and as a reference:
     lateral [1,8,H/4,W/4], 4 levels [1,C,h_l,w_l], 4 keys [1,T_l,K], 4 embeds [1,C], query [1,S,I] where the
-    model projects ahead, and classes [1,D+2,H/32,W/32] where it looks for nouns."""
+    model projects ahead, classes [1,D+2,H/32,W/32] where it looks for nouns and looks [1,A,H/32,W/32] where
+    it compares them."""
 
     def forward(self, image: Tensor) -> tuple[Tensor, ...]:
         fusion = self.network.fusion
         features = self.network.encode_image(self.normalise(image))
         levels = features.levels
         keys, _, embeds = self.network.value_encoder.keys(levels, None)
-        more = () if features.classes is None else (features.classes,)
+        more = tuple(part for part in (features.classes, features.looks) if part is not None)
         if fusion.projects_ahead:
             sizes = [key.shape[1] for key in keys]
             keys = fusion.project_keys(torch.cat(keys, 1)).split(sizes, 1)
@@ -95,13 +96,17 @@ class EncodeImage(_Part):
 
 
 class EncodeReference(_Part):
-    """image uint8 [1,H,W,3], masks [N,1,H,W], 4 levels -> 4 values [N,T_l,K]."""
+    """image uint8 [1,H,W,3], masks [N,1,H,W], 4 levels, looks where the model compares them -> 4 values
+    [N,T_l,K], and the look [N,A] of what each mask covers."""
 
-    def forward(self, image: Tensor, masks: Tensor, *levels: Tensor) -> tuple[Tensor, ...]:
-        fusion, encoder = self.network.fusion, self.network.value_encoder
-        maps = values_of_objects(encoder, self.normalise(image), masks, list(levels))
+    def forward(self, image: Tensor, masks: Tensor, *frame: Tensor) -> tuple[Tensor, ...]:
+        fusion, encoder, likeness = self.network.fusion, self.network.value_encoder, self.network.likeness
+        levels, looks = list(frame[:LEVELS]), frame[LEVELS:]
+        maps = values_of_objects(encoder, self.normalise(image), masks, levels)
         values = [value.flatten(2).transpose(1, 2) for value in maps]  # [N,C,h,w] -> [N,T,C]
-        return tuple(fusion.project_values(value) if fusion.projects_ahead else value for value in values)
+        if fusion.projects_ahead:
+            values = [fusion.project_values(value) for value in values]
+        return (*values, *(likeness.of_masks(part, masks) for part in looks))
 
 
 class Segment(_Part):
@@ -120,11 +125,13 @@ class Segment(_Part):
         lateral: Tensor,
         levels: list[Tensor],
         classes: Tensor | None,
+        looks: Tensor | None,
         language: LanguageReference,
         use_language: Tensor,
         keys: list[Tensor],
         values: list[Tensor],
         embeds: list[Tensor],
+        look: Tensor | None,
         use_reference: Tensor,
     ) -> tuple[Tensor, Tensor, Tensor]:
         count = language.words.shape[0]
@@ -136,15 +143,16 @@ class Segment(_Part):
             levels=[level.expand(count, -1, -1, -1) for level in levels],
             padding=None,
             classes=classes,
+            looks=looks,
         )
         weight = use_reference[:, :, None]
-        total = weight.sum(1).clamp(min=1)
         mask = MaskReference(
             keys=[key.flatten(1, 2) for key in keys],
             values=[value.flatten(1, 2) for value in values],
             padding=[(weight == 0).expand(-1, -1, key.shape[2]).flatten(1) for key in keys],
-            embeds=[(embed * weight).sum(1) / total for embed in embeds],
+            embeds=[mean_reference(embed, use_reference) for embed in embeds],
             projected=self.network.fusion.projects_ahead,
+            look=None if look is None else mean_reference(look, use_reference),
         )
         output = self.network.segment(
             features,
@@ -160,7 +168,11 @@ class Segment(_Part):
 def described(network: UniRef, shared: bool, text: bool) -> dict[str, contract.Graph]:
     """The contract of a network's graphs."""
     return contract.describe(
-        projected=network.fusion.projects_ahead, nouns=network.nouns is not None, shared=shared, text=text
+        projected=network.fusion.projects_ahead,
+        nouns=network.nouns is not None,
+        looks=network.likeness is not None,
+        shared=shared,
+        text=text,
     )
 
 
@@ -187,7 +199,7 @@ def build_graphs(
     with torch.no_grad():
         frames = [give(contract.ENCODE_IMAGE, encode_image(image)) for image in images]
         values = [
-            give(contract.ENCODE_REFERENCE, encode_reference(image, masks, *_levels(frame, contract.SOURCE)))
+            give(contract.ENCODE_REFERENCE, encode_reference(image, masks, *_frame_parts(ports, frame)))
             for image, frame in zip(images, frames, strict=True)
         ]
     words = torch.randn(count, config.text.max_words, config.hidden)
@@ -237,6 +249,12 @@ def build_graphs(
     return graphs
 
 
+def _frame_parts(ports: Mapping[str, contract.Graph], frame: Mapping[contract.Part, Tensor]) -> list[Tensor]:
+    """What a frame gives to its references, after the picture itself."""
+    inputs = ports[contract.ENCODE_REFERENCE].shared_inputs
+    return [frame[port.part] for port in inputs if port.carries != contract.IMAGE]
+
+
 def _levels(parts: Mapping[contract.Part, Tensor], carries: str) -> list[Tensor]:
     return [parts[carries, level] for level in contract.LEVELS]
 
@@ -246,8 +264,19 @@ class SegmentFlat(Segment):
 
     def forward(self, *inputs: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         lateral, levels, rest = inputs[0], list(inputs[1 : 1 + LEVELS]), inputs[1 + LEVELS :]
-        classes, language, use_language, rest = take_language(self.network, rest)
+        classes, looks, language, use_language, rest = take_language(self.network, rest)
         keys, values, embeds = (list(rest[part : part + LEVELS]) for part in (0, LEVELS, 2 * LEVELS))
+        *look, use_reference = rest[3 * LEVELS :]
         return super().forward(
-            lateral, levels, classes, language, use_language, keys, values, embeds, rest[-1]
+            lateral,
+            levels,
+            classes,
+            looks,
+            language,
+            use_language,
+            keys,
+            values,
+            embeds,
+            look[0] if look else None,
+            use_reference,
         )

@@ -20,10 +20,11 @@ from uniref_model.export.flat import FlatTransformer
 from uniref_model.network.config import LEVELS
 from uniref_model.network.deformable import flatten_levels
 from uniref_model.network.fusion import MASKED, UniFusion
+from uniref_model.network.likeness import Sought
 from uniref_model.network.model import UniRef
 from uniref_model.network.nouns import CONTRAST, OPINION, Nouns
 from uniref_model.network.text import LanguageReference
-from uniref_model.network.value_encoder import Fuser, ValueEncoder
+from uniref_model.network.value_encoder import Fuser, ValueEncoder, mean_reference
 
 CELL_LEVEL = 2  # of the features: nouns are looked for in the last map of the backbone, at stride 32
 
@@ -112,17 +113,20 @@ class Attend(nn.Module):
 
 def take_language(
     network: UniRef, inputs: Sequence[Tensor]
-) -> tuple[Tensor | None, LanguageReference, Tensor, Sequence[Tensor]]:
-    """The graph inputs that come after the frame's levels: classes, the words, use_language, and the rest."""
-    classes = None
+) -> tuple[Tensor | None, Tensor | None, LanguageReference, Tensor, Sequence[Tensor]]:
+    """The graph inputs that come after the frame's levels: classes, looks, the words, use_language, and the
+    rest."""
+    classes = looks = None
     if network.nouns is not None:
         classes, *inputs = inputs
+    if network.likeness is not None:
+        looks, *inputs = inputs
     words, word_mask, sentence, *inputs = inputs
     noun = None
     if network.nouns is not None:
         noun, *inputs = inputs
     use_language, *inputs = inputs
-    return classes, LanguageReference(words, word_mask == 0, sentence, noun), use_language, inputs
+    return classes, looks, LanguageReference(words, word_mask == 0, sentence, noun), use_language, inputs
 
 
 def query_of(fusion: UniFusion, levels: list[Tensor]) -> Tensor:
@@ -150,10 +154,11 @@ class SegmentShared(nn.Module):
         levels, inputs = list(inputs[:LEVELS]), inputs[LEVELS:]
         fusion = self.network.fusion
         query = inputs[0] if fusion.projects_ahead else query_of(fusion, levels)
-        classes, language, use_language, rest = take_language(
+        classes, looks, language, use_language, rest = take_language(
             self.network, inputs[1 if fusion.projects_ahead else 0 :]
         )
-        attended, *embeds, use_reference = rest
+        attended, *rest, use_reference = rest
+        embeds, look = rest[:LEVELS], rest[LEVELS:]
         told = self.attend_words(query, language.words, language.padding).split(self.parts, 1)
         seen = attended.split(self.parts, 1)
         uses = torch.stack((use_language, use_reference.amax(1)), 1)  # [N, 2]
@@ -167,7 +172,12 @@ class SegmentShared(nn.Module):
         if self.nouns is not None:
             below, tokens = self.nouns(below, tokens, classes, language.noun, use_language)
         below = [x.unflatten(2, level.shape[2:]) for x, level in zip(below, levels, strict=False)]
-        return self.rest(below, tokens, lateral)
+        logit, box, masks = self.rest(below, tokens, lateral)
+        if look:
+            mean = mean_reference(look[0], use_reference)
+            wanted = Sought(mean, language.noun, uses[:, 1], uses[:, 0])
+            logit = logit + self.network.likeness(looks, classes, masks, wanted)
+        return logit.sigmoid(), box, masks
 
     def attend_words(self, query: Tensor, words: Tensor, padding: Tensor) -> Tensor:
         """query [1,S,I], words [N,L,C], padding [N,L] bool -> [N,S,I]."""

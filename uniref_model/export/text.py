@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from uniref_model.export.weights import save_with_weights, store_half, store_int8, strip
 from uniref_model.runtime.contract import ENCODE_TEXT, describe
 
-TEXT = describe(projected=False, nouns=False, shared=False, text=True)[ENCODE_TEXT]
+TEXT = describe(projected=False, nouns=False, looks=False, shared=False, text=True)[ENCODE_TEXT]
 
 
 class HiddenStates(nn.Module):

@@ -80,6 +80,14 @@ class NounsConfig:
 
 
 @dataclass(frozen=True)
+class LikenessConfig:
+    """network/likeness.py; without `width` the model has no such part (the authors' have none). It compares
+    what `NounsConfig` describes, and needs it."""
+
+    width: int = 0  # directions in which things are told apart
+
+
+@dataclass(frozen=True)
 class TransformerConfig:
     encoder_layers: int = 6
     decoder_layers: int = 6
@@ -106,6 +114,7 @@ class ModelConfig:
     value_encoder: ValueEncoderConfig = field(default_factory=ValueEncoderConfig)
     fusion: FusionConfig = field(default_factory=FusionConfig)
     nouns: NounsConfig = field(default_factory=NounsConfig)
+    likeness: LikenessConfig = field(default_factory=LikenessConfig)
     transformer: TransformerConfig = field(default_factory=TransformerConfig)
     mask_head: MaskHeadConfig = field(default_factory=MaskHeadConfig)
 
@@ -163,6 +172,8 @@ def _check(config: ModelConfig) -> None:
     length("value_encoder.widths", config.value_encoder.widths)
     length("value_encoder.blocks", config.value_encoder.blocks)
     length("value_encoder.reference_pooling", config.value_encoder.reference_pooling)
+    if config.likeness.width > 0 and config.nouns.features == 0:
+        raise ValueError(f"likeness.width is {config.likeness.width}; expected 0 without nouns.features")
     if config.hidden % 32 or config.hidden % config.transformer.heads:
         raise ValueError(f"hidden is {config.hidden}; expected a multiple of 32 and of transformer.heads")
     if config.input.resize == "stretch" and not config.input.sizes:

@@ -20,6 +20,7 @@ from uniref_model.network.deformable import (
     valid_ratios,
 )
 from uniref_model.network.fusion import UniFusion
+from uniref_model.network.likeness import Likeness, Sought
 from uniref_model.network.mask_head import ImageSize, MaskHead
 from uniref_model.network.nouns import Nouns
 from uniref_model.network.positions import grid_code, resize_padding
@@ -41,6 +42,7 @@ class ImageFeatures:
     levels: list[Tensor]  # src0..src3, [B, C, h, w] at strides 8, 16, 32, 64
     padding: list[Tensor] | None  # [B, h, w] bool a level, True = padding; None: no image has any
     classes: Tensor | None = None  # [B, D + 2, H / 32, W / 32] for models that look for nouns (nouns.py)
+    looks: Tensor | None = None  # [B, A, H / 32, W / 32] for models that compare looks (likeness.py)
 
     def select(self, index: Tensor) -> ImageFeatures:
         """The frames `index` [N] (int64), as a batch of N: one row for each (frame, object) pair."""
@@ -53,6 +55,7 @@ class ImageFeatures:
             levels=[level[index] for level in self.levels],
             padding=None if self.padding is None else [padding[index] for padding in self.padding],
             classes=None if self.classes is None else self.classes[index],
+            looks=None if self.looks is None else self.looks[index],
         )
 
 
@@ -74,11 +77,18 @@ class SegmentOutput:
     image_size: ImageSize
     best: Tensor  # [N] int64, the query of the highest score
     mask_logits: Tensor | None = None  # [N, H / 4, W / 4] of the best query, or [N, Q, H / 4, W / 4] of all
+    likeness: Tensor | None = None  # [N] what the best query's mask adds to its logit (likeness.py)
+
+    @property
+    def score_logits(self) -> Tensor:
+        """[N] of the best query, with what its mask's likeness adds."""
+        logits = self.logits.gather(1, self.best[:, None])[:, 0]
+        return logits if self.likeness is None else logits + self.likeness
 
     @property
     def scores(self) -> Tensor:
         """[N] probability that the best query is the object referred to."""
-        return self.logits.gather(1, self.best[:, None])[:, 0].sigmoid()
+        return self.score_logits.sigmoid()
 
     @property
     def box(self) -> Tensor:
@@ -122,6 +132,9 @@ class UniRef(nn.Module):
         self.class_embed = nn.ModuleList(nn.Linear(channels, 1) for _ in range(heads))
         self.bbox_embed = nn.ModuleList(MLP(channels, channels, 4) for _ in range(heads))
         self.mask_head = MaskHead(config.mask_head, channels, config.backbone.channels[0])
+        self.likeness = None
+        if config.likeness.width > 0:
+            self.likeness = Likeness(config.nouns.features, config.likeness.width)
         self.reset_parameters()
 
     def reset_parameters(self) -> None:
@@ -148,6 +161,8 @@ class UniRef(nn.Module):
         self.fusion.reset_parameters()
         if self.nouns is not None:
             self.nouns.reset_parameters()
+        if self.likeness is not None:
+            self.likeness.reset_parameters()
         self.mask_head.reset_parameters()
 
     # ---- frames ----
@@ -168,8 +183,9 @@ class UniRef(nn.Module):
             padding = [resize_padding(pad_mask, tuple(level.shape[-2:])) for level in levels[:-1]]
             # the authors take the coarsest mask from the finest level's, not from the image's
             padding.append(resize_padding(padding[0], tuple(levels[-1].shape[-2:])))
+        looks = None if self.likeness is None else self.likeness.looks(classes)
         return ImageFeatures(
-            images, image_size, res2, self.mask_head.lateral_conv(res2), levels, padding, classes
+            images, image_size, res2, self.mask_head.lateral_conv(res2), levels, padding, classes, looks
         )
 
     # ---- references ----
@@ -201,7 +217,12 @@ class UniRef(nn.Module):
             values,
             None if padding is None else [spread(part) for part in padding],
             [spread(embed) for embed in embeds],
+            look=self.look_of(features, masks),
         )
+
+    def look_of(self, features: ImageFeatures, masks: Tensor) -> Tensor | None:
+        """What objects' masks (as of `encode_reference`) cover, for models that compare looks: [N, A]."""
+        return None if self.likeness is None else self.likeness.of_masks(features.looks, masks)
 
     def encode_values(self, features: ImageFeatures, masks: Tensor) -> list[Tensor]:
         """The part of `encode_reference` that depends on the objects: values [N, T_l, C] a level."""
@@ -232,7 +253,16 @@ class UniRef(nn.Module):
         fusion: a mode of config.FUSION_MODES instead of the configured one.
         """
         fused = self.fuse(features, language, mask, use_language, use_mask, fusion)
-        return self.segment_fused(fused, features, masks)
+        output = self.segment_fused(fused, features, masks)
+        if masks is not None and self.likeness is not None:
+            wanted = sought(language, mask, use_language, use_mask)
+            output.likeness = self.compare(features, output.best_mask, wanted)
+        return output
+
+    def compare(self, features: ImageFeatures, mask_logits: Tensor, wanted: Sought) -> Tensor:
+        """What the best queries' masks [N, H / 4, W / 4] (logits) add to their logits [N], for models that
+        compare looks."""
+        return self.likeness(features.looks, features.classes, mask_logits, wanted)
 
     def fuse(
         self,
@@ -330,6 +360,21 @@ class UniRef(nn.Module):
         hidden = hidden.gather(1, index.expand(-1, -1, hidden.shape[-1]))
         reference = reference.gather(1, index.expand(-1, -1, 4))
         return self.mask_head(output.mask_features, hidden, reference, output.image_size)
+
+
+def sought(
+    language: LanguageReference | None,
+    mask: MaskReference | None,
+    use_language: Tensor | None = None,
+    use_mask: Tensor | None = None,
+) -> Sought:
+    """What answers are compared with; arguments as of `UniRef.segment`."""
+    return Sought(
+        None if mask is None else mask.look,
+        None if language is None else language.noun,
+        use_mask,
+        use_language,
+    )
 
 
 def _projections(backbone_channels: tuple[int, ...], channels: int) -> list[nn.Sequential]:

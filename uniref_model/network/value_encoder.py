@@ -23,6 +23,7 @@ class MaskReference:
     # Keys and values went through UniFusion's projections already. Then keys may have a batch of 1, for all N
     # objects alike.
     projected: bool = False
+    look: Tensor | None = None  # [N, A] of what the mask covers, for models that compare looks (likeness.py)
 
     def select(self, index: Tensor) -> MaskReference:
         """The rows `index` [M] (int64), as a batch of M."""
@@ -32,6 +33,7 @@ class MaskReference:
             None if self.padding is None else [padding[index] for padding in self.padding],
             [embed[index] for embed in self.embeds],
             self.projected,
+            None if self.look is None else self.look[index],
         )
 
     @staticmethod
@@ -45,13 +47,19 @@ class MaskReference:
         keys = [torch.cat([reference.keys[level] for reference in references], 1) for level in levels]
         values = [torch.cat([reference.values[level] for reference in references], 1) for level in levels]
         embeds = [torch.stack([reference.embeds[level] for reference in references], 1) for level in levels]
-        if weights is None:
-            embeds = [embed.mean(1) for embed in embeds]
-        else:
-            weight = weights[..., None].to(embeds[0].dtype)  # [N, R, 1]
-            embeds = [(embed * weight).sum(1) / weight.sum(1).clamp(min=1) for embed in embeds]
+        embeds = [mean_reference(embed, weights) for embed in embeds]
+        looks = [reference.look for reference in references if reference.look is not None]
+        look = mean_reference(torch.stack(looks, 1), weights) if looks else None
         projected = references[0].projected
-        return MaskReference(keys, values, _join_padding(references, weights), embeds, projected)
+        return MaskReference(keys, values, _join_padding(references, weights), embeds, projected, look)
+
+
+def mean_reference(values: Tensor, weights: Tensor | None) -> Tensor:
+    """The mean [N, C] over the references [N, R, C] that an object has; weights [N, R] as of `join`."""
+    if weights is None:
+        return values.mean(1)
+    weight = weights[..., None].to(values.dtype)
+    return (values * weight).sum(1) / weight.sum(1).clamp(min=1)
 
 
 def _join_padding(references: list[MaskReference], weights: Tensor | None) -> list[Tensor] | None:

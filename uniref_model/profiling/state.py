@@ -40,7 +40,7 @@ def state_bytes(runtime: Runtime) -> StateBytes:
     mask = np.zeros((1, *runtime.size), np.float32)
     mask[:, : runtime.size[0] // 2] = 1
     (reference,) = runtime.encode_reference(frame, mask)
-    values = _bytes(reference.values)
+    values = _bytes(_of_object(reference))
     keys = _bytes((*reference.keys, *reference.embeds))
     words = runtime.spec.max_words * (runtime.spec.hidden + 1) + runtime.spec.hidden
     return StateBytes(object=2 * values + 4 * words, first_frame=keys, camera=keys)
@@ -51,9 +51,14 @@ def held_bytes(references: Iterable[MaskReference]) -> int:
     arrays = {
         id(array): array
         for reference in references
-        for array in (*reference.keys, *reference.values, *reference.embeds)
+        for array in (*reference.keys, *_of_object(reference), *reference.embeds)
     }
     return _bytes(arrays.values())
+
+
+def _of_object(reference: MaskReference) -> tuple[Any, ...]:
+    """The arrays of a reference that are the object's own."""
+    return reference.values if reference.look is None else (*reference.values, reference.look)
 
 
 def _bytes(arrays: Iterable[Any]) -> int:

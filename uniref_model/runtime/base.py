@@ -63,13 +63,15 @@ class MaskReference:
     fusion reads them (projected, where that makes them no larger).
 
     frame: the number of the frame it is of. Keys and embeds are that frame's, so references of one frame
-    share their attention. Treat as read-only.
+    share their attention. look [A]: of what the mask covers, for networks that compare looks. Treat as
+    read-only.
     """
 
     keys: tuple[Any, ...]
     values: tuple[Any, ...]
     embeds: tuple[Any, ...]
     frame: int = field(kw_only=True)
+    look: Any = field(default=None, kw_only=True)
 
 
 @dataclass(frozen=True, eq=False)

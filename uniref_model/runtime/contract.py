@@ -6,7 +6,7 @@ every object has its own, and whether it stays on the device from graph to graph
 
 Shapes are roles: N objects; H, W model size; h0, w0 … of feature level 0 …; S tokens of all levels; C hidden
 width; L `max_words`; T0 … tokens of a reference's level 0 …; I width of the fusion's attention; K of what
-references keep; D width of a noun.
+references keep; D width of a noun; A of a look.
 """
 
 from __future__ import annotations
@@ -38,6 +38,7 @@ ENGINE_GRAPHS = (ENCODE_IMAGE, ENCODE_REFERENCE, SEGMENT)
 
 IMAGE, MASKS, TOKENS, TOKEN_MASK = "image", "masks", "tokens", "token_mask"
 LATERAL, SOURCE, KEY, EMBED, QUERY, CLASSES = "lateral", "source", "key", "embed", "query", "classes"
+LOOKS, LOOK = "looks", "look"
 VALUE, ATTENDED = "value", "attended"
 WORDS, WORD_MASK, SENTENCE, NOUN = "words", "word_mask", "sentence", "noun"
 USE_LANGUAGE, USE_REFERENCE = "use_language", "use_reference"
@@ -46,7 +47,7 @@ SCORE, BOX, MASK_LOGITS = "score", "box", "mask_logits"
 KEPT = (KEY, EMBED)
 """What a reference keeps of its frame."""
 
-_STAY = {LATERAL, SOURCE, QUERY, CLASSES, *KEPT, VALUE, ATTENDED}
+_STAY = {LATERAL, SOURCE, QUERY, CLASSES, LOOKS, LOOK, *KEPT, VALUE, ATTENDED}
 _TYPES = {IMAGE: "uint8", TOKENS: "int64", TOKEN_MASK: "int64"}
 
 Part = tuple[str, int]
@@ -105,23 +106,27 @@ class Graph:
 # Ports are written as "name=what it carries@place shape": what it carries is left out where that is its name,
 # and a star stands for each feature level.
 _SOURCE, _QUERY, _CLASSES = "src*=source 1 C h* w*", "query 1 S I", "classes 1 D+2 H/32 W/32"
+_LOOKS = "looks 1 A H/32 W/32"
 _FRAME = f"lateral 1 8 H/4 W/4, {_SOURCE}"
 _LANGUAGE = "words N L C, word_mask N L, sentence N C, noun N D+1, use_language N"
-_SEEN = "embed* N 2 C, use_reference N 2"
+_SEEN = "embed* N 2 C, look N 2 A, use_reference N 2"
 _ANSWER = "score N, box N 4, mask_logits N H/4 W/4"
 
 
-def describe(*, projected: bool, nouns: bool, shared: bool, text: bool) -> dict[str, Graph]:
+def describe(*, projected: bool, nouns: bool, looks: bool, shared: bool, text: bool) -> dict[str, Graph]:
     """The graphs of a model.
 
-    projected: frames give the query, and references are kept projected. nouns: it looks for nouns. shared: it
-    has the graphs for shared attention; text: for prompts.
+    projected: frames give the query, and references are kept projected. nouns: it looks for nouns. looks: it
+    compares looks. shared: it has the graphs for shared attention; text: for prompts.
     """
     references = "key* N 2 T* K, value* N 2 T* K"
     table = {
-        ENCODE_IMAGE: ("image 1 H W 3", f"{_FRAME}, key* 1 T* K, embed* 1 C, {_QUERY}, {_CLASSES}"),
-        ENCODE_REFERENCE: (f"image 1 H W 3, masks N 1 H W, {_SOURCE}", "value* N T* K"),
-        SEGMENT: (f"{_FRAME}, {_CLASSES}, {_LANGUAGE}, {references}, {_SEEN}", _ANSWER),
+        ENCODE_IMAGE: ("image 1 H W 3", f"{_FRAME}, key* 1 T* K, embed* 1 C, {_QUERY}, {_CLASSES}, {_LOOKS}"),
+        ENCODE_REFERENCE: (
+            f"image 1 H W 3, masks N 1 H W, {_SOURCE}, {_LOOKS}",
+            "value* N T* K, look N A",
+        ),
+        SEGMENT: (f"{_FRAME}, {_CLASSES}, {_LOOKS}, {_LANGUAGE}, {references}, {_SEEN}", _ANSWER),
     }
     if shared:
         for count, graph in ATTEND.items():
@@ -129,12 +134,13 @@ def describe(*, projected: bool, nouns: bool, shared: bool, text: bool) -> dict[
             keys = [f"{word}_key*=key@{place} 1 T* K" for place, word in places]
             values = [f"{word}_value*=value@{place} N T* K" for place, word in places]
             table[graph] = ", ".join([_QUERY if projected else _SOURCE, *keys, *values]), "attended N S I"
-        inputs = f"{_FRAME}, {_QUERY}, {_CLASSES}, {_LANGUAGE}, attended N S I, {_SEEN}"
+        inputs = f"{_FRAME}, {_QUERY}, {_CLASSES}, {_LOOKS}, {_LANGUAGE}, attended N S I, {_SEEN}"
         table[SEGMENT_SHARED] = inputs, _ANSWER
     if text:
         tokens = "input_ids=tokens 1 L, attention_mask=token_mask 1 L"
         table[ENCODE_TEXT] = tokens, "words 1 L C, sentence 1 C, noun 1 D+1"
     absent = ({QUERY} if not projected else set()) | ({CLASSES, NOUN} if not nouns else set())
+    absent |= {LOOKS, LOOK} if not looks else set()
     return {
         graph: Graph(graph, *(tuple(_ports(side, absent)) for side in sides))
         for graph, sides in table.items()
@@ -170,12 +176,13 @@ def recognise(outputs: Iterable[str], graphs: Iterable[str]) -> dict[str, Graph]
     return describe(
         projected=QUERY in outputs,
         nouns=CLASSES in outputs,
+        looks=LOOKS in outputs,
         shared=SEGMENT_SHARED in graphs,
         text=ENCODE_TEXT in graphs,
     )
 
 
-_EVERY = describe(projected=True, nouns=True, shared=True, text=True)
+_EVERY = describe(projected=True, nouns=True, looks=True, shared=True, text=True)
 _CARRIED = tuple(dict.fromkeys(p.carries for g in _EVERY.values() for p in (*g.inputs, *g.outputs)))
 STAYING = frozenset(p.name for g in _EVERY.values() for p in (*g.inputs, *g.outputs) if p.stays)
 """Names of ports that stay on the device; in no graph does a name mean another thing."""
@@ -258,7 +265,7 @@ def _check(graphs: Mapping[str, Graph], where: str) -> None:
             if from_frame and port.part not in given:
                 what = f"{port.carries} {port.level}"
                 raise ModelFileError(f"{where}: graphs.{graph.name} takes {what}, which no frame gives")
-        optional = {QUERY, CLASSES, NOUN}
+        optional = {QUERY, CLASSES, NOUN, LOOKS, LOOK}
         wanted = {port.part for port in known.outputs if port.carries not in optional}
         if missing := wanted - graph.output_names.keys():
             what = ", ".join(sorted(f"{carries} {level}" for carries, level in missing))

@@ -259,13 +259,12 @@ class GraphRuntime(Runtime):
         bound.inputs[port.name][: len(masks), 0] = masks
         bound.inputs[port.name][len(masks) :] = 0
         out = bound.run(shared_inputs(graph, frame))
-        names = [graph.output_names[c.VALUE, level] for level in c.LEVELS]
         # A loan for every object: one for the batch would last as long as any of them keeps its reference.
         rows = (
-            self._lend("object values", bound, [out[name][row] for name in names])
+            self._lend("object values", bound, [out[port.name][row] for port in graph.outputs])
             for row in range(len(masks))
         )
-        return [MaskReference(frame.keys, tuple(values), frame.embeds, frame=frame.number) for values in rows]
+        return [_reference(frame, dict(zip(graph.output_names, row, strict=True))) for row in rows]
 
     def _segment_chunk(
         self, frame: GraphFrame, objects: Sequence[ObjectReferences], bucket: int
@@ -316,6 +315,11 @@ class GraphRuntime(Runtime):
         return LanguageReference(told[c.WORDS], mask, told[c.SENTENCE], truncated, told.get(c.NOUN))
 
 
+def _reference(frame: GraphFrame, parts: Mapping[Part, Any]) -> MaskReference:
+    values = tuple(parts[c.VALUE, level] for level in c.LEVELS)
+    return MaskReference(frame.keys, values, frame.embeds, frame=frame.number, look=parts.get((c.LOOK, 0)))
+
+
 def shared_inputs(
     graph: Graph, frame: GraphFrame, references: Sequence[MaskReference] = ()
 ) -> dict[str, Any]:
@@ -361,4 +365,6 @@ _REFERENCE = {c.KEY: "keys", c.VALUE: "values", c.EMBED: "embeds"}
 
 
 def _of_reference(reference: MaskReference, port: Port) -> Any:
+    if port.carries == c.LOOK:
+        return reference.look
     return getattr(reference, _REFERENCE[port.carries])[port.level]

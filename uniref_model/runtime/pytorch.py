@@ -19,8 +19,9 @@ from torch.nn import Module
 
 from ..errors import ModelFileError, RuntimeUnavailable
 from ..network.config import PACKAGED_ENCODER, InputConfig, ModelConfig
+from ..network.likeness import Sought
 from ..network.loading import check_finite, has_text_encoder, load_model
-from ..network.model import ImageFeatures, UniRef
+from ..network.model import ImageFeatures, UniRef, sought
 from ..network.text import LanguageReference as LanguageBatch
 from ..network.text import load_minilm, minilm_folder
 from ..network.value_encoder import MaskReference as MaskBatch
@@ -172,6 +173,7 @@ class TorchRuntime(Runtime):
                 values = network.encode_values(ours.features, chunk[:, None].to(self.device))
                 if fusion.projects_ahead:
                     values = [fusion.project_values(value) for value in values]
+                looks = network.look_of(ours.features, chunk[:, None].to(self.device))
             references += [
                 TorchReference(
                     ours.keys,
@@ -182,6 +184,7 @@ class TorchRuntime(Runtime):
                     ours.padding,
                     fusion.projects_ahead,
                     frame=ours.number,
+                    look=None if looks is None else looks[row].clone(),
                 )
                 for row in range(len(chunk))
             ]
@@ -209,14 +212,20 @@ class TorchRuntime(Runtime):
     def _segment(self, objects: Sequence[ObjectReferences], frame: TorchFrame) -> list[Prediction]:
         order: list[int] = []
         fused: list[list[Tensor]] = []
+        wanted: list[Sought] = []
         with self._lock:
             network = self._loaded()
             for rows in self._groups(objects):
                 order += rows
                 language, mask = self._references([objects[row] for row in rows])
                 fused.append(network.fuse(frame.features, language, mask))
+                wanted.append(sought(language, mask))
             joined = [torch.cat(parts) for parts in zip(*fused, strict=True)]
             output = network.segment_fused(joined, frame.features, "all" if self.all_masks else "best")
+            if network.likeness is not None:
+                masks = output.best_mask.split([len(part[0]) for part in fused])
+                asked = zip(masks, wanted, strict=True)
+                output.likeness = torch.cat([network.compare(frame.features, *pair) for pair in asked])
         scores, boxes = output.scores.tolist(), output.box.cpu().numpy()
         logits = output.best_mask.float().cpu().numpy()
         answers = {row: Prediction(scores[i], boxes[i], logits[i]) for i, row in enumerate(order)}
@@ -345,12 +354,14 @@ def _stack(references: Sequence[TorchReference], shared: bool) -> MaskBatch:
 
     frames = references[:1] if shared else references
     paddings = [item.padding for item in frames if item.padding is not None]
+    looks = [item.look for item in references if item.look is not None]
     return MaskBatch(
         levels([reference.keys for reference in frames]),
         levels([reference.values for reference in references]),
         levels(paddings) if paddings else None,
         levels([reference.embeds for reference in frames]),
         references[0].projected,
+        torch.stack(looks) if looks else None,
     )
 
 

@@ -91,3 +91,5 @@ def apply(network: nn.Module, calibration: Calibration) -> None:
     head = network.class_embed[network.config.transformer.decoder_layers - 1]
     head.weight.mul_(calibration.scale)
     head.bias.mul_(calibration.scale).add_(calibration.bias)
+    if network.likeness is not None:
+        network.likeness.rescale(calibration.scale)

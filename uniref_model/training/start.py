@@ -23,7 +23,7 @@ def load_initial(network: nn.Module, path: Path) -> None:
             notes = file.metadata() or {}
             weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
         for name, value in network.state_dict().items():
-            if name.startswith("nouns."):  # models had none at first; the run fills them in
+            if name.startswith(("nouns.", "likeness.")):  # models had none at first; the run fills them in
                 weights.setdefault(name, value)
         network.load_state_dict(weights)
     except (OSError, SafetensorError, RuntimeError) as error:

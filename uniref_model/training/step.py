@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from uniref_model.network.model import sought
 from uniref_model.network.text import LanguageReference
 from uniref_model.synth import FRAMES
 from uniref_model.synth.pairs import CURRENT, Batch, Kind
@@ -119,14 +120,15 @@ class TrainingModel(nn.Module):
         )
         if language is None:
             language = self.network.embed_words(data.hidden, data.attention)
-        return self.network.segment(
-            features.select(data.frame),
-            language.select(data.text.clamp(min=0)),
-            joined,
-            use_language=(data.text >= 0).float(),
-            use_mask=use_mask,
-            masks=masks,
-        )
+        frames = features.select(data.frame)
+        wanted = language.select(data.text.clamp(min=0)), joined, (data.text >= 0).float(), use_mask
+        output = self.network.segment(frames, *wanted, masks=masks)
+        if masks is None:  # the losses make the masks they need; the score needs the best query's
+            with torch.no_grad():
+                output.mask_logits = self.network.masks_for(output, output.best[:, None])[:, 0]
+            if self.network.likeness is not None:
+                output.likeness = self.network.compare(frames, output.mask_logits, sought(*wanted))
+        return output
 
     def forward(self, data: Tensors, feedback: bool = False) -> tuple[Tensor, dict[str, float]]:
         """Loss and a dict of its terms, plus `iou/<kind>` of the best query's mask.
@@ -166,7 +168,7 @@ class TrainingModel(nn.Module):
         )
         output = self._segment(asked, features, "best")
         answer = upsample(output.mask_logits, data.target.shape[-2:]) > 0
-        good = answer.flatten(1).any(1) & (output.logits.amax(1) > -1.0)
+        good = answer.flatten(1).any(1) & (output.score_logits > -1.0)
         data.reference_mask[reference[good], 0] = answer[good].float()
 
     def _losses(
@@ -210,9 +212,9 @@ class TrainingModel(nn.Module):
             named = self._class_loss(features)
             terms["names"] = named.detach()
             total = total + named
-        iou = self._best_iou(data, output)
+        iou = _best_iou(data, output)
         if weights.presence > 0:
-            present = weights.presence * presence_loss(output.logits.amax(1), iou * data.has_target)
+            present = weights.presence * presence_loss(output.score_logits, iou * data.has_target)
             terms["presence"] = present.detach()
             total = total + present
         figures = {name: float(value) for name, value in terms.items()}
@@ -238,18 +240,17 @@ class TrainingModel(nn.Module):
         l1, giou = box_losses(predicted, boxes, found)
         return weights.classification * class_loss(logits, found) + weights.l1 * l1 + weights.giou * giou
 
-    @torch.no_grad()
-    def _best_iou(self, data: Tensors, output: object) -> Tensor:
-        """IoU [N] of the best query's mask with the target (1 where both are empty)."""
-        best = output.logits.argmax(1, keepdim=True)
-        logits = self.network.masks_for(output, best)[:, 0]
-        return mask_iou(upsample(logits, data.target.shape[-2:]) > 0, data.target)
+
+@torch.no_grad()
+def _best_iou(data: Tensors, output: object) -> Tensor:
+    """IoU [N] of the best query's mask with the target (1 where both are empty)."""
+    return mask_iou(upsample(output.best_mask, data.target.shape[-2:]) > 0, data.target)
 
 
 @torch.no_grad()
 def _by_kind(data: Tensors, output: object, iou: Tensor) -> dict[str, float]:
     """Mean IoU of each kind of pair, and the mean score where there is nothing to be found."""
-    score = output.logits.amax(1).sigmoid()
+    score = output.scores
     figures = {}
     for kind in Kind:
         rows = data.kind == int(kind)

@@ -32,7 +32,7 @@ def answers(model: TrainingModel, batches: Iterable[Tensors]) -> Iterator[Answer
     for data in batches:
         output = model.respond(data, "best")
         iou = mask_iou(upsample(output.mask_logits, data.target.shape[-2:]) > 0, data.target)
-        yield Answers(output.logits.amax(1), iou, data.kind, data.has_target)
+        yield Answers(output.score_logits, iou, data.kind, data.has_target)
 
 
 def validate(model: TrainingModel, batches: Iterable[Tensors]) -> dict[str, float]:

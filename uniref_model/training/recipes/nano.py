@@ -23,6 +23,7 @@ from uniref_model.synth.pairs import Pairs
 from uniref_model.training import calibrate, checkpoints
 from uniref_model.training.average import averaged
 from uniref_model.training.config import Phase, TrainingConfig
+from uniref_model.training.likeness import find_directions
 from uniref_model.training.log import RunLog, draw
 from uniref_model.training.optimiser import build_optimiser, set_rate
 from uniref_model.training.pretrained import load_pretrained_backbone
@@ -35,6 +36,7 @@ from uniref_model.training.validate import validate
 from uniref_model.training.words import WordCache
 
 VALIDATION_PAIRS = Pairs(words=1, mask=1, both=0.5, interactive=1, absent=1, gone=0.5, across=1, foreign=1)
+DIRECTION_BATCHES = 48
 _SHOWN = ("loss", "iou/words", "iou/mask", "iou/hint", "pairs/s")
 
 
@@ -85,6 +87,10 @@ def _run(config: TrainingConfig, options: RunOptions, make: ExampleMaker, held_o
         sample = next(iter(BatchStream(make, config, config.phases_at(0.0), config.seed)))  # equal in all
         if revive_mask_features(model, Tensors.of(sample, words, accelerator.device)) and main:
             warnings.warn(f"the mask features of {options.init} were dead: begun anew", stacklevel=1)
+    if checkpoint is None and network.likeness is not None and not network.likeness.has_directions:
+        stream = iter(BatchStream(make, config, config.phases_at(0.0), config.seed + 1))  # equal in all
+        sampled = (Tensors.of(next(stream), words, accelerator.device) for _ in range(DIRECTION_BATCHES))
+        find_directions(model, sampled)
     average = averaged(network, config.ema_decay)
     prepared, optimiser = accelerator.prepare(model.train(), build_optimiser(model, config))
     if checkpoint is not None:
