@@ -72,10 +72,10 @@ class Likeness(nn.Module):
         shares = _shares(mask_logits.detach().sigmoid()[:, None], looks)
         said = mask_logits.new_zeros(len(mask_logits))
         if sought.look is not None:
-            cosine = F.cosine_similarity(_mean(looks, shares), sought.look, dim=1, eps=1e-4)
+            cosine = _cosine(_mean(looks, shares), sought.look)
             # what looks unlike is another thing; what looks alike need not be the same one
-            unlike = -F.softplus((ALIKE - cosine) / COSINE)
-            said = said + self._say(0, unlike, sought.use_look)
+            alike = torch.sigmoid((cosine - ALIKE) / COSINE).log()
+            said = said + self._say(0, alike, sought.use_look)
         if sought.noun is not None:
             contrast = (_mean(classes[:, :-1], shares) * sought.noun).sum(1)
             said = said + self._say(1, contrast / CONTRAST, sought.use_noun)
@@ -96,6 +96,12 @@ def _shares(masks: Tensor, looks: Tensor) -> Tensor:
     """Masks [N, 1, H, W] -> the part of each that lies in each cell [N, 1, h * w]."""
     cells = F.avg_pool2d(masks, masks.shape[-1] // looks.shape[-1]).flatten(2)
     return cells / cells.sum(2, keepdim=True).clamp(min=1e-4)
+
+
+def _cosine(x: Tensor, y: Tensor) -> Tensor:
+    """Of the angles between x and y [N, A], in operators that engines know; 0 for a vector of zeros."""
+    length = (x.square().sum(1) * y.square().sum(1)).sqrt()
+    return (x * y).sum(1) / length.clamp(min=1e-4)
 
 
 def _mean(maps: Tensor, shares: Tensor) -> Tensor:
