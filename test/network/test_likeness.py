@@ -1,6 +1,5 @@
 """What is found is compared with what was referred to."""
 
-# ruff: noqa: E402 (imports follow the check that their packages are installed)
 from __future__ import annotations
 
 import importlib.util
@@ -78,8 +77,10 @@ def test_an_empty_mask_looks_like_nothing(likeness):
     classes = classes_of(0, 1)
     look = likeness.of_masks(likeness.looks(classes), torch.zeros(1, 1, 64, 128))
     assert not look.any()
+    likeness.requires_grad_(True)
     answer = likeness(likeness.looks(classes), classes, torch.full((1, 16, 32), -200.0), Sought(look=look))
-    assert answer.isfinite().all()
+    answer.sum().backward()
+    assert answer.isfinite().all() and all(part.grad.isfinite().all() for part in likeness.parameters())
 
 
 def test_answers_are_not_drawn_otherwise_for_it(likeness):
@@ -94,5 +95,5 @@ def test_answers_are_not_drawn_otherwise_for_it(likeness):
 def test_it_needs_a_classifier_to_look_with():
     values = ModelConfig.from_name("uniref_nano").to_dict()
     values["nouns"]["features"] = 0
-    with pytest.raises(ValueError, match="likeness.width is 64; expected 0 without nouns.features"):
+    with pytest.raises(ValueError, match=r"likeness\.width is 64; expected 0 without nouns\.features"):
         ModelConfig.from_dict(values)

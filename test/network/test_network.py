@@ -240,8 +240,8 @@ def test_every_part_learns_from_the_first_step():
     for name, parameter in learned.items():
         assert parameter.grad is not None and parameter.grad.isfinite().all(), name
     silent = {name for name, parameter in learned.items() if not parameter.grad.any()}
-    # behind what starts at zero: boxes' last layers, the positions that only steer sampling offsets, and looks
-    # that have no say yet
+    # behind what starts at zero: boxes' last layers, the positions that only steer sampling offsets, and
+    # looks that have no say yet
     late = ("level_embed", "bbox_embed", "likeness.project")
     assert all(name.startswith(late) for name in silent), silent
     assert model.fusion.attn.q_proj.weight.grad.abs().max() > 0

@@ -100,8 +100,8 @@ def _shares(masks: Tensor, looks: Tensor) -> Tensor:
 
 def _cosine(x: Tensor, y: Tensor) -> Tensor:
     """Of the angles between x and y [N, A], in operators that engines know; 0 for a vector of zeros."""
-    length = (x.square().sum(1) * y.square().sum(1)).sqrt()
-    return (x * y).sum(1) / length.clamp(min=1e-4)
+    lengths = x.square().sum(1) * y.square().sum(1)
+    return (x * y).sum(1) / (lengths + 1e-6).sqrt()  # not 0 in half precision, nor in a gradient
 
 
 def _mean(maps: Tensor, shares: Tensor) -> Tensor:
