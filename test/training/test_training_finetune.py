@@ -221,7 +221,7 @@ def test_a_dead_mask_head_is_begun_anew_and_learns_again(tmp_path) -> None:
 
     assert revive_mask_features(model, data) and not model.training
     after = model.respond(data, "best")
-    torch.testing.assert_close(after.scores, before.scores)
+    torch.testing.assert_close(after.logits, before.logits)
     alike = torch.corrcoef(torch.stack([before.best_mask.flatten(), after.best_mask.flatten()]))[0, 1]
     assert alike > 0.9, "the boxes' shapes stay"
     assert after.mask_features.flatten(2).std(2).min() > 0, "every channel tells pixels apart"
@@ -229,6 +229,49 @@ def test_a_dead_mask_head_is_begun_anew_and_learns_again(tmp_path) -> None:
     for layer in (head.lay3, head.lay4, head.dcn, head.lay1, head.lay2, head.lateral_conv, head.output_conv):
         assert layer.weight.grad.any()
     assert not revive_mask_features(model, data), "what is alive is left as it is"
+
+
+@needs_timm
+@pytest.mark.skipif(not SHIPPED.is_file(), reason="the shipped weights are not here")
+def test_directions_are_found_in_which_things_look_alike_in_two_frames_and_unlike_each_other(
+    tmp_path,
+) -> None:
+    from uniref_model.synth.pairs import PairSampler
+    from uniref_model.training.likeness import find_directions
+    from uniref_model.training.recipes.nano import build_model
+    from uniref_model.training.step import Tensors
+    from uniref_model.training.words import WordCache
+
+    model = build_model(TrainingConfig(), SHIPPED).eval()
+    likeness = model.network.likeness
+    likeness.reset_parameters()
+    assert not likeness.has_directions
+    clips, sampler = toy_examples((64, 128), 0), PairSampler(Pairs(), 8, np.random.default_rng(0))
+    words = WordCache(tmp_path, model.network.config.text.max_words)
+    batches = [
+        Tensors.of(sampler.batch([next(clips) for _ in range(2)]), words, torch.device("cpu"))
+        for _ in range(24)
+    ]
+    with pytest.raises(ValueError, match="objects in the sample, expected at least 128"):
+        find_directions(model, batches[:1])
+    find_directions(model, batches)
+    assert likeness.has_directions
+    example = next(clips)
+    with torch.no_grad():
+        images = torch.from_numpy(example.images[:2])
+        looks = model.network.encode_image(model.normalise(images)).looks
+        seen = [
+            [
+                likeness.of_masks(
+                    looks[frame : frame + 1], torch.from_numpy(example.mask(frame, index))[None, None].float()
+                )
+                for index in range(2)
+            ]
+            for frame in range(2)
+        ]
+    same = [torch.cosine_similarity(seen[0][index], seen[1][index]).item() for index in range(2)]
+    other = [torch.cosine_similarity(seen[0][index], seen[1][1 - index]).item() for index in range(2)]
+    assert min(same) > max(other)
 
 
 @needs_timm

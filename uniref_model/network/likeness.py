@@ -70,7 +70,7 @@ class Likeness(nn.Module):
         """
         # what is said of an answer is no reason to draw it otherwise
         shares = _shares(mask_logits.detach().sigmoid()[:, None], looks)
-        said = mask_logits.new_zeros(len(mask_logits))
+        said = mask_logits.new_zeros(mask_logits.shape[0])
         if sought.look is not None:
             cosine = _cosine(_mean(looks, shares), sought.look)
             # what looks unlike is another thing; what looks alike need not be the same one

@@ -16,6 +16,7 @@ from uniref_model.network.likeness import Likeness
 from uniref_model.training.step import Tensors, TrainingModel
 
 SHRINK = 0.3  # of the strongest component's deviation, added to each one's: weak ones are noise
+LEAST = 0.2  # cells that an object covers, to be taken for a sample of how things look
 SAY, SAY_BIAS = (1.4, 1.5), (0.2, -0.6)  # of looks and of phrases, in logits a unit
 
 
@@ -42,6 +43,6 @@ def _of_objects(model: TrainingModel, data: Tensors) -> Tensor:
     features = model.network.encode_image(model.normalise(data.images))
     cells = features.classes[data.reference_frame, :-1]
     masks = F.avg_pool2d(data.reference_mask, data.reference_mask.shape[-1] // cells.shape[-1])
-    large = masks.flatten(1).sum(1) > 1  # at least a cell
+    large = masks.flatten(1).sum(1) > LEAST
     masks, cells = masks[large], cells[large]
     return (cells * masks).sum((2, 3)) / masks.sum((2, 3))
