@@ -251,7 +251,7 @@ def test_a_click_is_answered_by_an_interactive_model_on_the_same_frame():
     assert overlap(frame.label_image == item.slot, rectangle(BOX)) > 0.85
     assert item.score == 0.9 and asked_of(runtime.asked[0][0]) == "lf"
     tracker.step(scene(("red", (100, 60, 48, 40))))
-    assert len(runtime.asked) == 2  # one for the click, one for the next frame
+    assert len(runtime.asked) == 3  # two for the click, the second from nearer, one for the next frame
 
 
 def test_where_somebody_points_the_network_is_believed_though_it_is_unsure():
@@ -277,8 +277,50 @@ def test_clicks_and_boxes_work_with_every_model(interactive, kind):
         name = tracker.add_box((34, 26, 60, 52))
     frame = tracker.step(picture)
     assert overlap(frame.label_image == frame.object(name).slot, rectangle(BOX)) > 0.8
-    assert len(runtime.asked) == int(interactive)
+    assert len(runtime.asked) == 2 * int(interactive)
     assert frame.object(name).score == 1.0  # not the network's
+
+
+@pytest.mark.parametrize("kind", ["points", "box"])
+@pytest.mark.parametrize("reduced", [1, 2])
+@pytest.mark.parametrize("place", [(300, 200), (4, 2), (826, 444)])
+def test_what_is_small_is_looked_at_from_nearer_and_the_surer_answer_counts(kind, reduced, place):
+    """The double draws masks on blocks of 32 pixels of this frame, and from nearer of 8."""
+    size, thing = (512, 896), (*place, 60, 60)
+    picture = scene(("red", thing), size=size)
+    runtime = FakeColourRuntime(interactive=True)
+    scores = iter([0.5, 0.8])
+    runtime.score = lambda references, found: next(scores)
+    tracker = Tracker(runtime)
+    if kind == "points":
+        name = tracker.add_points([(place[0] + 31, place[1] + 29)])
+    else:
+        name = tracker.add_box((place[0] - 3, place[1] - 2, 66, 64))
+    shown = np.ascontiguousarray(picture[::reduced, ::reduced])
+    frame = tracker.step(shown, size=size)
+    assert frame.object(name).score == 0.8
+    assert overlap(frame.label_image == frame.object(name).slot, rectangle(thing, size)) > 0.6
+    assert runtime.images_encoded == 2
+
+
+@pytest.mark.parametrize("scores", [(0.8, 0.5), (0.8, 0.8), (0.8, 0.05)])
+def test_a_look_from_nearer_that_is_no_surer_changes_nothing(scores):
+    runtime = FakeColourRuntime(interactive=True)
+    given = iter(scores)
+    runtime.score = lambda references, found: next(given)
+    tracker = Tracker(runtime)
+    name = tracker.add_points([(64, 52)])
+    assert tracker.step(scene(("red", BOX))).object(name).score == 0.8
+
+
+def test_what_fills_the_frame_is_looked_at_once():
+    runtime = FakeColourRuntime(interactive=True)
+    tracker = Tracker(runtime)
+    large = (20, 15, 180, 100)
+    name = tracker.add_points([(100, 60)])
+    frame = tracker.step(scene(("red", large)))
+    assert overlap(frame.label_image == frame.object(name).slot, rectangle(large)) > 0.9
+    assert len(runtime.asked) == runtime.images_encoded == 1
 
 
 def test_an_answer_that_covers_what_was_excluded_is_not_taken():

@@ -167,6 +167,20 @@ class FrameGeometry:
         part = np.ascontiguousarray(probability[self.inside])
         return cv2.resize(part, (self.frame[1], self.frame[0]), dst=out, interpolation=cv2.INTER_LINEAR)
 
+    def from_part(self, probability: np.ndarray, part: FrameGeometry, corner: tuple[int, int]) -> np.ndarray:
+        """f32 [H,W] of a part of the frame that begins at pixel `corner` (x, y) -> of the whole frame; 0
+        beside it. Bilinear, pixel centres aligned."""
+        rows, columns = (
+            _mapping(*sides)
+            for sides in (
+                (self.top, self.height, self.frame[0], corner[1], part.top, part.height, part.frame[0]),
+                (self.left, self.width, self.frame[1], corner[0], part.left, part.width, part.frame[1]),
+            )
+        )
+        matrix = np.array([[columns[0], 0, columns[1]], [0, rows[0], rows[1]]], np.float32)
+        flags = cv2.INTER_LINEAR | cv2.WARP_INVERSE_MAP
+        return cv2.warpAffine(probability, matrix, self.model[::-1], flags=flags, borderValue=0)
+
     def point_to_model(self, x: float, y: float) -> tuple[float, float]:
         """Frame pixels to model pixels."""
         return self.left + x * self.width / self.frame[1], self.top + y * self.height / self.frame[0]
@@ -201,6 +215,16 @@ def _blocks(span: slice, frame: int, model: int) -> tuple[slice, slice]:
     start = max(span.start // wide - 1, 0)
     stop = min(-(-span.stop // wide) + 1, count)
     return slice(start * wide, stop * wide), slice(start * narrow, stop * narrow)
+
+
+def _mapping(
+    offset: int, length: int, frame: int, corner: int, part_offset: int, part_length: int, part_frame: int
+) -> tuple[float, float]:
+    """(factor, shift) from a whole frame's model pixel to that of a part of it, both counted from the middle
+    of the first one."""
+    of_frame, to_part = frame / length, part_length / part_frame
+    factor = of_frame * to_part
+    return factor, ((0.5 - offset) * of_frame - corner) * to_part + part_offset - 0.5
 
 
 def _scale(span: slice, offset: int, factor: float, limit: int) -> slice:

@@ -21,9 +21,9 @@ from ..errors import MaskError
 from ..prompts import Prompt
 from ..runtime.base import MaskReference, Prediction, Runtime
 from .aggregate import Aggregator, Claim, Share
-from .clicks import mask_for
+from .clicks import Pointing
 from .config import TrackerConfig
-from .frame_fit import FrameGeometry, sigmoid, upsample_logits
+from .frame_fit import FrameGeometry, Region, sigmoid, upsample_logits
 from .objects import GIVEN_ANCHOR, Target, Verdict
 from .rules import Row, Rules, rules_for
 from .types import Found, FrameNote, TrackState
@@ -80,7 +80,7 @@ class FramePass:
             return {}
         self._last = perf_counter()
         view = self._encode(image, size)
-        answers = self._apply_given(targets, view)
+        answers = self._apply_given(targets, view, image)
         targets = [target for target in targets if target not in self.dropped]
         others = [target for target in targets if target.id not in answers]
         answers |= self._ask(others, view)
@@ -112,18 +112,33 @@ class FramePass:
         self._lap("encode_image")
         return FittedFrame(features, geometry)
 
+    def _encoded(self, image: np.ndarray, size: tuple[int, int]) -> FittedFrame:
+        geometry, small = self._fit(image, size)
+        return FittedFrame(self.runtime.encode_fitted(small, (geometry.height, geometry.width)), geometry)
+
+    def _part(self, image: np.ndarray, size: tuple[int, int], region: Region) -> FittedFrame:
+        """A region of a frame of `size` (h, w), encoded; image: the frame or a smaller picture of it."""
+        rows, columns = (
+            slice(span.start * had // side, max(-(-span.stop * had // side), span.start * had // side + 1))
+            for span, had, side in zip(region, image.shape, size, strict=False)
+        )
+        part = np.ascontiguousarray(image[rows, columns])
+        return self._encoded(part, (region[0].stop - region[0].start, region[1].stop - region[1].start))
+
     def _fit(self, image: np.ndarray, size: tuple[int, int]) -> tuple[FrameGeometry, np.ndarray]:
         spec = self.runtime.spec
         geometry = FrameGeometry.fit(size, self.runtime.size, spec.resize)
         return geometry, geometry.image_to_model(image, spec.mean)
 
-    def _apply_given(self, targets: Sequence[Target], view: FittedFrame) -> dict[str, _Answer]:
+    def _apply_given(
+        self, targets: Sequence[Target], view: FittedFrame, image: np.ndarray
+    ) -> dict[str, _Answer]:
         answers: dict[str, _Answer] = {}
         for target in targets:
             if target.given is None:
                 continue
             try:
-                answer = self._take(target, target.given, view)
+                answer = self._take(target, target.given, view, image)
             except Exception as error:
                 # Whatever one object's reference does must not stop the others, nor be tried again in every
                 # frame.
@@ -147,38 +162,37 @@ class FramePass:
             )
         )
 
-    def _take(self, target: Target, given: Prompt, view: FittedFrame) -> _Answer | None:
+    def _take(self, target: Target, given: Prompt, view: FittedFrame, image: np.ndarray) -> _Answer | None:
         """Anchor an object; its answer for this frame, or None when the reference belongs to an earlier
         one."""
         if given.image is not None:
-            given.check(given.image.shape[:2])
-            geometry, small = self._fit(given.image, given.image.shape[:2])
-            shown = geometry.height, geometry.width
-            view = FittedFrame(self.runtime.encode_fitted(small, shown), geometry)
+            image = given.image
+            given.check(image.shape[:2])
+            view = self._encoded(image, image.shape[:2])
         else:
             given.check(view.geometry.frame)
         if given.mask is not None:
             score, mask = 1.0, self.rules.mask_to_model(given.mask, view.geometry)
             claim = self.rules.claim_given(target.slot, given.mask, mask)
         else:
-            score, probability = self._cut_out(target, given, view)
+            score, probability = self._cut_out(target, given, view, image)
             mask = (probability > 0.5).astype(np.float32)
             claim = Claim(target.slot, probability)
         reference = self.runtime.encode_reference(view.features, mask[None])[0]
         target.anchor(reference, in_this_frame=given.image is None)
         return _Answer(score, Found("prompt"), claim) if given.image is None else None
 
-    def _cut_out(self, target: Target, given: Prompt, view: FittedFrame) -> tuple[float, np.ndarray]:
+    def _cut_out(
+        self, target: Target, given: Prompt, view: FittedFrame, image: np.ndarray
+    ) -> tuple[float, np.ndarray]:
         """Score and probability f32 [H,W] of what is clicked or boxed. Raises MaskError for nothing."""
-        found = mask_for(
-            given,
-            view.features,
-            view.geometry,
+        pointing = Pointing(
             self.runtime,
-            target.language,
             self.config.threshold("mask"),
-            lambda logits: self._probability(logits, view),
+            self._probability,
+            lambda region: self._part(image, view.geometry.frame, region),
         )
+        found = pointing.mask_for(given, view, target.language)
         if found is None:
             what = f"points {given.points}" if given.points else f"box {given.box}"
             raise MaskError(f"nothing that stands out was found at the {what}")
