@@ -237,6 +237,13 @@ class TestExportedModel:
             error = 0.6
         assert 1e-5 < difference.relative < error and difference.mask_iou > overlap
 
+    def test_the_large_text_file_holds_nothing_that_training_changes(self, exported: Path) -> None:
+        large = (exported / "text_weights.bin").read_bytes()
+        for parameter in load_shipped().resizer.parameters():
+            values = parameter.detach().numpy()
+            for stored in (values, values.T):
+                assert np.ascontiguousarray(stored).tobytes() not in large
+
     def test_the_runtime_runs_it(self, exported: Path) -> None:
         from uniref_model.runtime import ObjectReferences, load_runtime
 

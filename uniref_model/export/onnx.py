@@ -209,6 +209,7 @@ def _write_text(network: UniRef, folder: Path, options: ExportOptions, tokenizer
         config.max_words,
         "text_weights.bin",
         storage,
+        network.resizer.parameters(),
     )
     if tokenizer != folder / "tokenizer.json":
         shutil.copyfile(tokenizer, folder / "tokenizer.json")

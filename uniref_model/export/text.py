@@ -5,6 +5,7 @@ Training and deployment read words through the same quantised weights, so nothin
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -49,9 +50,11 @@ def export_text(
     max_words: int,
     weights_name: str,
     storage: str = "int8",
+    trained: Iterable[Tensor] = (),
 ) -> None:
     """Export a text module with static length `max_words`, its large matrices stored as "int8", "fp16" or
-    "fp32"; it computes in float32."""
+    "fp32"; it computes in float32. trained: what stays in the graph's own file, so that the large one beside
+    it is the same after every training."""
     ids = torch.ones(1, max_words, dtype=torch.int64)
     program = torch.onnx.export(
         module.eval(),
@@ -68,4 +71,4 @@ def export_text(
         store_int8(model)
     elif storage == "fp16":
         store_half(model)
-    save_with_weights(model, path, weights_name)
+    save_with_weights(model, path, weights_name, [tensor.detach().numpy() for tensor in trained])

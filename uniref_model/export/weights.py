@@ -7,6 +7,7 @@ Both only change how a weight is *stored*. The graph turns it back into float32 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -81,19 +82,23 @@ def finite(model: onnx.ModelProto) -> onnx.ModelProto:
     return model
 
 
-def save_with_weights(model: onnx.ModelProto, path: Path, weights_name: str) -> None:
-    """Write `model`, all its larger initializers in one external file `weights_name` beside it."""
+def save_with_weights(
+    model: onnx.ModelProto, path: Path, weights_name: str, inside: Sequence[np.ndarray] = ()
+) -> None:
+    """Write `model`, its larger initializers in one external file `weights_name` beside it; those that equal
+    an array of `inside`, or its transpose, stay in the graph's own file."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    (path.parent / weights_name).unlink(missing_ok=True)  # onnx appends to an existing file
-    onnx.save_model(
-        model,
-        path,
-        save_as_external_data=True,
-        all_tensors_to_one_file=True,
-        location=weights_name,
-        size_threshold=1024,
-        convert_attribute=False,
-    )
+    weights = SharedWeights(path.parent / weights_name)
+    weights.write(model, path, inside)
+    weights.close()
+
+
+def _is_one_of(tensor: TensorProto, arrays: Sequence[np.ndarray]) -> bool:
+    """Whether a tensor equals one of the arrays, or its transpose."""
+    if not arrays:
+        return False
+    values = numpy_helper.to_array(tensor)
+    return any(np.array_equal(values, one) or np.array_equal(values, one.T) for one in arrays)
 
 
 def _float_initializers(model: onnx.ModelProto, minimum: int) -> list[TensorProto]:
@@ -190,8 +195,12 @@ class SharedWeights:
             if np.array_equal(half.astype(np.float32), values):
                 casts.append(_rename_and_cast(tensor, half, "half"))
         _prepend(model, casts)
+        self.write(model, path)
+
+    def write(self, model: onnx.ModelProto, path: Path, inside: Sequence[np.ndarray] = ()) -> None:
+        """The same with every number stored as it is, changing `model`. inside: as of `save_with_weights`."""
         for tensor in model.graph.initializer:
-            if len(tensor.raw_data) >= EXTERNAL_BYTES:
+            if len(tensor.raw_data) >= EXTERNAL_BYTES and not _is_one_of(tensor, inside):
                 self._move(tensor)
         self._file.flush()
         path.write_bytes(model.SerializeToString())
