@@ -36,7 +36,9 @@ SPEC = {
     "hidden": 64,
     "max_words": 24,
     "sizes": [[256, 448], [192, 320]],
-    "graphs": contract.to_json(contract.describe(projected=True, nouns=True, looks=True, shared=True, text=True)),
+    "graphs": contract.to_json(
+        contract.describe(projected=True, nouns=True, looks=True, shared=True, text=True)
+    ),
 }
 
 

@@ -296,11 +296,16 @@ def test_calibration_changes_the_scores_and_not_the_choice() -> None:
     from uniref_model.network.model import UniRef
 
     torch.manual_seed(0)
-    network = UniRef(ModelConfig.from_name("uniref_nano"), with_text=False).eval()
+    network = UniRef(ModelConfig.from_name("uniref_nano"), with_text=False).eval().requires_grad_(False)
+    for part in network.likeness.parameters():  # what comes from looks is part of the score
+        part.normal_(0, 0.1)
     features = network.encode_image(torch.randn(1, 3, 64, 96))
-    with torch.no_grad():
-        before = network.segment(features, masks=None)
-        calibrate.apply(network, calibrate.Calibration(3.0, 1.5, 2, 1, 0.0, 0.0))
-        after = network.segment(features, masks=None)
-    assert torch.allclose(after.logits, 3.0 * before.logits + 1.5, atol=1e-5)
+    shown = network.encode_reference(
+        network.encode_image(torch.randn(1, 3, 64, 96)), torch.ones(1, 1, 64, 96)
+    )
+    before = network.segment(features, mask=shown)
+    calibrate.apply(network, calibrate.Calibration(3.0, 1.5, 2, 1, 0.0, 0.0))
+    after = network.segment(features, mask=shown)
+    assert before.likeness.abs() > 1e-3
+    assert torch.allclose(after.score_logits, 3.0 * before.score_logits + 1.5, atol=1e-5)
     assert torch.equal(after.best, before.best)
