@@ -176,7 +176,7 @@ def port(graphs: dict, graph: str, name: str) -> dict:
         (lambda g: port(g, "segment", "key1").update(shape=[]), "shape is"),
         (lambda g: port(g, "segment", "score").update(carries="box"), "does not give score 0"),
         (lambda g: g["encode_image"]["outputs"].pop(2), "does not give source 1"),
-        (lambda g: g["encode_reference"]["outputs"].pop(), "does not give value 3"),
+        (lambda g: g["encode_reference"]["outputs"].pop(3), "does not give value 3"),
         (lambda g: g.update(segment=5), "graphs.segment is .*, expected an object"),
     ],
 )

@@ -124,7 +124,7 @@ class FlatEncoderLayer(nn.Module):
 class FlatDecoderLayer(nn.Module):
     """A `DecoderLayer` on queries [N * Q, C].
 
-    What it takes of their positions, which no layer changes, comes from outside: [N * Q, 3 * C + look].
+    What it takes of their positions, which no layer changes, comes from outside: [N * Q, 3 * C + aim].
     """
 
     def __init__(self, layer: DecoderLayer, shapes: Shapes) -> None:
@@ -138,21 +138,21 @@ class FlatDecoderLayer(nn.Module):
         factor[:channels] = (channels // self.heads) ** -0.5  # the scale of the attention's logits
         self.register_buffer("around", attention.in_proj_weight * factor[:, None])
         self.register_buffer("around_bias", attention.in_proj_bias * factor)
-        self.register_buffer("look", torch.cat((sampling.grid_weight, logits.weight)))
-        self.register_buffer("look_bias", torch.cat((sampling.grid_bias, logits.bias)))
+        self.register_buffer("aim", torch.cat((sampling.grid_weight, logits.weight)))
+        self.register_buffer("aim_bias", torch.cat((sampling.grid_bias, logits.bias)))
 
     def of_positions(self) -> tuple[Tensor, Tensor]:
-        """Weight [3 * C + look, C] and bias of what comes from the positions; all biases are in it."""
+        """Weight [3 * C + aim, C] and bias of what comes from the positions; all biases are in it."""
         around = self.around.clone()
         around[len(around) // 3 * 2 :] = 0  # values are without positions
-        return torch.cat((around, self.look)), torch.cat((self.around_bias, self.look_bias))
+        return torch.cat((around, self.aim)), torch.cat((self.around_bias, self.aim_bias))
 
     def forward(self, x: Tensor, placed: Tensor, boxes: Tensor, maps: list[Tensor]) -> Tensor:
         """x [N * Q, C], placed: what comes from the positions, boxes [N, Q, 4] -> [N * Q, C]."""
         layer, batch = self.layer, boxes.shape[0]
-        around, look = placed.split((len(self.around), len(self.look)), 1)
+        around, aim = placed.split((len(self.around), len(self.aim)), 1)
         x = layer.norm2(x + self.look_around(F.linear(x, self.around) + around, batch))
-        x = layer.norm1(x + self.look_at_image(F.linear(x, self.look) + look, boxes, maps))
+        x = layer.norm1(x + self.look_at_image(F.linear(x, self.aim) + aim, boxes, maps))
         return layer.norm3(x + layer.linear2(F.relu(layer.linear1(x))))
 
     def look_around(self, qkv: Tensor, batch: int) -> Tensor:
