@@ -7,11 +7,13 @@ beside other files (a picture, a record), where a pipe can only be a mistake.
 
 from __future__ import annotations
 
+import json
 import os
 import select
 import stat
 import time
 from pathlib import Path
+from typing import Any
 
 from .errors import SourceError
 from .limits import MAX_FILE_BYTES, MAX_PIPED_BYTES, LimitError
@@ -46,6 +48,15 @@ def read_text(path: str | Path, limit: int = MAX_FILE_BYTES, *, ordinary: bool =
     """The same as text; `\\r\\n` becomes `\\n`. Raises UnicodeDecodeError for what is no UTF-8."""
     text = read_bytes(path, limit, ordinary=ordinary).decode("utf-8")
     return text.replace("\r\n", "\n").replace("\r", "\n")
+
+
+def parse_json(text: str | bytes) -> Any:
+    """As `json.loads`, of a text that anybody may have written. Raises ValueError for what is no JSON, also
+    where it is nested too deep."""
+    try:
+        return json.loads(text)
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
 
 
 def _read(handle: int, path: str | Path, limit: int, *, may_wait: bool) -> bytes:

@@ -12,6 +12,8 @@ from hostile_pictures import huge_jpeg, huge_png
 
 from uniref_model.datasets import pngs
 from uniref_model.datasets.errors import DatasetError
+from uniref_model.evaluation.clips import load_clip
+from uniref_model.evaluation.suite import load_pictures, run_suite
 
 READERS = [pngs.read_image, pngs.read_palette, pngs.image_size, pngs.read_labels]
 
@@ -40,3 +42,17 @@ def test_what_is_no_picture_is_an_error_of_the_data(read, tmp_path):
             continue
         with pytest.raises(DatasetError):
             read(path)
+
+
+@pytest.mark.parametrize("text", ["[" * 100_000, "{}", "[]", '{"video": 1}', "\0", ""])
+def test_a_suite_whose_description_is_none_is_an_error_that_names_it(text, tmp_path):
+    clip = tmp_path / "eval" / "box"
+    clip.mkdir(parents=True)
+    (clip / "meta.json").write_text(text)
+    with pytest.raises(DatasetError, match=r"meta\.json"):
+        run_suite(None, tmp_path, tmp_path / "out", [])
+    with pytest.raises(DatasetError, match=r"meta\.json"):
+        load_clip(clip, tmp_path / "box.mp4")
+    (tmp_path / "pictures.json").write_text(text)
+    with pytest.raises(DatasetError, match=r"pictures\.json"):
+        load_pictures(tmp_path, lambda entry: None)

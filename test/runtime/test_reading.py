@@ -10,7 +10,7 @@ import pytest
 from uniref_model import reading
 from uniref_model.errors import ModelFileError, SourceError
 from uniref_model.limits import MAX_SETTINGS_BYTES, LimitError
-from uniref_model.reading import read_bytes, read_text
+from uniref_model.reading import parse_json, read_bytes, read_text
 from uniref_model.runtime.text import PromptTokenizer
 from uniref_model.settings import read_settings
 
@@ -137,3 +137,10 @@ def test_a_tokenizer_that_is_none_is_refused_without_waiting(tmp_path):
     for name in ("pipe", "zero", "noise", "other", "sparse", "nothing"):
         with pytest.raises(ModelFileError, match=f"{name} is not a tokenizer file"):
             PromptTokenizer(tmp_path / name, 20)
+
+
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, '{"a":' * 100_000, b"\xff"])
+def test_json_that_is_none_or_nested_too_deep_is_one_kind_of_error(text):
+    with pytest.raises(ValueError):
+        parse_json(text)
+    assert parse_json('{"a": [1]}') == {"a": [1]}

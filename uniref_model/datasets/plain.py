@@ -17,7 +17,6 @@ A pack is a folder of sets. Whatever is wrong is named and left out; nothing is 
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -27,7 +26,7 @@ import numpy as np
 
 from ..limits import MAX_ANNOTATION_BYTES, quoted
 from ..pictures import read_image, read_labels
-from ..reading import read_text
+from ..reading import parse_json, read_text
 from .errors import DatasetError
 from .names import as_dataset_error, inside
 
@@ -149,7 +148,7 @@ def read_rows(folder: Path, complain: Callable[[str], None] | None) -> Iterator[
     """(line number, row) of a set's index; not looked into. complain: as in `read_pack`."""
     for number, line in enumerate(_lines(folder / INDEX), 1):
         try:
-            row = json.loads(line)
+            row = parse_json(line)
             if not isinstance(row, dict):
                 raise ValueError(f"expected an object with keys, found {type(row).__name__}")
         except ValueError as error:

@@ -9,7 +9,6 @@ scored without torch.
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,7 +25,7 @@ from ..datasets.pngs import read_labels
 from ..errors import SourceError
 from ..known_objects import KnownObjects
 from ..pictures import IMAGE_SUFFIXES, list_images, read_image
-from ..reading import read_text
+from ..reading import parse_json, read_text
 from ..runtime.base import Runtime
 from ..tracking import TrackedFrame, Tracker, TrackerConfig
 from ..video import open_source
@@ -312,10 +311,10 @@ def _as_dict(score: Score) -> dict[str, float]:
 
 def _read_meta(path: Path) -> dict[str, Any]:
     try:
-        meta = json.loads(read_text(path))
+        meta = parse_json(read_text(path))
     except FileNotFoundError as error:
         raise DatasetError(f"no clip description at {path}") from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except ValueError as error:
         raise DatasetError(f"{path} is not valid JSON: {error}") from error
     objects = meta.get("objects") if isinstance(meta, dict) else None
     well_formed = isinstance(objects, list) and all(isinstance(o, dict) and "id" in o for o in objects)

@@ -8,7 +8,6 @@ fetched from the packages that carry them.
 from __future__ import annotations
 
 import hashlib
-import json
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,8 @@ import numpy as np
 from ..datasets.errors import DatasetError
 from ..datasets.names import inside, plain_name
 from ..datasets.pngs import read_labels
-from ..reading import read_bytes, read_text
+from ..picture_size import check_picture
+from ..reading import parse_json, read_bytes, read_text
 from ..runtime.base import Runtime
 from ..tracking import Tracker, TrackerConfig
 from .clips import evaluate_clip, innermost_point, tight_box, video_frames
@@ -64,7 +64,7 @@ def run_suite(
     folders = [path.parent for path in sorted((media / "eval").glob("*/meta.json"))]
     if not folders:
         raise DatasetError(f"no clip in {media / 'eval'}: expected <name>/meta.json and <name>/masks")
-    metas = {folder: json.loads(read_text(folder / "meta.json")) for folder in folders}
+    metas = {folder: _described(folder / "meta.json", "video", "name", "absent") for folder in folders}
     videos, absent = [], []
     for folder, meta in metas.items():
         told(f"{folder.name}: words, mask, click, box")
@@ -204,6 +204,18 @@ def score_stills(
     return rows, absent
 
 
+def _described(path: Path, *keys: str) -> dict[str, Any]:
+    """The mapping in a JSON file. Raises DatasetError unless it has all of these keys."""
+    try:
+        values = parse_json(read_text(path))
+    except (OSError, ValueError) as error:
+        raise DatasetError(f"{path} is not valid JSON: {error}") from error
+    missing = [key for key in keys if not isinstance(values, dict) or key not in values]
+    if missing:
+        raise DatasetError(f"{path} lacks {missing[0]!r}")
+    return values
+
+
 def load_pictures(
     folder: Path, find: Callable[[dict[str, Any]], Path | None]
 ) -> tuple[list[Picture], list[str]]:
@@ -211,7 +223,7 @@ def load_pictures(
 
     Returns the pictures, and names of those left out. Raises DatasetError where a file is another version.
     """
-    entries = json.loads(read_text(folder / "pictures.json"))["pictures"]
+    entries = _described(folder / "pictures.json", "pictures")["pictures"]
     pictures, missing = [], []
     for entry in entries:
         name = plain_name(entry["name"], f"a name of {folder / 'pictures.json'}")
@@ -222,6 +234,7 @@ def load_pictures(
         data = read_bytes(path)
         if hashlib.sha256(data).hexdigest() != entry["sha256"]:
             raise DatasetError(f"{path} is not the picture that {name} was annotated on")
+        check_picture(data, str(path))
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
         mask = folder / "masks" / f"{name}.png"
         labels = read_labels(mask)

@@ -17,6 +17,7 @@ from ..errors import SourceError
 from ..limits import quoted
 from ..offline.writers import object_json
 from ..outputs import make_folder, show, told, write_whole
+from ..reading import parse_json
 from ..tracking import TrackedFrame
 from ..video import SourceFrame
 from .choice import Chooser, FrameChoice
@@ -114,7 +115,7 @@ class Part:
         try:
             with (self.folder / FRAMES).open(encoding="utf-8") as file:
                 for line in file:
-                    entry = json.loads(line)
+                    entry = parse_json(line)
                     camera = plain(entry["camera"]) if entry["camera"] else ""
                     yield entry | {"video": f"{self.name}.{camera}" if camera else self.name}
         except (OSError, ValueError, KeyError) as error:

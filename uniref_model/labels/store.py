@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
-import json
 import os
 import re
 import shutil
@@ -18,7 +17,7 @@ from typing import Any
 from ..errors import SourceError, UniRefError
 from ..limits import quoted
 from ..outputs import make_folder, show, told, write_whole
-from ..reading import read_bytes
+from ..reading import parse_json, read_bytes
 
 _TASKS, _WORK, _RESULT = "tasks", ".work", "result.json"
 _TRIES = 3
@@ -253,7 +252,7 @@ class RemoteStore(Store):
 
 
 def _as_result(data: bytes) -> dict[str, Any]:
-    result = json.loads(data)
+    result = parse_json(data)
     if not isinstance(result, dict) or "fingerprint" not in result:
         raise ValueError("no result")
     return result

@@ -14,6 +14,7 @@ from uniref_model.errors import ModelFileError
 from uniref_model.network.config import ModelConfig
 from uniref_model.network.model import UniRef
 from uniref_model.network.tensors import read_weights
+from uniref_model.reading import parse_json
 
 CONFIG_KEY = "uniref_config"  # in the safetensors header: ModelConfig as JSON
 
@@ -57,7 +58,7 @@ def read_config(path: str | Path) -> ModelConfig:
             f"{path}: has no UniRef config in its header; was it written by `uniref convert`?"
         )
     try:
-        return ModelConfig.from_dict(json.loads(metadata[CONFIG_KEY]))
+        return ModelConfig.from_dict(parse_json(metadata[CONFIG_KEY]))
     except ValueError as error:
         raise ModelFileError(f"{path}: {error}") from error
 

@@ -30,7 +30,7 @@ from ..limits import MAX_CHOSEN_IDS, MAX_NAME, check_count
 from ..outputs import show, told, write_whole
 from ..pictures import read_image, read_labels, write_png
 from ..prompts import Prompt
-from ..reading import read_text
+from ..reading import parse_json, read_text
 from ..settings import build
 
 RECORD, IDS = "session.yaml", "ids.txt"
@@ -114,7 +114,7 @@ class SessionFolder:
         found: list[str | int] = []
         for line in text.splitlines():
             with contextlib.suppress(ValueError):
-                if isinstance(name := json.loads(line), str | int):
+                if isinstance(name := parse_json(line), str | int):
                     found.append(name)
         return found
 

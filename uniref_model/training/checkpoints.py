@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from uniref_model.errors import ModelFileError
 from uniref_model.limits import MAX_SETTINGS_BYTES, LimitError
-from uniref_model.reading import read_text
+from uniref_model.reading import parse_json, read_text
 
 _AVERAGE = "average.safetensors"
 KEPT = 2
@@ -82,7 +82,7 @@ def find(path: Path) -> Path:
 def notes_of(path: Path) -> dict[str, Any]:
     """What `save` was told of a checkpoint folder. Raises ModelFileError where there is no such note."""
     try:
-        notes = json.loads(read_text(path / "run.json", MAX_SETTINGS_BYTES))
+        notes = parse_json(read_text(path / "run.json", MAX_SETTINGS_BYTES))
     except (OSError, ValueError, LimitError) as error:
         raise ModelFileError(f"{path / 'run.json'} is not a checkpoint's note: {error}") from error
     if not isinstance(notes, dict):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,7 +11,7 @@ import numpy as np
 
 from ...limits import MAX_ANNOTATION_BYTES
 from ...pictures import natural
-from ...reading import read_text
+from ...reading import parse_json, read_text
 from ..errors import DatasetError
 from ..names import plain_name
 from ..pngs import image_size, read_image, read_labels
@@ -118,10 +117,10 @@ class VideoDataset(Protocol):
 def read_json(path: Path, expected: str) -> Any:
     """Parse a JSON file. `expected` ends the error's sentence: what the file should hold."""
     try:
-        return json.loads(read_text(path, MAX_ANNOTATION_BYTES))
+        return parse_json(read_text(path, MAX_ANNOTATION_BYTES))
     except FileNotFoundError as error:
         raise DatasetError(f"missing file {path}: expected {expected}") from error
-    except (UnicodeDecodeError, json.JSONDecodeError) as error:
+    except ValueError as error:
         raise DatasetError(f"{path} is not valid JSON ({error}): expected {expected}") from error
 
 
