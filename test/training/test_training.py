@@ -18,7 +18,7 @@ from uniref_model.synth.degrade import degrade, hint  # noqa: E402
 from uniref_model.synth.pairs import Kind, Pairs, PairSampler  # noqa: E402
 from uniref_model.training import calibrate  # noqa: E402
 from uniref_model.training.boxes import boxes_of_masks, pairwise_iou_giou  # noqa: E402
-from uniref_model.training.config import Phase, TrainingConfig  # noqa: E402
+from uniref_model.training.config import LossWeights, Phase, TrainingConfig  # noqa: E402
 from uniref_model.training.losses import area_mean, class_loss, focal_loss, mask_losses  # noqa: E402
 from uniref_model.training.matcher import Match, match  # noqa: E402
 
@@ -263,7 +263,7 @@ def test_a_few_steps_on_one_batch_lower_the_loss(tmp_path: Path) -> None:
     from uniref_model.training.step import Tensors
     from uniref_model.training.words import WordCache
 
-    config = TrainingConfig(phases=(Phase(1.0, 64, 128, 2),))
+    config = TrainingConfig(phases=(Phase(1.0, 64, 128, 2),), weights=LossWeights(presence=1.0))
     model = build_model(config).train()
     words = WordCache(tmp_path, model.network.config.text.max_words)
     data = Tensors.of(sampled(Pairs()), words, torch.device("cpu"))

@@ -86,6 +86,12 @@ class Likeness(nn.Module):
         return said if use is None else said * use
 
     @torch.no_grad()
+    def weigh(self, looks: tuple[float, float], phrases: tuple[float, float]) -> None:
+        """Set (weight, bias) of what looks and phrases say."""
+        self.say.copy_(torch.tensor((looks[0], phrases[0])))
+        self.bias.copy_(torch.tensor((looks[1], phrases[1])))
+
+    @torch.no_grad()
     def rescale(self, factor: float) -> None:
         """Say as much of a logit that is `factor` times as large."""
         self.say.mul_(factor)

@@ -65,6 +65,9 @@ class TrainingConfig:
     validation_minutes: float = 8.0
     validation_clips: int = 40
     calibration_clips: int = 40  # held-out clips on which the scores are calibrated at the end
+    # What looks and phrases count beside the calibrated logit, (weight, bias) of each; () for what training
+    # found, which is too little where a view is of another thing altogether.
+    likeness: tuple[tuple[float, float], ...] = ()
     seed: int = 1
     generated_share: float = 0.3  # of generated clips, where there are stills too (`uniref train --stills`)
     stills: StillConfig = field(default_factory=StillConfig)

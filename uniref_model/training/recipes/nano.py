@@ -140,7 +140,7 @@ def _run(config: TrainingConfig, options: RunOptions, make: ExampleMaker, held_o
         _save(accelerator, output, average, step, seconds)
         if log is not None:
             clips = _held_out(config, held_out, config.calibration_clips, 1, words, accelerator.device)
-            _finish(log, step, judged, clips, output)
+            _finish(log, step, judged, clips, config, output)
     accelerator.end_training()
 
 
@@ -223,7 +223,14 @@ def _save(accelerator: Accelerator, output: Path, average: AveragedModel, step: 
         draw(output / "log.jsonl", output / "log.png")
 
 
-def _finish(log: RunLog, step: int, judged: TrainingModel, clips: Iterator[Tensors], output: Path) -> None:
+def _finish(
+    log: RunLog,
+    step: int,
+    judged: TrainingModel,
+    clips: Iterator[Tensors],
+    config: TrainingConfig,
+    output: Path,
+) -> None:
     """Write model.safetensors: the averaged weights, their scores calibrated on held-out clips."""
     try:
         found = calibrate.fit(*calibrate.collect(judged, clips))
@@ -232,6 +239,8 @@ def _finish(log: RunLog, step: int, judged: TrainingModel, clips: Iterator[Tenso
         return
     network = copy.deepcopy(judged.network)
     calibrate.apply(network, found)
+    if config.likeness and network.likeness is not None:
+        network.likeness.weigh(*config.likeness)
     notes = {"step": str(step), "calibration": str(found)}
     save_weights(network.state_dict(), network.config, output / "model.safetensors", notes)
     log.write(step, {f"calibration/{name}": value for name, value in asdict(found).items()})
