@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import cv2
@@ -11,7 +11,7 @@ import numpy as np
 
 from ..prompts import Prompt, draw_box, draw_points
 from ..runtime.base import LanguageReference, ObjectReferences, Runtime
-from .frame_fit import FrameGeometry, Region, sigmoid, upsample_logits
+from .frame_fit import FrameGeometry, Region, upsample_logits
 from .views import FittedFrame
 
 GRABCUT_ROUNDS = 4
@@ -95,8 +95,8 @@ class Pointing:
 
     runtime: Runtime
     threshold: float
-    finish: Callable[[np.ndarray, FittedFrame], np.ndarray] = lambda logits, _: sigmoid(logits)
-    closer: Callable[[Region], FittedFrame] | None = None
+    finish: Callable[[np.ndarray, FittedFrame], np.ndarray]
+    closer: Callable[[Region], FittedFrame]
 
     def mask_for(
         self, given: Prompt, view: FittedFrame, language: LanguageReference | None
@@ -113,12 +113,11 @@ class Pointing:
         if self.runtime.spec.interactive:
             answer = self._ask(pointed, view, language)
             region = _closer_region(given, answer, view.geometry)
-            if region is not None and self.closer is not None:
+            if region is not None:
                 answer = self._look_again(given, answer, view, region, language)
             if answer.good:
                 return answer.probability, answer.score
-        image = view.features.image
-        mask = grabcut(image, view.geometry, list(pointed.points), pointed.labels, pointed.box)
+        mask = grabcut(view.features.image, view.geometry, pointed.points, pointed.labels, pointed.box)
         return None if mask is None else (mask.astype(np.float32), 1.0)
 
     def _ask(self, pointed: Pointed, view: FittedFrame, language: LanguageReference | None) -> _Asked:
@@ -139,7 +138,7 @@ class Pointing:
         language: LanguageReference | None,
     ) -> _Asked:
         """The surer one of this answer and what a closer look at a part of the frame says."""
-        part = self.closer(region)  # type: ignore[misc]
+        part = self.closer(region)
         corner = region[1].start, region[0].start
         again = self._ask(Pointed.at(given, part.geometry, corner), part, language)
         cut = _is_cut_off(again.probability > 0.5, part.geometry, region, view.geometry.frame)
@@ -158,8 +157,7 @@ def _closer_region(given: Prompt, answer: _Asked, geometry: FrameGeometry) -> Re
     else:
         clicked = [point for point, on in zip(given.points or (), given.labels or (), strict=True) if on]
         xs, ys = ([point[axis] for point in clicked] for axis in (0, 1))
-        found = geometry.probability_to_frame(answer.probability) > 0.5
-        if answer.good and found.any():
+        if answer.good and (found := geometry.probability_to_frame(answer.probability) > 0.5).any():
             x, y, width, height = cv2.boundingRect(found.astype(np.uint8))
             xs, ys = [*xs, x, x + width], [*ys, y, y + height]
         left, top, right, bottom = min(xs), min(ys), max(xs), max(ys)
@@ -193,7 +191,7 @@ def _span(middle: float, part: float, side: int) -> slice:
 def grabcut(
     image: np.ndarray,
     geometry: FrameGeometry,
-    points: list[tuple[float, float]],
+    points: Sequence[tuple[float, float]],
     labels: tuple[int, ...],
     box: tuple[float, float, float, float] | None,
 ) -> np.ndarray | None:
@@ -219,7 +217,7 @@ def grabcut(
     return _keep_wanted(np.isin(trimap, (cv2.GC_FGD, cv2.GC_PR_FGD)), points, labels)
 
 
-def _seed_points(trimap: np.ndarray, points: list[tuple[float, float]], labels: tuple[int, ...]) -> None:
+def _seed_points(trimap: np.ndarray, points: Sequence[tuple[float, float]], labels: tuple[int, ...]) -> None:
     height, width = trimap.shape
     reach_x, reach_y = width * _POINT_REACH, height * _POINT_REACH
     radius = max(2, round(0.01 * float(np.sqrt(height * width))))
@@ -234,7 +232,7 @@ def _seed_points(trimap: np.ndarray, points: list[tuple[float, float]], labels: 
 
 
 def _keep_wanted(
-    mask: np.ndarray, points: list[tuple[float, float]], labels: tuple[int, ...]
+    mask: np.ndarray, points: Sequence[tuple[float, float]], labels: tuple[int, ...]
 ) -> np.ndarray | None:
     """The connected pieces that hold a click, or the largest one for a box."""
     count, pieces, statistics, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8))

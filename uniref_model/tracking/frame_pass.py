@@ -27,7 +27,7 @@ from .frame_fit import FrameGeometry, Region, sigmoid, upsample_logits
 from .objects import GIVEN_ANCHOR, Target, Verdict
 from .rules import Row, Rules, rules_for
 from .types import Found, FrameNote, TrackState
-from .views import FittedFrame, overlap
+from .views import FittedFrame, fit_and_encode, overlap
 
 TIMINGS = ("prepare", "encode_image", "given", "segment", "merge", "encode_reference")
 """Keys of the timings, in order."""
@@ -106,15 +106,13 @@ class FramePass:
         return shares
 
     def _encode(self, image: np.ndarray, size: tuple[int, int]) -> FittedFrame:
-        geometry, small = self._fit(image, size)
+        """As `fit_and_encode`, timed."""
+        geometry = FrameGeometry.fit(size, self.runtime.size, self.runtime.spec.resize)
+        small = geometry.image_to_model(image, self.runtime.spec.mean)
         self._lap("prepare")
         features = self.runtime.encode_fitted(small, (geometry.height, geometry.width))
         self._lap("encode_image")
         return FittedFrame(features, geometry)
-
-    def _encoded(self, image: np.ndarray, size: tuple[int, int]) -> FittedFrame:
-        geometry, small = self._fit(image, size)
-        return FittedFrame(self.runtime.encode_fitted(small, (geometry.height, geometry.width)), geometry)
 
     def _part(self, image: np.ndarray, size: tuple[int, int], region: Region) -> FittedFrame:
         """A region of a frame of `size` (h, w), encoded; image: the frame or a smaller picture of it."""
@@ -123,12 +121,8 @@ class FramePass:
             for span, had, side in zip(region, image.shape, size, strict=False)
         )
         part = np.ascontiguousarray(image[rows, columns])
-        return self._encoded(part, (region[0].stop - region[0].start, region[1].stop - region[1].start))
-
-    def _fit(self, image: np.ndarray, size: tuple[int, int]) -> tuple[FrameGeometry, np.ndarray]:
-        spec = self.runtime.spec
-        geometry = FrameGeometry.fit(size, self.runtime.size, spec.resize)
-        return geometry, geometry.image_to_model(image, spec.mean)
+        shown = region[0].stop - region[0].start, region[1].stop - region[1].start
+        return fit_and_encode(self.runtime, part, shown)
 
     def _apply_given(
         self, targets: Sequence[Target], view: FittedFrame, image: np.ndarray
@@ -168,7 +162,7 @@ class FramePass:
         if given.image is not None:
             image = given.image
             given.check(image.shape[:2])
-            view = self._encoded(image, image.shape[:2])
+            view = fit_and_encode(self.runtime, image)
         else:
             given.check(view.geometry.frame)
         if given.mask is not None:

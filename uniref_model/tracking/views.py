@@ -54,9 +54,10 @@ class FittedFrame:
     geometry: FrameGeometry
 
 
-def fit_and_encode(runtime: Runtime, image: np.ndarray) -> FittedFrame:
-    """uint8 RGB [h,w,3], of any size."""
-    geometry = FrameGeometry.fit(image.shape[:2], runtime.size, runtime.spec.resize)
+def fit_and_encode(runtime: Runtime, image: np.ndarray, size: tuple[int, int] | None = None) -> FittedFrame:
+    """image: uint8 RGB [h,w,3], of any size. size: (h, w) of the frame, where the image is a smaller picture
+    of it."""
+    geometry = FrameGeometry.fit(size or image.shape[:2], runtime.size, runtime.spec.resize)
     small = geometry.image_to_model(image, runtime.spec.mean)
     return FittedFrame(runtime.encode_fitted(small, (geometry.height, geometry.width)), geometry)
 
