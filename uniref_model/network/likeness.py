@@ -58,8 +58,8 @@ class Likeness(nn.Module):
         return self.project(classes[:, :-1])
 
     def of_masks(self, looks: Tensor, masks: Tensor) -> Tensor:
-        """Masks [N, 1, H, W] (0..1) on frames with these looks [N or 1, A, h, w] -> looks [N, A], 0 under an
-        empty mask."""
+        """Masks [N, 1, H, W] (0..1) on frames with these looks (or other maps) [N or 1, A, h, w] -> the mean
+        under each mask [N, A], 0 under an empty one."""
         return _mean(looks, _shares(masks, looks))
 
     def forward(self, looks: Tensor, classes: Tensor, mask_logits: Tensor, sought: Sought) -> Tensor:

@@ -10,7 +10,6 @@ from collections.abc import Iterable
 
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from uniref_model.network.likeness import Likeness
 from uniref_model.training.step import Tensors, TrainingModel
@@ -42,7 +41,6 @@ def _of_objects(model: TrainingModel, data: Tensors) -> Tensor:
     """What the classifier makes of the batch's reference masks: [R, D + 1]."""
     features = model.network.encode_image(model.normalise(data.images))
     cells = features.classes[data.reference_frame, :-1]
-    masks = F.avg_pool2d(data.reference_mask, data.reference_mask.shape[-1] // cells.shape[-1])
-    large = masks.flatten(1).sum(1) > LEAST
-    masks, cells = masks[large], cells[large]
-    return (cells * masks).sum((2, 3)) / masks.sum((2, 3))
+    covered = data.reference_mask.mean((1, 2, 3)) * cells.shape[-2] * cells.shape[-1]  # cells
+    large = covered > LEAST
+    return model.network.likeness.of_masks(cells[large], data.reference_mask[large])
