@@ -55,6 +55,7 @@ def _setup(context):
     launching.require_executables("uniref_ros", "video_player")  # before the tracker is started
     video = given["video"] if given["video"].isdigit() else launching.require_file("video", given["video"])
     shared = launching.switch("shared_memory", given["shared_memory"])
+    rate = launching.number("rate", given["rate"], 0, 1000)
     passed = {name: given[name] for name in PASSED}
     tracker = PythonLaunchDescriptionSource(os.path.join(SHARE, "launch", "tracker.launch.py"))
     return [
@@ -68,7 +69,7 @@ def _setup(context):
                 {
                     "source": video,
                     "loop": launching.switch("loop", given["loop"]),
-                    "rate": float(given["rate"]),
+                    "rate": rate,
                     "wait_for_subscribers": 1,
                 }
             ],

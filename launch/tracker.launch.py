@@ -26,7 +26,7 @@ ARGUMENTS = {
     "params_file": ("", "A file of parameters of the nodes, such as a copy of config/tracker.yaml."),
     "namespace": ("", "Namespace of the nodes and of their topics."),
     "cameras": ("", "Camera names, separated by commas; empty: one camera on the topic image."),
-    "image": ("image", "Topic to take for image when there is one camera without a name."),
+    "image": ("image", "Topic to take for image when there is one camera."),
     "camera_info": ("camera_info", "Likewise for camera_info; needed for positions."),
     "depth": ("depth", "Likewise for depth, aligned to the image; needed for positions."),
     "image_transport": ("", "Which form of image to take.", ["", "raw", "compressed"]),
@@ -83,6 +83,9 @@ def _setup(context):
     files = [given["params_file"]] if launching.require_file("params_file", given["params_file"]) else []
     suited = _suited_to_console(context) if with_console else {}
     cameras = launching.split(given["cameras"], ",")
+    remappings = _remappings(given, cameras)
+    if given["namespace"].strip("/"):
+        launching.topic("namespace", given["namespace"].rstrip("/"))
     shared = launching.switch("shared_memory", given["shared_memory"])
     common = {
         "package": "uniref_ros",
@@ -96,9 +99,9 @@ def _setup(context):
             executable="tracker_node",
             name="tracker",
             parameters=[*suited.get("tracker", []), *files, _overrides(given, cameras, respawn)],
-            remappings=_remappings(given),
+            remappings=remappings,
             respawn=respawn,
-            respawn_delay=float(given["respawn_delay"]),
+            respawn_delay=launching.number("respawn_delay", given["respawn_delay"], 0, 3600),
             **common,
         )
     ]
@@ -170,7 +173,7 @@ def _voice_overrides(given):
 def _console_overrides(given):
     overrides = {name: given[f"console_{name}"] for name in ("host", "token") if given[f"console_{name}"]}
     if given["console_port"]:
-        overrides["port"] = int(given["console_port"])
+        overrides["port"] = int(launching.number("console_port", given["console_port"], 0, 65535))
     return overrides | _time(given)
 
 
@@ -190,13 +193,19 @@ def _time(given):
     return {name: launching.switch(name, given[name])} if given[name] else {}
 
 
-def _remappings(given):
-    """Of one camera without a name; the transports' topics follow, as in image_transport."""
-    names = ("image", "camera_info", "depth")
-    changed = [(name, given[name]) for name in names if given[name] != name]
+def _remappings(given, cameras):
+    """Of the only camera; the transports' topics follow, as in image_transport."""
+    topics = {name: given[name] for name in ("image", "camera_info", "depth") if given[name] != name}
+    if topics and len(cameras) > 1:
+        raise RuntimeError(
+            f"{', '.join(topics)} can be given for one camera, and cameras names {len(cameras)}: remap "
+            f"{cameras[0]}/{next(iter(topics))} and the like instead; nothing was started"
+        )
+    prefix = f"{cameras[0]}/" if cameras else ""
+    changed = [(f"{prefix}{name}", launching.topic(name, topic)) for name, topic in topics.items()]
     for name, form in (("image", "compressed"), ("depth", "compressedDepth")):
-        if given[name] != name:
-            changed.append((f"{name}/{form}", f"{given[name]}/{form}"))
+        if name in topics:
+            changed.append((f"{prefix}{name}/{form}", f"{topics[name]}/{form}"))
     return changed
 
 

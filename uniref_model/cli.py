@@ -32,7 +32,7 @@ from .commands.options import (
     Threads,
 )
 from .errors import UniRefError
-from .limits import MAX_PIXELS
+from .limits import MAX_PIXELS, printable
 from .stopping import stopped_as_by_a_person
 
 app = typer.Typer(
@@ -252,7 +252,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         with stopped_as_by_a_person():
             app(args=arguments)
     except UniRefError as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(f"error: {printable(str(error))}", file=sys.stderr)
         return 1
     except ModuleNotFoundError as error:
         print(f"error: this needs what is not installed ({error}): {INSTALL_TRAIN}", file=sys.stderr)

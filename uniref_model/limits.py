@@ -13,6 +13,7 @@ import unicodedata
 from uniref_model.errors import UniRefError
 
 MAX_PIXELS = 64_000_000  # of a picture, mask, depth or video frame, as its header states them
+MAX_SCANS = 16  # of a JPEG of as many pixels as are allowed, more of a smaller one; programs write up to 10
 MAX_FILE_BYTES = 512 * 1024 * 1024  # of one picture or mask file, or one compressed image
 MAX_SETTINGS_BYTES = 1024 * 1024  # of one file of settings
 MAX_ANNOTATION_BYTES = 4 * 1024**3  # of one file of a data set's annotations; COCO's has 450 MB
@@ -92,6 +93,11 @@ def shown(value: object) -> str:
     short.maxlevel = short.maxlist = short.maxtuple = short.maxdict = short.maxset = 4
     short.maxstring = short.maxother = short.maxlong = MAX_QUOTED
     return short.repr(value)
+
+
+def printable(text: str) -> str:
+    """Text for a terminal: lines stay, any other control character is written as Python writes it."""
+    return "".join(c if c.isprintable() or c == "\n" else repr(c)[1:-1] for c in text)
 
 
 def clipped(text: str, limit: int = MAX_QUOTED) -> str:

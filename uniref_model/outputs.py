@@ -119,6 +119,13 @@ def finish(part: Path, path: Path) -> None:
         os.replace(part, os.path.realpath(path))
 
 
+def move_files(source: Path, folder: Path, last: str) -> None:
+    """Move all files of one folder into another, over those of their names; `last` after the others, so that
+    what it lists is there by then. Both are on one file system. Raises SourceError."""
+    for path in sorted(source.iterdir(), key=lambda path: (path.name == last, path.name)):
+        finish(path, folder / path.name)
+
+
 @contextlib.contextmanager
 def told(path: Path) -> Iterator[None]:
     """Turn an OSError (no room, no permission) inside the block into a SourceError about `path`."""

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Callable
 
 from uniref_model.errors import ImageError
-from uniref_model.limits import MAX_FILE_BYTES, MAX_PIXELS, LimitError, check_pixels
+from uniref_model.limits import MAX_FILE_BYTES, MAX_PIXELS, MAX_SCANS, LimitError, check_pixels
 
 Size = tuple[int, int]
 Buffer = bytes | bytearray | memoryview
@@ -21,6 +21,7 @@ _MOST_SEGMENTS = 4096  # of a JPEG before its frame header; a profile in many pa
 _MOST_ENTRIES = 4096  # of a TIFF's first directory
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG_MARKER = re.compile(rb"\xff([^\x00\xff])")
+_JPEG_SCAN = b"\xff\xda"  # begins one; within its data a zero follows every 0xff
 _JPEG_ALONE = {0x01, *range(0xD0, 0xD9)}  # markers without a length
 _JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # the headers that state a size
 _PNM = re.compile(rb"P[1-6]\s(?:\s|#[^\r\n]*[\r\n])*(\d{1,9})(?:\s|#[^\r\n]*[\r\n])+(\d{1,9})\s")
@@ -49,7 +50,8 @@ def check_picture(data: Buffer, what: str, limit: int = MAX_PIXELS) -> Size:
     data: the whole file. what: for the error, such as "the picture a.png". limit: pixels.
 
     Raises:
-        LimitError: more pixels than `limit`, none, or a file of more than MAX_FILE_BYTES.
+        LimitError: more pixels than `limit`, none, a file of more than MAX_FILE_BYTES, or a JPEG of too many
+            scans.
         ImageError: a format that is not known here, or a header that states no size.
     """
     if len(data) > MAX_FILE_BYTES:
@@ -62,10 +64,21 @@ def check_picture(data: Buffer, what: str, limit: int = MAX_PIXELS) -> Size:
     if size is None:
         raise ImageError(f"{what} is a {form} whose header is damaged or states no size")
     check_pixels(*size, what, limit)
+    if form == "JPEG":
+        _check_scans(bytes(data).count(_JPEG_SCAN), size, what, limit)
     if form == "TIFF" and (tile := _tiff_values(data, _TIFF_TILE)):  # a decoder makes room for a whole tile
         width, height = (tile.get(tag, side) for tag, side in zip(_TIFF_TILE, size, strict=True))
         check_pixels(width, height, f"a tile of {what}", limit)
     return size
+
+
+def _check_scans(count: int, size: Size, what: str, limit: int) -> None:
+    """A progressive JPEG is decoded scan by scan, each over the whole picture: one of a hundred bytes costs a
+    tenth of a second."""
+    width, height = size
+    most = MAX_SCANS * limit // (width * height)
+    if count > most:
+        raise LimitError(f"{what} has {count} scans of {width}x{height} pixels, expected at most {most}")
 
 
 def stated_size(data: Buffer) -> Size | None:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import types
 import typing
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +37,11 @@ def read_settings(path: str | Path) -> dict[str, Any]:
 
 
 def load_settings(kind: type[T], path: str | Path) -> T:
-    """`build` of a YAML file. Raises ValueError naming the file."""
+    """`build` of a YAML file. Raises ValueError naming the file, also for one without any setting: whoever
+    wants the defaults gives none."""
     values = read_settings(path)
+    if not values:
+        raise ValueError(f"{path} holds no settings")
     try:
         return build(kind, values)
     except ValueError as error:
@@ -52,9 +57,9 @@ def build(kind: type[T], values: Any, where: str = "") -> T:
     if not isinstance(values, dict):
         raise ValueError(f"{where or 'settings'}: expected a mapping, found {shown(values)}")
     assert dataclasses.is_dataclass(kind)
-    types = typing.get_type_hints(kind)
+    types = _types_of(kind)
     known = {item.name: item for item in dataclasses.fields(kind)}
-    unknown = sorted(set(values) - set(known))
+    unknown = sorted(set(values) - set(known), key=str)  # YAML has keys of other types
     if unknown:
         names = ", ".join(repr(where + str(key)) for key in unknown)
         raise ValueError(f"unknown setting {names}; known here: {', '.join(known)}")
@@ -62,6 +67,25 @@ def build(kind: type[T], values: Any, where: str = "") -> T:
     if missing:
         raise ValueError(f"{where + missing[0]!r} is missing")
     return kind(**{key: _convert(types[key], value, where + key) for key, value in values.items()})
+
+
+def check_ranges(settings: Any, ranges: Mapping[str, tuple[float, float]], pairs: bool = False) -> None:
+    """Refuse numbers of a dataclass that are outside of what is allowed, by field: (lowest, highest). Of a
+    tuple or mapping each entry is meant. pairs: the fields are (low, high), two in this order.
+
+    Raises ValueError; not-a-number is in no range.
+    """
+    for name, (lowest, highest) in ranges.items():
+        value = getattr(settings, name)
+        found = value.values() if isinstance(value, dict) else value if isinstance(value, tuple) else (value,)
+        expected = f"{lowest:g} to {highest:g}"
+        if pairs and (len(value) != 2 or not value[0] <= value[1]):
+            raise ValueError(f"{name} is {shown(value)}, expected two numbers, the lower first: {expected}")
+        if not all(lowest <= number <= highest for number in found):
+            raise ValueError(f"{name} is {shown(value)}, expected {expected}")
+
+
+_types_of = functools.cache(typing.get_type_hints)  # a data set has a mapping a line
 
 
 def _is_required(item: dataclasses.Field) -> bool:

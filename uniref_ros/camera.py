@@ -25,7 +25,16 @@ from uniref_ros.conversion import TornImageError, reduced_to_rgb, to_rgb
 from uniref_ros.decoders import overheard
 from uniref_ros.detections import VisionPublishers
 from uniref_ros.publishers import Latency, Overlays, Picture, Publishers, objects_message
-from uniref_ros.qos import CURE, explain_silence, listen, quality, resolved, similar_topics, types_sent
+from uniref_ros.qos import (
+    CURE,
+    explain_silence,
+    listen,
+    mismatch,
+    quality,
+    resolved,
+    similar_topics,
+    types_sent,
+)
 from uniref_ros.rolling import Rate, Rolling
 from uniref_ros.space.depth_input import DepthInput, ObjectsInSpace
 from uniref_ros.space.publishers import SpatialPublishers
@@ -294,8 +303,7 @@ class Camera:
 
     def _on_incompatible(self, event: Any) -> None:
         self._incompatible = event.total_count
-        text = f"{self.topic}: {event.total_count} publishers do not match it"
-        self._report_error("quality of service", text)
+        self._report_error("quality of service", mismatch(self.resolved_topic, event))
 
     def _on_lost(self, event: Any) -> None:
         self.lost = event.total_count

@@ -119,17 +119,18 @@ def node_status(
     facts: Mapping[str, str],
     errors: ErrorLog,
     known: Mapping[str, Any],
+    warning: str = "",
     fault: str = "",
 ) -> DiagnosticStatus:
     """The node's own status. state: its lifecycle state. progress: what configuring is at, "" when it is not.
-    facts: from `Runtime.describe`. known: from `Known.facts`. fault: what keeps results away, an ERROR, or
-    ""."""
+    facts: from `Runtime.describe`. known: from `Known.facts`. warning: what is wrong all the time, a WARN, or
+    "". fault: what keeps results away, an ERROR, or ""."""
     counts, last, fresh = errors.summary()
     level, message = DiagnosticStatus.OK, state if enabled else f"{state}, paused"
     if progress:
         message = f"{message}: {progress}"
-    if fresh:
-        level, message = DiagnosticStatus.WARN, last
+    if fresh or warning:
+        level, message = DiagnosticStatus.WARN, last if fresh else warning
     if fault:
         level, message = DiagnosticStatus.ERROR, fault
     values = {

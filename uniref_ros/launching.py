@@ -6,7 +6,9 @@ No rclpy, and no launch: plain values in and out.
 from __future__ import annotations
 
 import copy
+import math
 import os
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from hashlib import sha256
@@ -28,6 +30,7 @@ SUITED_TO_CONSOLE: dict[str, dict[str, Any]] = {
     "voice_command": {"source": "topic", "trigger": "push_to_talk"},
 }
 """Parameters of other nodes that suit a console, by node."""
+_NAME = re.compile(r"(~?/)?[A-Za-z_{][\w{}]*(/[A-Za-z_{][\w{}]*)*", re.ASCII)
 _PER_CAMERA = ("Image", "MarkerArray", "PointCloud2")
 """RViz displays of which every camera has its own."""
 
@@ -39,6 +42,24 @@ def switch(name: str, text: str) -> bool:
     if text.lower() in _FALSE:
         return False
     raise ValueError(f"{name} is {text!r}, expected true or false")
+
+
+def number(name: str, text: str, lowest: float, highest: float) -> float:
+    """A launch argument that is a number. Raises ValueError."""
+    try:
+        value = float(text)
+    except ValueError:
+        value = math.nan
+    if not lowest <= value <= highest:
+        raise ValueError(f"{name} is {text!r}, expected a number from {lowest:g} to {highest:g}")
+    return value
+
+
+def topic(name: str, text: str) -> str:
+    """A launch argument that is a topic's name, or a namespace. Raises ValueError."""
+    if not _NAME.fullmatch(text):
+        raise ValueError(f"{name} is {text!r}, expected a name such as /camera/image_raw")
+    return text
 
 
 def split(text: str, separator: str) -> list[str]:

@@ -7,7 +7,14 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rclpy.node import Node
-from rclpy.qos import DurabilityPolicy, HistoryPolicy, QoSPolicyKind, QoSProfile, ReliabilityPolicy
+from rclpy.qos import (
+    DurabilityPolicy,
+    HistoryPolicy,
+    QoSPolicyKind,
+    QoSProfile,
+    ReliabilityPolicy,
+    qos_policy_name_from_kind,
+)
 from rclpy.qos_overriding_options import QoSOverridingOptions
 from rclpy.subscription import Subscription
 
@@ -87,6 +94,16 @@ def listen(
         return make(SubscriptionEventCallbacks(incompatible_qos=on_incompatible, message_lost=on_lost))
     except UnsupportedEventTypeError:  # not every middleware tells
         return make(SubscriptionEventCallbacks())
+
+
+def mismatch(topic: str, event: Any) -> str:
+    """What rclpy's event of incompatible quality of service says, for people."""
+    policy = qos_policy_name_from_kind(event.last_policy_kind).lower()
+    count = event.total_count
+    return (
+        f"{count} publisher{'s' * (count > 1)} of {topic} offer{'s' * (count == 1)} less than is asked for "
+        f"({policy}), so nothing of {'theirs' if count > 1 else 'it'} arrives"
+    )
 
 
 def with_info(callback: Callable[[Any, Mapping[str, Any]], None]) -> Callable[..., None]:

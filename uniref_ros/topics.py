@@ -20,7 +20,7 @@ from uniref_model.requests.commands import Answer, CommandError, Commands
 from uniref_ros.diagnostics import ErrorLog
 from uniref_ros.losses import Losses
 from uniref_ros.msg import TrackCommand
-from uniref_ros.qos import listen, with_info
+from uniref_ros.qos import listen, mismatch, with_info
 from uniref_ros.serialized import stated_points
 from uniref_ros.srv import AddObject, ForgetKnown, RemoveObject, TeachObject
 
@@ -116,6 +116,9 @@ class Inputs:
             with_info(on_message),
             QoSProfile(depth=_MASK_DEPTH if kind is Image else _DEPTH),
             on_lost=lambda event: say_lost(losses.told(event)),
+            on_incompatible=lambda event: self._errors.report(
+                "quality of service", mismatch(subscription.topic_name, event)
+            ),
             raw=raw,
         )
         self._entities.append((self._node.destroy_subscription, subscription))

@@ -31,6 +31,7 @@ from uniref_ros.executor import (
     steady_timer,
 )
 from uniref_ros.managed import ManagedNode
+from uniref_ros.namesakes import Namesakes
 from uniref_ros.parameters import OPTIONS
 from uniref_ros.persistence import Persistence
 from uniref_ros.status import plain
@@ -82,6 +83,7 @@ class TrackerNode(ManagedNode):
         )
         self._facts: dict[str, str] = {}
         self._watchdog = Watchdog(self._look)
+        self._namesakes = Namesakes(self)
         rules.declare(self, OPTIONS)
         self._settings = rules.snapshot(self, OPTIONS)
         for line in rules.unknown(self, OPTIONS):
@@ -344,6 +346,7 @@ class TrackerNode(ManagedNode):
                 facts=self._facts,
                 errors=self.errors,
                 known=self._persistence.facts(),
+                warning=self._namesakes.look(),
                 fault=faults.node,
             ),
             *(

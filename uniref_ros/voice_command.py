@@ -27,7 +27,7 @@ from uniref_model.voice.listening import TRIGGERS
 from uniref_ros.audio_sources import MESSAGE_TYPES, AudioFile, AudioTopic, Chunks, Microphone
 from uniref_ros.executor import NodeExecutor, make_node, prepare_signals, start_ros, steady_timer
 from uniref_ros.msg import Heard, KnownObjectArray
-from uniref_ros.parameter_rules import Option, declare
+from uniref_ros.parameter_rules import Option, declare, unknown
 from uniref_ros.qos import latched
 from uniref_ros.status import make_status, plain
 
@@ -88,6 +88,8 @@ class VoiceCommand(Node):
     def __init__(self) -> None:
         super().__init__("voice_command")
         declare(self, OPTIONS)
+        for line in unknown(self, OPTIONS):
+            self.get_logger().warning(line)
         self.failed = False
         """Set when the source failed."""
         self.done = threading.Event()

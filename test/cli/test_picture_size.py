@@ -127,3 +127,18 @@ def test_big_tiff(order):
         form = {3: "HHHH", 16: "Q"}[kind]
         data += struct.pack(order + "HHQ" + form, tag, kind, count, value, *[0] * (len(form) - 1))
     assert stated_size(data) == (61, 37)
+
+
+def many_scans(count: int, side: int = 800) -> bytes:
+    """A progressive JPEG whose last scan is there `count` times more."""
+    whole = by_opencv(".jpg", np.zeros((side, side), np.uint8), cv2.IMWRITE_JPEG_PROGRESSIVE, 1)
+    return whole[:-2] + whole[whole.rindex(b"\xff\xda") : -2] * count + whole[-2:]
+
+
+def test_a_jpeg_of_endless_scans_is_refused_before_each_is_decoded():
+    assert check_picture(many_scans(0), "it") == (800, 800)
+    assert check_picture(many_scans(1000), "it") == (800, 800)  # little work each
+    with pytest.raises(LimitError, match="it has 2006 scans of 800x800 pixels, expected at most 1600"):
+        check_picture(many_scans(2000), "it")
+    with pytest.raises(LimitError, match=r"expected at most 16$"):
+        check_picture(many_scans(20), "it", limit=800 * 800)

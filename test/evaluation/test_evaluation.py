@@ -141,7 +141,7 @@ def test_bad_presets_are_named(tmp_path):
     with pytest.raises(DatasetError, match="'short_edge'"):
         load_preset(str(path))
     path.write_text(settings + "threshold: 3\n")
-    with pytest.raises(ValueError, match="threshold is 3"):
+    with pytest.raises(DatasetError, match="threshold is 3"):
         load_preset(str(path))
 
 

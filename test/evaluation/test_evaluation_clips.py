@@ -185,7 +185,7 @@ def test_whole_video_is_tracked_and_annotated_frames_are_scored(tmp_path):
 
 
 def test_bad_clips_are_named(tmp_path):
-    with pytest.raises(DatasetError, match=r"no clip description at .*meta\.json"):
+    with pytest.raises(DatasetError, match=r"missing file .*meta\.json: expected a clip's description"):
         clips.load_clip(tmp_path)
     folder = make_clip(tmp_path / "clip")
     (folder / "frames" / "00004.png").unlink()

@@ -48,8 +48,8 @@ def test_a_pack_reads_as_it_was_written(pack):
         ({"file": "/etc/passwd"}, "expected a path within"),
         ({"mask": "masks/../../secret.png"}, "expected a path within"),
         ({"value": 0}, "not within 1..255"),
-        ({"name": "a\nb"}, "printable"),
-        ({"name": None}, "printable"),
+        ({"name": "a\nb"}, "expected plain text"),
+        ({"name": None}, "name: expected str"),
         ({"masks_by": "magic"}, "masks_by is 'magic'"),
     ],
 )

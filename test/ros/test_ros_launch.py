@@ -242,6 +242,14 @@ def test_switches_take_any_spelling(spelling, value, launch):
         ({"rviz": "maybe"}, "rviz is 'maybe', expected true or false"),
         ({"params_file": "/nowhere.yaml"}, "no file '/nowhere.yaml'"),
         ({"use_sim_time": "2"}, "use_sim_time is '2'"),
+        ({"respawn_delay": "soon"}, "respawn_delay is 'soon', expected a number from 0 to 3600"),
+        ({"respawn_delay": "nan"}, "respawn_delay is 'nan'"),
+        ({"console": "true", "console_port": "http"}, "console_port is 'http', expected a number"),
+        ({"console": "true", "console_port": "70000"}, "console_port is '70000'"),
+        ({"image": "my camera"}, "image is 'my camera', expected a name such as /camera/image_raw"),
+        ({"image": ""}, "image is ''"),
+        ({"namespace": "1st"}, "namespace is '1st'"),
+        ({"cameras": "left,right", "depth": "/d"}, "depth can be given for one camera, and cameras names 2"),
     ],
 )
 def test_whatever_is_missing_is_said_before_any_node_is_described(given, reason, launch, monkeypatch):
@@ -287,6 +295,18 @@ def test_other_topics_are_remapped_images_with_their_compressed_forms(launch):
         ("image/compressed", "/camera/color/image_raw/compressed"),
         ("depth/compressedDepth", "/camera/depth/compressedDepth"),
     ]
+
+
+def test_the_topics_of_the_only_camera_are_remapped_though_it_has_a_name(launch):
+    assert tracker(describe(launch("tracker"), cameras="arm", image="/arm/rgb")[1]).remappings == [
+        ("arm/image", "/arm/rgb"),
+        ("arm/image/compressed", "/arm/rgb/compressed"),
+    ]
+
+
+def test_the_demos_rate_is_a_number(launch):
+    with pytest.raises(ValueError, match="rate is 'fast', expected a number from 0 to 1000"):
+        describe(launch("demo"), rate="fast")
 
 
 def test_voice_and_rviz_start_when_they_are_asked_for(launch, with_rviz):

@@ -422,3 +422,42 @@ def test_the_command_imports_and_says_what_it_made(tmp_path: Path) -> None:
     result = CliRunner().invoke(app, ["data", "preview", str(sheet), "--stills", str(tmp_path / "pack")])
     assert result.exit_code == 0, result.output
     assert cv2.imread(str(sheet)).shape == (6 * 192, 3 * 320, 3) and "mug" in result.output
+
+
+def test_an_import_that_fails_leaves_nothing_behind(tmp_path: Path, monkeypatch) -> None:
+    from uniref_model.datasets import importing
+    from uniref_model.errors import SourceError
+
+    path = coco(tmp_path / "raw", {"1.png": [MUG], "2.png": [MUG]})
+
+    def full(path: Path, *_: object) -> None:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(importing, "write_labels", full)
+    with pytest.raises(SourceError, match=r"cannot write .*: No space left on device"):
+        import_set(path, tmp_path / "set")
+    monkeypatch.undo()
+    assert not any((tmp_path / "set").iterdir())
+    assert import_set(path, tmp_path / "set").pictures == 2
+
+
+def test_only_good_rows_of_a_plain_set_are_imported(tmp_path: Path) -> None:
+    pack = pack_of(tmp_path) / "mine"
+    lines = (pack / INDEX).read_text().splitlines()
+    bad = [{}, {"file": [1]}, json.loads(lines[0]) | {"value": 999}, json.loads(lines[0]) | {"use": "none"}]
+    (pack / INDEX).write_text("\n".join([*map(json.dumps, bad), "[1]", "{", *lines]))
+    done = import_set(pack, tmp_path / "again")
+    assert len(done.left_out) == 6 and done.pictures == 10
+    assert len((tmp_path / "again" / INDEX).read_text().splitlines()) == len(lines)
+
+
+def test_what_is_ambiguous_or_lost_in_coco_is_said(tmp_path: Path) -> None:
+    path = coco(tmp_path / "raw", {"1.png": [MUG], "2.png": [MUG]})
+    data = json.loads(path.read_text())
+    data["annotations"].append(data["annotations"][0] | {"image_id": 77})
+    path.write_text(json.dumps(data))
+    assert "annotations of 1 images" in import_set(path, tmp_path / "one").left_out[0]
+    data["images"][1]["id"] = data["images"][0]["id"]
+    path.write_text(json.dumps(data))
+    with pytest.raises(DatasetError, match="id 1 is there twice"):
+        import_set(path, tmp_path / "two")

@@ -18,5 +18,6 @@ def progress(*, transient: bool = False) -> Progress:
     """A bar of how many of how many are done. transient: gone when it has ended."""
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
+    title = TextColumn("{task.description}", markup=False)
+    columns = title, BarColumn(), MofNCompleteColumn(), TimeRemainingColumn()
     return Progress(*columns, console=status, transient=transient)

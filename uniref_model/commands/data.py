@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from ..errors import UniRefError
+from ..outputs import keep_apart
 from . import console
 
 app = typer.Typer(no_args_is_help=True, help="Training data: fetch, build, import, preview.")
@@ -74,6 +75,7 @@ def rooms_command(
     from ..synth.packs.fetch import default_cache, unpacked
     from ..synth.rooms.build import ROOMS, extend_pack
 
+    keep_apart([out], [pack])
     count = ROOMS if rooms is None else rooms
     folder = unpacked(cache or default_cache(), "furniture")
     if not folder.is_dir():

@@ -12,8 +12,8 @@ import typer
 from rich.progress import Progress, TaskID
 from rich.table import Table
 
-from ..errors import UniRefError
-from ..outputs import write_whole
+from ..errors import SourceError, UniRefError
+from ..outputs import make_folder, show, write_whole
 from . import console
 from .options import MASK_REFERENCES, Device, Fusion, Model, RuntimeName, Size, Threads
 
@@ -54,6 +54,7 @@ def folder_command(
     from ..runtime import load_runtime
 
     with _errors_told():
+        make_folder(out)  # before anything is computed
         kinds = tuple(reference or DEFAULT_REFERENCES)
         folders = find_clips(path)
         total = sum(len(list_runs(load_clip(folder, video), kinds)) for folder in folders)
@@ -100,6 +101,7 @@ def suite_command(
     from .suite import find_media, pictures, show, suite
 
     with _errors_told():
+        make_folder(out)
         folder = find_media(media)
         with load_runtime(model, size, runtime, threads, device) as loaded:
             stills = pictures(folder, cache, console.status.print)
@@ -132,6 +134,7 @@ def generated_command(
     from ..runtime import load_runtime
     from .suite import generated, show_generated
 
+    make_folder(out)
     with _errors_told(), load_runtime(model, size, runtime, threads, device) as loaded:
         result = generated(loaded, clips, seed, pack, data, contours)
     _save(out / "generated.json", result)
@@ -169,6 +172,7 @@ def pack_command(
     from .pack import score_pack, show_pack
 
     config = TrackerConfig(language_threshold=language_threshold, view_threshold=view_threshold)
+    make_folder(out)
     with (
         _errors_told(),
         load_runtime(model, size, runtime, threads, device) as loaded,
@@ -213,6 +217,7 @@ def fewshot_command(
     from ..runtime import load_runtime
 
     with _errors_told():
+        make_folder(out)
         dataset = Fss1000(root, classes)
         with load_runtime(model, size, runtime, threads, device) as loaded, console.progress() as progress:
             task = progress.add_task("asking", total=None)
@@ -273,6 +278,7 @@ def benchmark_command(
     from ..tracking import TrackerConfig
 
     with _errors_told():
+        make_folder(out)
         preset = load_preset(name, split=split)
         if protocol == "tracker":
             loaded = load_runtime(model, size, runtime, threads, device, fusion=fusion)
@@ -321,7 +327,10 @@ def known_command(
     from ..evaluation.known import run_known
     from ..runtime import load_runtime
 
+    if out.suffix.lower() != ".json":
+        raise SourceError(f"cannot write {show(out)}: expected a name that ends in .json")
     with _errors_told():
+        make_folder(out.parent)
         pictures = read_pack(path, split=split, complain=console.status.print)
         with load_runtime(model, size, runtime, threads, device) as loaded, console.progress() as progress:
             task = progress.add_task("pictures", total=None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -9,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from ..errors import ModelFileError, SourceError, UniRefError
+from ..outputs import make_folder, move_files, temporary_folder
 from . import console
 from .model import needs_torch
 from .options import Model, Size, parse_counts, parse_size
@@ -78,6 +80,7 @@ def export_command(
         raise UniRefError(f"weights cannot be stored as {stored!r}, expected fp16 or fp32")
     sizes = tuple(parse_size(text) for text in size)
     file, config = _source(weights, model)
+    make_folder(out)  # before minutes are spent
     with needs_torch():
         from ..export.onnx import ExportOptions, export_model
         from ..network.deformable import SAMPLERS
@@ -98,10 +101,14 @@ def export_command(
     if found is not None:
         PromptTokenizer(found, 1)  # else it would be found out in minutes
     console.status.print("exporting; this takes minutes")
+    part = temporary_folder(out)  # what is in `out` stays as it is until all is written
     try:
-        checks = export_model(network, out, options, {"score_thresholds": thresholds}, found)
+        checks = export_model(network, part, options, {"score_thresholds": thresholds}, found)
+        move_files(part, out, "model.json")
     except ValueError as error:  # a weight that float16 cannot hold
         raise UniRefError(str(error)) from error
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
     wrong = []
     for name, check in checks.items():
         error, overlap = TOLERANCES[precision if f".{precision}" in name else "fp32"]

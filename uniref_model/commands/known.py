@@ -10,6 +10,7 @@ from rich.table import Table
 
 from ..errors import SourceError, UniRefError
 from ..limits import MAX_PIXELS
+from ..outputs import keep_apart
 from . import console
 from .options import Device, KnownFolder, Model, RuntimeName, Size, Threads
 
@@ -91,6 +92,7 @@ def show_command(
     item = store.find(name)
     if item is None:
         raise store.nobody(name)
+    keep_apart([out], store.folder.rglob("*"))
     contact_sheet([store.read(view) for view in item.views], out)
     for view in item.views:
         console.output.print(f"view {view.number}: {view.taught} {view.picture}", highlight=False)

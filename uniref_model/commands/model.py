@@ -79,6 +79,10 @@ def train_command(
     """Train a model: on generated clips, or as in the paper on the published data sets."""
     if not config.is_file():
         raise SourceError(f"no such file: {config}")
+    keep_apart(
+        [output / name for name in ("model.safetensors", "average.safetensors")],
+        [path for path in (init, backbone_weights, pack, data) if path is not None],
+    )
     choices = StageChoices(backbone_weights, text_weights, precision, accumulate, changes)
     clips_only = [
         name

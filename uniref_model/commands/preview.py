@@ -10,6 +10,7 @@ import cv2
 import numpy as np
 
 from ..errors import SourceError
+from ..outputs import keep_apart
 from ..pictures import write_png
 from ..synth.compose import ClipGenerator
 from ..synth.config import ClipConfig
@@ -32,6 +33,7 @@ def preview(
             raise SourceError(f"no such file: {path}")
     if out.suffix.lower() != ".png":
         raise SourceError(f"cannot write {out}: expected a name that ends in .png")
+    keep_apart([out], [] if stills is None else stills.rglob("*.png"))
     if stills is None:
         try:
             settings = ClipConfig() if config is None else ClipConfig.from_yaml(config)

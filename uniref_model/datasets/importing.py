@@ -10,22 +10,24 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
 
 from ..label_pngs import davis_palette, write_labels
-from ..limits import LimitError, quoted
-from .errors import DatasetError
+from ..limits import LimitError, quoted, shown
+from ..outputs import make_folder, show, told, write_whole, writing
+from .errors import DatasetError, laid_out
 from .evaluation.base import read_json
-from .evaluation.refcoco import decode_segmentation
-from .plain import INDEX, USES, Picture, path_inside, read_pack, read_picture, read_rows
+from .outlines import decode_segmentation
+from .plain import INDEX, USES, Picture, file_of, path_inside, read_pack, read_picture, read_rows
+
+T = TypeVar("T")
 
 MOST_OBJECTS = 255  # of one picture: the largest; a label PNG has no more values
 JPEG_QUALITY = 92
@@ -77,15 +79,26 @@ def import_set(
 
     Raises:
         DatasetError: `source` holds nothing that can be read, `out` exists already, or nothing could be used.
+        SourceError: the set cannot be written. What was made of it is taken away then.
     """
-    if out.exists() and any(out.iterdir()):
-        raise DatasetError(f"{out} is not empty: a set is written to a new folder")
-    for folder in ("images", "masks"):
-        (out / folder).mkdir(parents=True, exist_ok=True)
+    if out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise DatasetError(f"{show(out)} is there and not empty: a set is written to a new folder")
+    folders = [out / name for name in ("images", "masks")]
+    for folder in folders:
+        make_folder(folder)
+    try:
+        return _fill(out, source, options, pictures)
+    except BaseException:
+        for folder in folders:
+            shutil.rmtree(folder, ignore_errors=True)
+        raise
+
+
+def _fill(out: Path, source: Path, options: ImportOptions, pictures: Path | None) -> Imported:
     done = Imported()
     plain = (source / INDEX).is_file()
     found = _copied(source, out, options, done) if plain else _written(source, out, options, pictures, done)
-    with (out / INDEX).open("w", encoding="utf-8") as index:
+    with writing(out / INDEX) as index:
         for rows in found:
             index.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
             _count(done, rows)
@@ -105,11 +118,15 @@ def _copied(
     held = _held_out(list(good), options.share)
     found: dict[str, list[dict[str, Any]]] = {}
     for _, row in read_rows(source, lambda _: None):
-        if row["file"] in good:
-            row.setdefault("split", "val" if row["file"] in held else "train")
-            found.setdefault(row["file"], []).append(row)
+        try:
+            file = file_of(row)
+        except (DatasetError, ValueError):
+            continue  # told above
+        if file in good:
+            row.setdefault("split", "val" if file in held else "train")
+            found.setdefault(file, []).append(row)
     for file, rows in found.items():
-        for path in (file, rows[0]["mask"]):
+        for path in (file, good[file].mask):
             (out / path).parent.mkdir(parents=True, exist_ok=True)
             shutil.copyfile(source / path, out / path)
         yield rows
@@ -139,8 +156,8 @@ def _written(
     for still in stills:
         try:
             yield _write(still, out, options, "val" if still.key in held else "train")
-        except (DatasetError, LimitError, ValueError, TypeError, KeyError, IndexError) as error:
-            done.left_out.append(f"{still.path}: {error}")
+        except (DatasetError, LimitError) as error:
+            done.left_out.append(f"{show(still.path)}: {error}")
 
 
 def _is_coco(path: Path) -> bool:
@@ -155,22 +172,26 @@ def _coco(
     path: Path, source: Path, pictures: Path | None, options: ImportOptions, done: Imported
 ) -> Iterator[_Still]:
     data = read_json(path, 'COCO instances with "images", "annotations" and "categories"')
-    try:
-        kinds = {item["id"]: _names(item) for item in data["categories"]}
-        images = {item["id"]: (str(item["file_name"]), _stated(item)) for item in data["images"]}
+    needed = (
+        '"images" with "id" and "file_name", "annotations" with "image_id", "category_id" and '
+        '"segmentation", "categories" with "id" and "name"'
+    )
+    with laid_out(path, needed):
+        kinds = _by_id(data["categories"], _names)
+        images = _by_id(data["images"], lambda item: (str(item["file_name"]), _stated(item)))
         found: dict[Any, list[dict[str, Any]]] = {}
         for note in data["annotations"]:
             found.setdefault(note["image_id"], []).append(note)
-    except (KeyError, TypeError, AttributeError) as error:
-        raise DatasetError(
-            f'{path}: expected "images" with "id" and "file_name", "annotations" with "image_id", '
-            f'"category_id" and "segmentation", "categories" with "id" and "name" ({error!r})'
-        ) from error
+            hash(note.get("category_id"))  # a list is none
+    lost = [shown(number) for number in found if number not in images]
+    if lost:
+        some = ", ".join(lost[:3]) + (", …" if len(lost) > 3 else "")
+        done.left_out.append(f"annotations of {len(lost)} images that {show(path)} does not list: {some}")
     folders = [pictures] if pictures else [path.parent, path.parent / "images", source, source / "images"]
     for number, (file, size) in images.items():
         here = next((folder / file for folder in folders if _is_picture(folder, file)), None)
         if here is None:
-            done.left_out.append(f"{quoted(file)}: no such picture in {', '.join(map(str, folders))}")
+            done.left_out.append(f"{quoted(file)}: no such picture in {', '.join(map(show, folders))}")
             continue
         notes = [note for note in found.get(number, []) if _usable(note, kinds, file, done)]
         if not notes:
@@ -188,6 +209,16 @@ def _coco(
             names = kinds[note["category_id"]]
             rows.append({"name": names[0], "names": list(names), **said})
         yield _Still(here, f"{path.parent.name}/{file}", size, rows, [n["segmentation"] for n in notes])
+
+
+def _by_id(items: Sequence[dict[str, Any]], read: Callable[[dict[str, Any]], T]) -> dict[Any, T]:
+    """What is read of each entry, by its id. Raises ValueError for an id that two different ones have."""
+    found: dict[Any, T] = {}
+    for item in items:
+        value = read(item)
+        if found.setdefault(item["id"], value) != value:
+            raise ValueError(f"id {shown(item['id'])} is there twice")
+    return found
 
 
 def _stated(image: dict[str, Any]) -> tuple[int, int] | None:
@@ -235,7 +266,7 @@ def _held_out(keys: Sequence[str], share: float) -> frozenset[str]:
 def _write(still: _Still, out: Path, options: ImportOptions, split: str) -> list[dict[str, Any]]:
     """Store a picture and its labels; its rows."""
     image = read_picture(still.path, still.size)
-    masks = [_decode(outline, image.shape[:2]) for outline in still.outlines]
+    masks = [decode_segmentation(outline, image.shape[:2]) for outline in still.outlines]
     scale = min(1.0, options.size / max(image.shape[:2]))
     if scale < 1:
         image = cv2.resize(image, None, fx=scale, fy=scale, interpolation=cv2.INTER_AREA)
@@ -251,28 +282,11 @@ def _write(still: _Still, out: Path, options: ImportOptions, split: str) -> list
         raise DatasetError("its outlines cover no pixel")
     if (out / place["file"]).exists():
         raise DatasetError(f"another picture is stored as {place['file']} already")
-    cv2.imwrite(str(out / place["file"]), image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
-    write_labels(out / place["mask"], labels, davis_palette())
+    _, data = cv2.imencode(".jpg", image[..., ::-1], [cv2.IMWRITE_JPEG_QUALITY, JPEG_QUALITY])
+    write_whole(out / place["file"], data.tobytes())
+    with told(out / place["mask"]):
+        write_labels(out / place["mask"], labels, davis_palette())
     return rows
-
-
-def _decode(outline: Any, size: tuple[int, int]) -> np.ndarray:
-    """The mask bool [h,w] of polygons or RLE; ValueError for anything else, before it costs anything."""
-    if isinstance(outline, dict):
-        if list(outline.get("size", ())) != list(size) or not isinstance(outline.get("counts"), (str, list)):
-            raise ValueError(f"a run-length mask of {quoted(outline.get('size'))}, expected {list(size)}")
-    elif not isinstance(outline, list) or not all(_is_polygon(part) for part in outline):
-        raise ValueError(f"an outline is neither polygons nor a run-length mask: {quoted(outline)}")
-    return decode_segmentation(outline, size)
-
-
-def _is_polygon(part: Any) -> bool:
-    return (
-        isinstance(part, list)
-        and len(part) >= 6
-        and len(part) % 2 == 0
-        and all(isinstance(value, (int, float)) and math.isfinite(value) for value in part)
-    )
 
 
 def _labels(masks: Sequence[np.ndarray], size: tuple[int, int]) -> tuple[np.ndarray, list[int]]:

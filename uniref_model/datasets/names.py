@@ -29,9 +29,9 @@ def plain_name(name: object, what: str) -> str:
 
 
 def inside(root: Path, name: object, what: str) -> Path:
-    """The path `name` below `root`. Raises DatasetError for one that leads elsewhere."""
-    path = PurePosixPath(str(name))
-    if not path.parts or path.is_absolute() or ".." in path.parts or "\0" in str(name):
+    """The path `name` below `root`. Raises DatasetError for one that leads elsewhere, or is none."""
+    path = PurePosixPath(name if isinstance(name, str) and name.isprintable() else "")
+    if not path.parts or path.is_absolute() or ".." in path.parts:
         raise DatasetError(f"{what} is {quoted(name)}, expected a path within {root}")
     return root / path
 

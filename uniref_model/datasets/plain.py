@@ -18,21 +18,24 @@ A pack is a folder of sets. Whatever is wrong is named and left out; nothing is 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..limits import MAX_ANNOTATION_BYTES, quoted
+from ..errors import SourceError
+from ..limits import MAX_ANNOTATION_BYTES, MAX_PIXELS, LimitError, check_name, quoted, shown
 from ..pictures import read_image, read_labels
 from ..reading import parse_json, read_text
+from ..settings import build
 from .errors import DatasetError
 from .names import as_dataset_error, inside
 
 INDEX = "index.jsonl"
 MASKS_BY = ("people", "isnet", "threshold")
 USES = ("train", "research-only", "doubtful")
+SPLITS = ("train", "val")
 
 
 @dataclass(frozen=True)
@@ -121,6 +124,50 @@ def read_pack(
     return [p for p in found if p.use in wanted and split in (None, p.split)]
 
 
+@dataclass(frozen=True)
+class _Row:
+    """What is read of a line; it may say more."""
+
+    file: str
+    mask: str
+    name: str
+    value: int | None = None
+    values: tuple[int, ...] = ()
+    names: tuple[str, ...] = ()
+    masks_by: str = "people"
+    group: str | None = None
+    part_of: str | None = None
+    width: int = 0
+    height: int = 0
+    area: float | None = None
+    complete: bool | None = None
+    use: str = "train"
+    split: str = "train"
+
+    def __post_init__(self) -> None:
+        choices = {"masks_by": MASKS_BY, "use": USES, "split": SPLITS}
+        for key, allowed in choices.items():
+            if getattr(self, key) not in allowed:
+                raise ValueError(
+                    f"{key} is {quoted(getattr(self, key))}, expected one of {', '.join(allowed)}"
+                )
+        for key in ("width", "height", "area"):
+            if not 0 <= (getattr(self, key) or 0) <= MAX_PIXELS:  # NaN: neither
+                raise ValueError(f"{key} is {shown(getattr(self, key))}, expected 0 to {MAX_PIXELS} pixels")
+        if not all(0 < value < 256 for value in self.labels):
+            raise ValueError(f"label {shown(self.labels)} is not within 1..255")
+
+    @property
+    def labels(self) -> tuple[int, ...]:
+        """The values that the object has in its mask."""
+        if not self.values and self.value is None:
+            raise ValueError("'value' is missing")
+        return self.values or (self.value,)
+
+
+_KEYS = frozenset(item.name for item in fields(_Row))
+
+
 @dataclass
 class _Rows:
     """What the rows of one picture have said."""
@@ -137,9 +184,8 @@ def _read_set(folder: Path, complain: Callable[[str], None] | None) -> Iterator[
     for number, row in read_rows(folder, complain):
         try:
             _add_row(pictures, row)
-        except (DatasetError, ValueError, KeyError, TypeError) as error:
-            reason = f"no {error}" if isinstance(error, KeyError) else str(error)
-            _tell(f"{folder / INDEX}, line {number}: {quoted(reason, 200)}", error, complain)
+        except (DatasetError, ValueError) as error:
+            _tell(f"{folder / INDEX}, line {number}: {quoted(error, 200)}", error, complain)
     for file, rows in sorted(pictures.items()):
         yield Picture(folder, file, rows.mask, tuple(rows.objects), rows.complete, rows.use, rows.split)
 
@@ -157,6 +203,14 @@ def read_rows(folder: Path, complain: Callable[[str], None] | None) -> Iterator[
             yield number, row
 
 
+def file_of(row: dict[str, Any]) -> str:
+    """The picture that a row is about, a path below its set. Raises DatasetError or ValueError for a row that
+    `read_pack` leaves out by itself."""
+    about: dict[str, _Rows] = {}
+    _add_row(about, row)
+    return next(iter(about))
+
+
 def _tell(message: str, error: Exception, complain: Callable[[str], None] | None) -> None:
     if complain is None:
         raise DatasetError(message) from error
@@ -165,38 +219,34 @@ def _tell(message: str, error: Exception, complain: Callable[[str], None] | None
 
 def _lines(path: Path) -> Iterator[str]:
     try:
-        yield from (line for line in read_text(path, MAX_ANNOTATION_BYTES).split("\n") if line.strip())
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_text(path, MAX_ANNOTATION_BYTES, ordinary=True)
+        yield from (line for line in text.split("\n") if line.strip())
+    except (OSError, UnicodeDecodeError, SourceError, LimitError) as error:
         raise DatasetError(f"{path} cannot be read: {error}") from error
 
 
-def _add_row(pictures: dict[str, _Rows], row: dict[str, Any]) -> None:
-    file, mask = path_inside(row["file"]), path_inside(row["mask"])
-    item = _annotation(file, row)
-    said = _Rows(mask, row.get("complete"), row.get("use", "train"), row.get("split", "train"))
-    rows = pictures.setdefault(file, said)
+def _add_row(pictures: dict[str, _Rows], line: dict[str, Any]) -> None:
+    row = build(_Row, {key: value for key, value in line.items() if key in _KEYS})
+    file, mask = path_inside(row.file), path_inside(row.mask)
+    item = _annotation(row)
+    rows = pictures.setdefault(file, _Rows(mask, row.complete, row.use, row.split))
     if rows.mask != mask:
-        raise ValueError(f"{file} has two masks, {rows.mask} and {mask}")
+        raise ValueError(f"{quoted(file)} has two masks, {quoted(rows.mask)} and {quoted(mask)}")
     rows.objects.append(item)
 
 
-def _annotation(file: str, row: dict[str, Any]) -> Annotation:
-    values = tuple(int(value) for value in row.get("values") or [row["value"]])
-    if not all(0 < value < 256 for value in values):
-        raise ValueError(f"{file}: label {values} is not within 1..255")
-    masks_by = row.get("masks_by", "people")
-    if masks_by not in MASKS_BY:
-        raise ValueError(f"{file}: masks_by is {masks_by!r}, expected one of {', '.join(MASKS_BY)}")
-    name = _word(row["name"])
-    names = tuple(dict.fromkeys([name, *(_word(other) for other in row.get("names", ()))]))
-    pixels = row.get("width", 0) * row.get("height", 0)
-    share = row.get("area", pixels) / pixels if pixels > 0 else 1.0
-    group, part_of = (str(row.get(key) or "") for key in ("group", "part_of"))
-    return Annotation(name, names, values, group, masks_by, part_of, share)
+def _annotation(row: _Row) -> Annotation:
+    name = _word(row.name)
+    names = tuple(dict.fromkeys([name, *map(_word, row.names)]))
+    pixels = row.width * row.height
+    share = row.area / pixels if row.area is not None and pixels > 0 else 1.0
+    return Annotation(name, names, row.labels, row.group or "", row.masks_by, row.part_of or "", share)
 
 
-def _word(name: Any) -> str:
-    if not isinstance(name, str) or not name.strip() or not name.isprintable():
+def _word(name: str) -> str:
+    """A name, which becomes what is asked for and what pictures and tables say."""
+    check_name(name, "a name", DatasetError)
+    if not name.strip() or not name.isprintable():
         raise ValueError(f"a name must be printable text, found {quoted(name)}")
     return name.strip().lower()
 

@@ -6,6 +6,7 @@ Pillow is used because OpenCV replaces palette indices by colours on reading.
 from __future__ import annotations
 
 import contextlib
+import io
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,8 +14,11 @@ import numpy as np
 from PIL import Image
 
 from .. import pictures
+from ..errors import SourceError
 from ..label_pngs import davis_palette
-from ..limits import LimitError, check_pixels
+from ..limits import LimitError
+from ..picture_size import check_picture
+from ..reading import read_bytes
 from .errors import DatasetError
 from .names import as_dataset_error
 
@@ -55,12 +59,11 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     DatasetError, also for what goes wrong within."""
     if not path.exists():
         raise DatasetError(f"missing file {path}")
-    if not path.is_file():  # a pipe would keep whoever opens it
-        raise DatasetError(f"{path} is no ordinary file")
     try:
-        with Image.open(path) as image:
-            check_pixels(image.width, image.height, str(path))
+        data = read_bytes(path, ordinary=True)
+        check_picture(data, "it")
+        with Image.open(io.BytesIO(data)) as image:
             yield image
     # Pillow's decoders raise more than OSError at what is damaged, and an error of its own at what is huge
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, LimitError) as error:
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError, LimitError, SourceError) as error:
         raise DatasetError(f"{path} is not a readable image: {error}") from error

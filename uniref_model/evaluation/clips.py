@@ -18,14 +18,14 @@ from typing import Any, Protocol
 import cv2
 import numpy as np
 
-from ..datasets.errors import DatasetError
-from ..datasets.evaluation.base import list_annotations
+from ..datasets.errors import DatasetError, laid_out
+from ..datasets.evaluation.base import list_annotations, read_json, said
 from ..datasets.names import as_dataset_error
 from ..datasets.pngs import read_labels
 from ..errors import SourceError
 from ..known_objects import KnownObjects
+from ..limits import shown
 from ..pictures import IMAGE_SUFFIXES, list_images, read_image
-from ..reading import parse_json, read_text
 from ..runtime.base import Runtime
 from ..tracking import TrackedFrame, Tracker, TrackerConfig
 from ..video import open_source
@@ -98,6 +98,8 @@ def load_clip(folder: Path, video: Path | None = None) -> Clip:
     """Read and check one clip's folder. Raises DatasetError naming the file at fault."""
     folder = Path(folder)
     meta = _read_meta(folder / "meta.json")
+    with laid_out(folder / "meta.json", '"objects", a list of {"id": 1, "expressions": ["the box"]}'):
+        objects, ignored = tuple(map(_object, meta["objects"])), int(meta.get("ignore_label", 255))
     masks = list_annotations(folder / "masks")
     if video is None:
         stems = {path.stem for path in _frame_files(folder)}
@@ -112,11 +114,23 @@ def load_clip(folder: Path, video: Path | None = None) -> Clip:
     return Clip(
         name=str(meta.get("name", folder.name)),
         folder=folder,
-        objects=tuple(ClipObject(int(o["id"]), tuple(o.get("expressions", ()))) for o in meta["objects"]),
+        objects=objects,
         masks=masks,
-        ignore_label=int(meta.get("ignore_label", 255)),
+        ignore_label=ignored,
         video=None if video is None else Path(video),
     )
+
+
+def _object(facts: dict[str, Any]) -> ClipObject:
+    return ClipObject(int(facts["id"]), phrases_of(facts, "expressions"))
+
+
+def phrases_of(facts: dict[str, Any], key: str) -> tuple[str, ...]:
+    """A list of phrases out of a description, () where there is none. Raises TypeError for anything else."""
+    phrases = facts.get(key, [])
+    if not isinstance(phrases, list):
+        raise TypeError(f"{key} are {shown(phrases)}")
+    return tuple(map(said, phrases))
 
 
 def find_clips(root: Path) -> list[Path]:
@@ -310,16 +324,11 @@ def _as_dict(score: Score) -> dict[str, float]:
 
 
 def _read_meta(path: Path) -> dict[str, Any]:
-    try:
-        meta = parse_json(read_text(path))
-    except FileNotFoundError as error:
-        raise DatasetError(f"no clip description at {path}") from error
-    except ValueError as error:
-        raise DatasetError(f"{path} is not valid JSON: {error}") from error
+    expected = 'a clip\'s description with "objects", a list of {"id": 1, "expressions": [...]}'
+    meta = read_json(path, expected)
     objects = meta.get("objects") if isinstance(meta, dict) else None
-    well_formed = isinstance(objects, list) and all(isinstance(o, dict) and "id" in o for o in objects)
-    if not well_formed or not objects:
-        raise DatasetError(f'{path}: expected "objects", a list of {{"id": 1, "expressions": [...]}}')
+    if not isinstance(objects, list) or not objects:
+        raise DatasetError(f"{path}: expected {expected}")
     return meta
 
 

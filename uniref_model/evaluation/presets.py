@@ -6,14 +6,14 @@ They apply to the authors' protocol; the tracker resizes to its exported model's
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from pathlib import Path
 
 from ..configs import config_files
 from ..datasets.errors import DatasetError
 from ..datasets.names import inside
-from ..settings import read_yaml
+from ..limits import quoted
+from ..settings import build, read_settings
 
 PROTOCOLS = ("vos", "rvos", "refdavis", "ris")
 READERS = ("davis", "davis16", "youtube_vos", "lvos", "ref_youtube_vos", "ref_davis", "refcoco")
@@ -47,7 +47,7 @@ class EvalPreset:
         for key, choices in allowed.items():
             if getattr(self, key) not in choices:
                 raise ValueError(
-                    f"{self.id}: {key} is {getattr(self, key)!r}, expected one of {', '.join(choices)}"
+                    f"{self.id}: {key} is {quoted(getattr(self, key))}, expected one of {', '.join(choices)}"
                 )
         if self.submission_folder:
             inside(Path(), self.submission_folder, f"{self.id}: submission_folder")
@@ -66,21 +66,18 @@ def preset_names() -> list[str]:
 
 def load_preset(name: str, **changes: object) -> EvalPreset:
     """The preset `name`, or a YAML file's, with `changes` that are not None. Raises DatasetError for an
-    unknown name or key, ValueError for a value out of range."""
+    unknown name or key, and for a value of another type or out of range."""
     path = Path(name) if name.endswith((".yaml", ".yml")) else config_files("eval").get(name)
     if path is None or not path.exists():
         raise DatasetError(f"no benchmark {name!r}, expected one of {', '.join(preset_names()) or 'none'}")
     try:
-        values = read_yaml(path)
+        values = read_settings(path)
     except ValueError as error:
         raise DatasetError(str(error)) from error
-    known = {field.name for field in dataclasses.fields(EvalPreset)} - {"id"}
-    if not isinstance(values, dict) or not set(values) <= known:
-        unknown = sorted(set(values) - known)[0] if isinstance(values, dict) else type(values).__name__
-        raise DatasetError(f"{path}: unknown setting {unknown!r}, expected {', '.join(sorted(known))}")
+    if "id" in values:
+        raise DatasetError(f"{path}: unknown setting 'id': the file's name is the preset's")
     values |= {key: value for key, value in changes.items() if value is not None}
-    values["seen_categories"] = tuple(values.get("seen_categories", ()))
     try:
-        return EvalPreset(id=path.stem, **values)
-    except TypeError as error:
+        return build(EvalPreset, {**values, "id": path.stem})
+    except ValueError as error:
         raise DatasetError(f"{path}: {error}") from error

@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from ..datasets.errors import DatasetError
+from ..datasets.errors import DatasetError, laid_out
 from ..datasets.evaluation import (
     Davis,
     Davis16,
@@ -32,8 +32,11 @@ from ..datasets.evaluation import (
     decode_segmentation,
 )
 from ..datasets.pngs import read_palette
+from ..errors import SourceError
 from ..label_pngs import davis_palette, write_labels, write_mask
-from ..reading import read_text
+from ..limits import MAX_ANNOTATION_BYTES, MAX_SETTINGS_BYTES, LimitError
+from ..outputs import write_whole
+from ..reading import parse_json, read_text
 from . import scoring
 from .metrics import ReferringTotals
 from .predictors import Labels, Predictor
@@ -259,12 +262,24 @@ def _counts(predicted: np.ndarray, truth: np.ndarray, title: str) -> tuple[int, 
 
 def _read_counts(path: Path) -> dict[tuple[str, int], tuple[int, int]]:
     """Counts of an earlier run; a last line cut short by a stop is dropped from the file."""
-    if not path.is_file():
+    if not path.exists():
         return {}
-    whole = [line for line in read_text(path).splitlines(keepends=True) if line.endswith("\n")]
-    path.write_text("".join(whole), encoding="utf-8")
-    rows = [json.loads(line) for line in whole]
-    return {(row["ref"], row["phrase"]): (row["i"], row["u"]) for row in rows}
+    lines = _own_text(path, MAX_ANNOTATION_BYTES).splitlines(keepends=True)
+    whole = [line for line in lines if line.endswith("\n")]
+    with laid_out(path, 'lines of "ref", "phrase", "i" and "u" of an earlier run'):
+        rows = [parse_json(line) for line in whole]
+        known = {(str(row["ref"]), int(row["phrase"])): (int(row["i"]), int(row["u"])) for row in rows}
+    if len(whole) < len(lines):
+        write_whole(path, "".join(whole))
+    return known
+
+
+def _own_text(path: Path, limit: int = MAX_SETTINGS_BYTES) -> str:
+    """A file that an earlier run left. Raises DatasetError for one that cannot be read."""
+    try:
+        return read_text(path, limit, ordinary=True)
+    except (OSError, ValueError, SourceError, LimitError) as error:
+        raise DatasetError(f"{path} cannot be read: {error}") from error
 
 
 # ---- output folder ----
@@ -275,28 +290,26 @@ def _claim(out: Path, preset: EvalPreset, predictor: Predictor) -> None:
     runs."""
     settings = json.loads(json.dumps({"preset": asdict(preset), "predictor": predictor.describe()}))
     path = out / "run.json"
-    if path.is_file():
-        before = json.loads(read_text(path))
-        if before != settings:
+    if path.exists():
+        with laid_out(path, "the settings of an earlier run"):
+            before = parse_json(_own_text(path))
             changed = [
                 k
                 for part in settings
                 for k in settings[part]
                 if before.get(part, {}).get(k) != settings[part][k]
             ]
+        if before != settings:
             raise DatasetError(
                 f"{out} holds another run ({', '.join(changed) or 'other settings'} differ): "
                 "choose another output folder or delete it"
             )
         return
-    out.mkdir(parents=True, exist_ok=True)
     _write_json(path, settings)
 
 
 def _write_json(path: Path, value: Any) -> None:
-    partial = path.with_suffix(".partial")
-    partial.write_text(json.dumps(value, indent=1), encoding="utf-8")
-    os.replace(partial, path)
+    write_whole(path, json.dumps(value, indent=1))
 
 
 def _fractions(values: dict[str, float] | Any) -> dict[str, float | None]:

@@ -17,14 +17,15 @@ from typing import Any
 import cv2
 import numpy as np
 
-from ..datasets.errors import DatasetError
+from ..datasets.errors import DatasetError, laid_out
+from ..datasets.evaluation.base import read_json, said
 from ..datasets.names import inside, plain_name
 from ..datasets.pngs import read_labels
 from ..picture_size import check_picture
-from ..reading import parse_json, read_bytes, read_text
+from ..reading import read_bytes
 from ..runtime.base import Runtime
 from ..tracking import Tracker, TrackerConfig
-from .clips import evaluate_clip, innermost_point, tight_box, video_frames
+from .clips import evaluate_clip, innermost_point, phrases_of, tight_box, video_frames
 from .metrics import Score, mean, score_mask
 from .sheets import ContactSheet, SheetWriter
 
@@ -48,6 +49,17 @@ class Picture:
     absent: tuple[str, ...]
 
 
+@dataclass(frozen=True)
+class _Described:
+    """What a clip's meta.json says: its video, its name, words for its first object, and prompts for what is
+    not in it."""
+
+    video: Path
+    name: str
+    words: str
+    absent: tuple[str, ...]
+
+
 def run_suite(
     runtime: Runtime,
     media: Path,
@@ -64,24 +76,22 @@ def run_suite(
     folders = [path.parent for path in sorted((media / "eval").glob("*/meta.json"))]
     if not folders:
         raise DatasetError(f"no clip in {media / 'eval'}: expected <name>/meta.json and <name>/masks")
-    metas = {folder: _described(folder / "meta.json", "video", "name", "absent") for folder in folders}
+    clips = {folder: _description(folder / "meta.json", media) for folder in folders}
     videos, absent = [], []
-    for folder, meta in metas.items():
+    for folder, clip in clips.items():
         told(f"{folder.name}: words, mask, click, box")
         sheets = SheetWriter(out / "sheets", folder.name)
-        video = inside(media, meta["video"], f"the video of {folder / 'meta.json'}")
-        videos.append(evaluate_clip(runtime, folder, video=video, config=config, on_scored=sheets.add))
+        videos.append(evaluate_clip(runtime, folder, video=clip.video, config=config, on_scored=sheets.add))
         sheets.save()
         told(f"{folder.name}: what is not there")
-        absent += absent_in_video(Tracker(runtime, config), video, meta["name"], meta["absent"])
+        absent += absent_in_video(Tracker(runtime, config), clip.video, clip.name, clip.absent)
     told("turned away and back")
     returned = []
-    for folder, meta in metas.items():
-        others = [other for key, other in metas.items() if key is not folder]
+    for clip in clips.values():
+        others = [other for other in clips.values() if other is not clip]
         if others:
-            frames = turned_away(media / meta["video"], media / others[0]["video"])
-            words = meta["objects"][0]["expressions"][0]
-            returned.append({"clip": meta["name"], **reacquired(Tracker(runtime, config), frames, words)})
+            frames = turned_away(clip.video, others[0].video)
+            returned.append({"clip": clip.name, **reacquired(Tracker(runtime, config), frames, clip.words)})
     told("stills")
     stills, still_absent = score_stills(lambda: Tracker(runtime, config), pictures, out / "sheets")
     return {
@@ -190,7 +200,7 @@ def score_stills(
                         "right": marks.j > RIGHT_IOU,
                     }
                 )
-                title = f"{picture.name} {words or phrases[0]}"
+                title = f"{picture.name} {words or ' '.join(phrases[:1])}"
                 sheet[kind].add(title, picture.image, mask, truth, Score(marks.j, marks.f))
         for words in picture.absent:
             tracker = make()
@@ -204,16 +214,16 @@ def score_stills(
     return rows, absent
 
 
-def _described(path: Path, *keys: str) -> dict[str, Any]:
-    """The mapping in a JSON file. Raises DatasetError unless it has all of these keys."""
-    try:
-        values = parse_json(read_text(path))
-    except (OSError, ValueError) as error:
-        raise DatasetError(f"{path} is not valid JSON: {error}") from error
-    missing = [key for key in keys if not isinstance(values, dict) or key not in values]
-    if missing:
-        raise DatasetError(f"{path} lacks {missing[0]!r}")
-    return values
+def _description(path: Path, media: Path) -> _Described:
+    expected = 'a clip\'s "video", "name", "objects" with "expressions", and "absent"'
+    meta = read_json(path, expected)
+    with laid_out(path, expected):
+        video, name = inside(media, meta["video"], f"the video of {path}"), said(meta["name"])
+        return _Described(video, name, phrases_of(meta["objects"][0], "expressions")[0], _absent(meta))
+
+
+def _absent(facts: dict[str, Any]) -> tuple[str, ...]:
+    return phrases_of({"absent": facts["absent"]}, "absent")
 
 
 def load_pictures(
@@ -223,16 +233,22 @@ def load_pictures(
 
     Returns the pictures, and names of those left out. Raises DatasetError where a file is another version.
     """
-    entries = _described(folder / "pictures.json", "pictures")["pictures"]
+    listed = folder / "pictures.json"
+    expected = '"pictures", of "name", "client", "package", "file", "sha256", "objects" and "absent"'
+    with laid_out(listed, expected):
+        entries = list(read_json(listed, expected)["pictures"])
     pictures, missing = [], []
     for entry in entries:
-        name = plain_name(entry["name"], f"a name of {folder / 'pictures.json'}")
-        path = find(entry)
+        with laid_out(listed, expected):
+            name, digest = plain_name(entry["name"], f"a name of {listed}"), said(entry["sha256"])
+            objects = {int(item["id"]): phrases_of(item, "expressions") for item in entry["objects"]}
+            absent = _absent(entry)
+            path = find(entry)
         if path is None:
             missing.append(name)
             continue
         data = read_bytes(path)
-        if hashlib.sha256(data).hexdigest() != entry["sha256"]:
+        if hashlib.sha256(data).hexdigest() != digest:
             raise DatasetError(f"{path} is not the picture that {name} was annotated on")
         check_picture(data, str(path))
         image = cv2.imdecode(np.frombuffer(data, np.uint8), cv2.IMREAD_COLOR)
@@ -240,9 +256,8 @@ def load_pictures(
         labels = read_labels(mask)
         if image is None or labels.shape != image.shape[:2]:
             raise DatasetError(f"{mask} does not fit {path}")
-        objects = {int(item["id"]): tuple(item["expressions"]) for item in entry["objects"]}
         rgb = cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
-        pictures.append(Picture(name, rgb, labels, objects, tuple(entry["absent"])))
+        pictures.append(Picture(name, rgb, labels, objects, absent))
     return pictures, missing
 
 

@@ -10,10 +10,11 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
-from uniref_model.errors import ModelFileError
+from uniref_model.errors import ModelFileError, SourceError
 from uniref_model.network.config import ModelConfig
 from uniref_model.network.model import UniRef
-from uniref_model.network.tensors import read_weights
+from uniref_model.network.tensors import opened, read_weights
+from uniref_model.outputs import make_folder, show
 from uniref_model.reading import parse_json
 
 CONFIG_KEY = "uniref_config"  # in the safetensors header: ModelConfig as JSON
@@ -25,11 +26,15 @@ def save_weights(
     path: str | Path,
     notes: Mapping[str, str] | None = None,
 ) -> None:
-    """Write a state dict, with notes beside the config. The file appears whole or not at all."""
+    """Write a state dict, with notes beside the config. The file appears whole or not at all.
+
+    Raises SourceError.
+    """
+    from safetensors import SafetensorError
     from safetensors.torch import save_file
 
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    make_folder(path.parent)
     part = path.with_name(path.name + ".part")
     # clones: safetensors refuses tensors that share storage, as the authors' files have them
     tensors = {key: value.detach().clone().contiguous() for key, value in weights.items()}
@@ -37,22 +42,16 @@ def save_weights(
         told = {"format": "pt", CONFIG_KEY: json.dumps(config.to_dict()), **(notes or {})}
         save_file(tensors, str(part), metadata=told)
         os.replace(part, path)
+    except (OSError, SafetensorError) as error:
+        raise SourceError(f"cannot write {show(path)}: {error}") from error
     finally:
         part.unlink(missing_ok=True)
 
 
 def read_config(path: str | Path) -> ModelConfig:
     """The config in a model file's header. Raises ModelFileError."""
-    from safetensors import SafetensorError, safe_open
-
-    path = Path(path)
-    if not path.is_file():
-        raise ModelFileError(f"{path}: no such file")
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            metadata = file.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise ModelFileError(f"{path}: truncated or not a safetensors file ({error})") from error
+    with opened(path) as file:
+        metadata = file.metadata() or {}
     if CONFIG_KEY not in metadata:
         raise ModelFileError(
             f"{path}: has no UniRef config in its header; was it written by `uniref convert`?"
@@ -65,10 +64,8 @@ def read_config(path: str | Path) -> ModelConfig:
 
 def has_text_encoder(path: str | Path) -> bool:
     """Whether a model file holds a text encoder. The file is known to be one (`read_config`)."""
-    from safetensors import safe_open
-
     read_config(path)
-    with safe_open(str(path), framework="pt") as file:
+    with opened(path) as file:
         return any(key.startswith("text_encoder.") for key in file.keys())  # noqa: SIM118 - it is no dict
 
 

@@ -2,10 +2,26 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from ..settings import load_settings
+from ..limits import shown
+from ..settings import check_ranges, load_settings
+
+_RANGES = {
+    **dict.fromkeys(("height", "width"), (32, 4096)),
+    **dict.fromkeys(("expressions", "absent"), (0, 100)),
+    "least_pixels": (1, 10_000),
+    "least_spoken": (0, 1),
+    "sources": (0, 1000),
+}
+_PAIRS = {
+    **dict.fromkeys(("objects", "clutter"), (0, 1000)),
+    **dict.fromkeys(("aspect", "size"), (0.02, 50)),
+    "gap": (0.01, 1000),
+    "step": (0, 10),
+}
+"""Of what is drawn between two numbers."""
 
 
 @dataclass(frozen=True)
@@ -43,7 +59,15 @@ class ClipConfig:
         }
     )
 
+    def __post_init__(self) -> None:
+        shares = dict.fromkeys((item.name for item in fields(self) if item.name.endswith("_share")), (0, 1))
+        check_ranges(self, {**shares, **_RANGES})
+        check_ranges(self, _PAIRS, pairs=True)
+        if not any(self.sources.values()):
+            raise ValueError(f"sources are {shown(self.sources)}, expected weights of which one is not 0")
+
     @classmethod
     def from_yaml(cls, path: Path | str) -> ClipConfig:
-        """Read a file like config/training/data.yaml. Raises ValueError for a key that does not exist."""
+        """Read a file like config/training/data.yaml. Raises ValueError for a key that does not exist and a
+        value out of range."""
         return load_settings(cls, path)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import IntEnum
 from typing import Any
 
 import numpy as np
 
+from uniref_model.settings import check_ranges
 from uniref_model.synth.degrade import degrade, hint
 from uniref_model.synth.expressions import Expression
 
@@ -27,6 +28,9 @@ class Pairs:
     gone: float = 0.4
     across: float = 0.0  # a reference of another clip that shows the same thing
     foreign: float = 0.0  # a reference of another clip that shows another thing
+
+    def __post_init__(self) -> None:
+        check_ranges(self, {item.name: (0, 100) for item in fields(self)})
 
 
 class Kind(IntEnum):

@@ -19,6 +19,7 @@ import numpy as np
 from ..datasets.errors import DatasetError
 from ..datasets.plain import Annotation, Picture, mask_of, read_pack
 from ..errors import UniRefError
+from ..settings import check_ranges
 from . import FRAMES
 from .expressions import Expression, Seen, absent_for, expressions_for
 from .pairs import Example
@@ -56,6 +57,10 @@ class StillConfig:
     expressions: int = 4
     absent: int = 5
     weights: dict[str, float] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        counts = dict.fromkeys(("expressions", "absent"), (0, 100))
+        check_ranges(self, {"pasted": (0, 1), "same": (0, 1), "weights": (0, 1000), **counts})
 
 
 @dataclass(frozen=True)

@@ -18,8 +18,9 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
-from uniref_model.errors import ModelFileError
+from uniref_model.errors import ModelFileError, SourceError
 from uniref_model.limits import MAX_SETTINGS_BYTES, LimitError
+from uniref_model.outputs import show
 from uniref_model.reading import parse_json, read_text
 
 _AVERAGE = "average.safetensors"
@@ -36,7 +37,8 @@ def save(
 ) -> Path:
     """Write folder/checkpoints/<number>; called by every process.
 
-    notes: anything JSON can hold. average: a state beside the prepared ones.
+    notes: anything JSON can hold. average: a state beside the prepared ones. Raises SourceError; what was
+    saved before stays.
     """
     path = folder / "checkpoints" / f"{number:08d}"
     part = path.with_name(path.name + ".part")
@@ -44,15 +46,19 @@ def save(
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(parents=True)
     accelerator.wait_for_everyone()
-    accelerator.save_state(str(part))  # every process adds its random state
-    accelerator.wait_for_everyone()
+    try:
+        accelerator.save_state(str(part))  # every process adds its random state
+        accelerator.wait_for_everyone()
+        if accelerator.is_main_process:
+            if average is not None:
+                tensors = {name: value.contiguous().clone() for name, value in average.items()}
+                save_file(tensors, part / _AVERAGE)
+            (part / "run.json").write_text(json.dumps(notes, indent=1), encoding="utf-8")
+            shutil.rmtree(path, ignore_errors=True)
+            part.replace(path)
+    except (OSError, RuntimeError, SafetensorError) as error:  # as PyTorch says that a disk is full
+        raise SourceError(f"cannot write {show(path)}: {str(error).partition(chr(10))[0]}") from error
     if accelerator.is_main_process:
-        if average is not None:
-            tensors = {name: value.contiguous().clone() for name, value in average.items()}
-            save_file(tensors, part / _AVERAGE)
-        (part / "run.json").write_text(json.dumps(notes, indent=1), encoding="utf-8")
-        shutil.rmtree(path, ignore_errors=True)
-        part.replace(path)
         for old in _finished(folder)[:-KEPT]:
             shutil.rmtree(old, ignore_errors=True)
     accelerator.wait_for_everyone()

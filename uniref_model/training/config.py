@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from pathlib import Path
 
-from uniref_model.settings import load_settings
+from uniref_model.settings import check_ranges, load_settings
 from uniref_model.synth.pairs import Pairs
 from uniref_model.synth.stills import StillConfig
 
@@ -19,6 +19,10 @@ class Phase:
     height: int
     width: int
     clips: int  # clips per step and process
+
+    def __post_init__(self) -> None:
+        sides = dict.fromkeys(("height", "width"), (32, 4096))
+        check_ranges(self, {"until": (0, 1), "clips": (1, 1000), **sides})
 
 
 @dataclass(frozen=True)
@@ -38,6 +42,19 @@ class LossWeights:
     classes: float = 0.0  # pixels and ImageNet's class names, taught by the backbone's own classifier
     proposals: float = 1.0  # factor on the two-stage terms
     auxiliary: float = 1.0  # factor on every decoder layer but the last
+
+    def __post_init__(self) -> None:
+        check_ranges(self, {item.name: (0, 1000) for item in fields(self)})
+
+
+_SHARES = (
+    *("learning_rate", "weight_decay", "backbone_factor", "final_rate", "ema_decay", "minimum_area"),
+    *("feedback_probability", "feedback_after", "generated_share"),
+)
+_AMOUNTS = (
+    *("positives", "warmup_steps", "validation_clips", "calibration_clips"),
+    *("checkpoint_minutes", "validation_minutes"),
+)
 
 
 @dataclass(frozen=True)
@@ -71,6 +88,10 @@ class TrainingConfig:
     seed: int = 1
     generated_share: float = 0.3  # of generated clips, where there are stills too (`uniref train --stills`)
     stills: StillConfig = field(default_factory=StillConfig)
+
+    def __post_init__(self) -> None:
+        ranges = dict.fromkeys(_SHARES, (0, 1)) | dict.fromkeys(_AMOUNTS, (0, 1e6))
+        check_ranges(self, {**ranges, "gradient_clip": (1e-6, 1e6), "seed": (0, 2**31)})
 
     @staticmethod
     def from_yaml(path: str | Path) -> TrainingConfig:

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from uniref_model.errors import ModelFileError
+from uniref_model.network.tensors import opened
 from uniref_model.training import calibrate
 
 
@@ -18,18 +18,22 @@ def load_initial(network: nn.Module, path: Path) -> None:
     A calibration folded into them is taken out again, since the losses are about uncalibrated scores.
     ModelFileError where the file is none or belongs to another model.
     """
+    with opened(path) as file:
+        notes = file.metadata() or {}
+        weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
     try:
-        with safe_open(path, "pt") as file:
-            notes = file.metadata() or {}
-            weights = {name: file.get_tensor(name).float() for name in file.keys()}  # noqa: SIM118
         for name, value in network.state_dict().items():
             if name.startswith(("nouns.", "likeness.")):  # models had none at first; the run fills them in
                 weights.setdefault(name, value)
         network.load_state_dict(weights)
-    except (OSError, SafetensorError, RuntimeError) as error:
+    except RuntimeError as error:
         raise ModelFileError(f"{path} cannot be started from: {error}") from error
     if "calibration" in notes:
-        calibrate.apply(network, calibrate.Calibration.from_text(notes["calibration"]).inverse())
+        try:
+            inverse = calibrate.Calibration.from_text(notes["calibration"]).inverse()
+        except (ArithmeticError, LookupError, TypeError, ValueError) as error:
+            raise ModelFileError(f"{path}: its note of a calibration is none: {error}") from error
+        calibrate.apply(network, inverse)
 
 
 def freeze(backbone: nn.Module, prefixes: Sequence[str]) -> None:

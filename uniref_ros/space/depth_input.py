@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 from rclpy.node import Node
@@ -14,7 +15,7 @@ from uniref_model.limits import quoted
 from uniref_model.tracking import TrackedFrame
 from uniref_ros.conversion import depth_samples, metres
 from uniref_ros.decoders import overheard
-from uniref_ros.qos import IMAGE_TYPES, listen, quality, resolved, types_sent
+from uniref_ros.qos import IMAGE_TYPES, listen, mismatch, quality, resolved, types_sent
 from uniref_ros.rolling import Rate
 from uniref_ros.space import compressed_depth
 from uniref_ros.space.camera_info import DepthRing, check_info, intrinsics_of
@@ -108,8 +109,16 @@ class DepthInput:
             (self._form.kind, self._resolved_topic, self._on_depth),
             (CameraInfo, self.info_topic, self._on_info),
         ):
-            profile = quality("best_effort", depth=1)
-            self._subscriptions.append(listen(self._node, kind, topic, callback, profile))
+            self._subscriptions.append(
+                listen(
+                    self._node,
+                    kind,
+                    topic,
+                    callback,
+                    quality("best_effort", depth=1),
+                    on_incompatible=partial(self._on_incompatible, topic),
+                )
+            )
 
     def unsubscribe(self) -> None:
         """Receive no more, and forget what came."""
@@ -248,6 +257,9 @@ class DepthInput:
             self._refuse(self.info_topic, error)
         else:
             self._info = message
+
+    def _on_incompatible(self, topic: str, event: Any) -> None:
+        self._report_error("quality of service", mismatch(self._node.resolve_topic_name(topic), event))
 
     def _refuse(self, topic: str, error: UniRefError) -> None:
         self.failed += 1

@@ -9,7 +9,8 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from ...limits import MAX_ANNOTATION_BYTES
+from ...errors import UniRefError
+from ...limits import MAX_ANNOTATION_BYTES, shown
 from ...pictures import natural
 from ...reading import parse_json, read_text
 from ..errors import DatasetError
@@ -114,12 +115,21 @@ class VideoDataset(Protocol):
         ...
 
 
+def said(text: object) -> str:
+    """A phrase out of a data set's file. Raises TypeError for what is no text."""
+    if not isinstance(text, str):
+        raise TypeError(f"a phrase is {shown(text)}")
+    return text
+
+
 def read_json(path: Path, expected: str) -> Any:
     """Parse a JSON file. `expected` ends the error's sentence: what the file should hold."""
     try:
-        return parse_json(read_text(path, MAX_ANNOTATION_BYTES))
+        return parse_json(read_text(path, MAX_ANNOTATION_BYTES, ordinary=True))
     except FileNotFoundError as error:
         raise DatasetError(f"missing file {path}: expected {expected}") from error
+    except (OSError, UniRefError) as error:
+        raise DatasetError(f"{path} cannot be read ({error}): expected {expected}") from error
     except ValueError as error:
         raise DatasetError(f"{path} is not valid JSON ({error}): expected {expected}") from error
 

@@ -82,7 +82,7 @@ def _read_phrases(path: Path) -> dict[str, list[str]]:
 def _lines(path: Path) -> list[str]:
     """Lines that are not blank. Some of the published text files are Latin-1."""
     try:
-        data = read_bytes(path)
+        data = read_bytes(path, ordinary=True)
     except OSError as error:
         raise DatasetError(f"missing file {path}: expected one of DAVIS 2016 ({error.strerror})") from error
     try:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...reading import read_text
-from ..errors import DatasetError
+from ..errors import DatasetError, laid_out
 from .base import Video, VideoObject, list_annotations, list_frames, read_videos
 
 FRAME_STEP = 5
@@ -39,19 +39,19 @@ class Lvos:
     def video(self, video_id: str) -> Video:
         frames = list_frames(self.folder / "JPEGImages" / video_id)
         annotations = list_annotations(self.folder / "Annotations" / video_id)
-        try:
+        needed = f'"objects" of video {video_id} with "frame_range" of "start" and "end"'
+        with laid_out(self._meta_path, needed):
             objects = tuple(
                 self._object(int(key), facts["frame_range"], annotations, video_id)
                 for key, facts in sorted(self._videos[video_id]["objects"].items(), key=lambda kv: int(kv[0]))
             )
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise DatasetError(
-                f'{self._meta_path}: video {video_id} needs "objects" with "frame_range" of "start" and "end"'
-            ) from error
         return Video(video_id, tuple(frames), frames, annotations, objects)
 
     def _object(self, key: int, facts: dict, annotations: dict[str, Path], video_id: str) -> VideoObject:
-        scored = tuple(f"{i:08d}" for i in range(int(facts["start"]), int(facts["end"]), FRAME_STEP))
+        stated = range(int(facts["start"]), int(facts["end"]), FRAME_STEP)
+        if len(stated) > len(annotations):  # before a list is made of it
+            raise ValueError(f"{len(stated)} frames are stated, and {len(annotations)} have a mask")
+        scored = tuple(f"{i:08d}" for i in stated)
         first = f"{int(facts['start']):08d}"
         for stem in {first, *scored}:
             if stem not in annotations:

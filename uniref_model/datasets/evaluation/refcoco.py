@@ -9,14 +9,11 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from ...errors import RuntimeUnavailable
 from ...limits import MAX_ANNOTATION_BYTES
 from ...reading import read_bytes
-from ..errors import DatasetError
+from ..errors import DatasetError, laid_out
 from ..names import inside
-from .base import ReferringImage, read_json
+from .base import ReferringImage, read_json, said
 
 IMAGE_FOLDERS = ("images/mscoco/images/train2014", "images/train2014", "train2014")
 """Where REFER's own set-up and common copies of it keep the COCO images."""
@@ -48,13 +45,9 @@ class RefCoco:
             raise DatasetError(f"{self._refs_path} has no split {split!r}; it has {known or 'none'}")
         self._instances_path = folder / "instances.json"
         instances = read_json(self._instances_path, 'COCO instances with "images" and "annotations"')
-        try:
+        with laid_out(self._instances_path, '"images" and "annotations" with ids'):
             self._images = {image["id"]: image for image in instances["images"]}
             self._annotations = {item["id"]: item for item in instances["annotations"]}
-        except (KeyError, TypeError) as error:
-            raise DatasetError(
-                f'{self._instances_path}: expected "images" and "annotations" with ids'
-            ) from error
         folders = [self.root / name for name in IMAGE_FOLDERS]
         self._image_folder = next((path for path in folders if path.is_dir()), None)
         if self._image_folder is None:
@@ -67,40 +60,16 @@ class RefCoco:
         return (self._sample(ref) for ref in self._refs)
 
     def _sample(self, ref: dict[str, Any]) -> ReferringImage:
-        try:
+        with laid_out(self._instances_path, f"the image and annotation that {self._refs_path} refers to"):
             image, annotation = self._images[ref["image_id"]], self._annotations[ref["ann_id"]]
-        except KeyError as error:
-            raise DatasetError(
-                f"{self._instances_path} lacks id {error}, to which {self._refs_path} refers"
-            ) from error
-        path = inside(self._image_folder, image["file_name"], f"an image of {self._instances_path}")
+        with laid_out(self._instances_path, 'images of "file_name", "height", "width" and a "segmentation"'):
+            path = inside(self._image_folder, image["file_name"], f"an image of {self._instances_path}")
+            size, truth = (int(image["height"]), int(image["width"])), annotation["segmentation"]
         if not path.is_file():
             raise DatasetError(f"missing image {path}")
-        return ReferringImage(
-            id=str(ref["ref_id"]),
-            path=path,
-            size=(int(image["height"]), int(image["width"])),
-            phrases=tuple(str(sentence["sent"]) for sentence in ref["sentences"]),
-            truth=annotation["segmentation"],
-        )
-
-
-def decode_segmentation(segmentation: Any, size: tuple[int, int]) -> np.ndarray:
-    """COCO polygons or RLE as a bool [h,w] mask, by COCO's own rasteriser. Raises RuntimeUnavailable without
-    pycocotools."""
-    try:
-        from pycocotools import mask as coco
-    except ImportError as error:
-        raise RuntimeUnavailable(
-            "RefCOCO's masks need pycocotools: install it, or this package with its 'eval' extra"
-        ) from error
-    if isinstance(segmentation, list):
-        encoded = coco.merge(coco.frPyObjects(segmentation, *size))
-    elif isinstance(segmentation["counts"], list):
-        encoded = coco.frPyObjects(segmentation, *size)
-    else:
-        encoded = segmentation
-    return coco.decode(encoded).astype(bool)
+        with laid_out(self._refs_path, 'references with "sentences" of "sent"'):
+            phrases = tuple(said(sentence["sent"]) for sentence in ref["sentences"])
+        return ReferringImage(str(ref["ref_id"]), path, size, phrases, truth)
 
 
 def read_refs(path: Path) -> list[dict[str, Any]]:

@@ -6,8 +6,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from ..errors import DatasetError
-from .base import Expression, Video, list_annotations, list_frames, read_videos
+from ..errors import DatasetError, laid_out
+from ..names import plain_name
+from .base import Expression, Video, list_annotations, list_frames, read_videos, said
 from .davis import objects_of
 
 REF_DAVIS_ANNOTATORS = 4
@@ -89,16 +90,12 @@ def _frame_names(entry: Any, path: Path, video_id: str) -> tuple[str, ...]:
     names = entry.get("frames") if isinstance(entry, dict) else None
     if not isinstance(names, list) or not names:
         raise DatasetError(f'{path}: video {video_id} has no "frames"')
-    return tuple(str(name) for name in names)
+    return tuple(plain_name(name, f"a frame of video {video_id}") for name in names)
 
 
 def _phrases(entry: dict[str, Any], path: Path, video_id: str) -> list[Expression]:
-    try:
+    with laid_out(path, f'"expressions" of video {video_id}, {{id: {{"exp": text}}}}'):
         return [
-            Expression(str(key), str(facts["exp"]), int(facts.get("obj_id", 0)))
+            Expression(str(key), said(facts["exp"]), int(facts.get("obj_id", 0)))
             for key, facts in entry["expressions"].items()
         ]
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
-        raise DatasetError(
-            f'{path}: video {video_id} needs "expressions" of {{id: {{"exp": text}}}}'
-        ) from error

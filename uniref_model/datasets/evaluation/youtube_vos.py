@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from ..errors import DatasetError
+from ...limits import shown
+from ..errors import DatasetError, laid_out
 from .base import Video, VideoObject, first_frames, list_annotations, list_frames, read_videos
 
 
@@ -36,21 +37,26 @@ class YoutubeVos:
                     f"{path} has no frame: expected {self.folder / 'JPEGImages' / video_id / stem}.jpg"
                 )
         first = first_frames(annotations, set(objects))
-        items = tuple(
-            VideoObject(i, first[i], tuple(facts.get("frames", ())), category=str(facts.get("category", "")))
-            for i, facts in sorted(objects.items())
-        )
+        with laid_out(self._meta_path, f'"objects" of video {video_id} with "category" and "frames"'):
+            items = tuple(
+                VideoObject(i, first[i], _stems(facts), category=str(facts.get("category", "")))
+                for i, facts in sorted(objects.items())
+            )
         return Video(video_id, tuple(frames), frames, annotations, items)
 
     def _objects(self, video_id: str) -> dict[int, Mapping[str, Any]]:
-        entry = self._videos[video_id].get("objects")
+        video = self._videos[video_id]
+        entry = video.get("objects") if isinstance(video, dict) else None
         if not isinstance(entry, (dict, list)) or not entry:
             raise DatasetError(f'{self._meta_path}: video {video_id} has no "objects"')
-        try:
-            return (
-                {int(i): entry[i] for i in entry} if isinstance(entry, dict) else {int(i): {} for i in entry}
-            )
-        except (TypeError, ValueError) as error:
-            raise DatasetError(
-                f"{self._meta_path}: video {video_id} has an object id that is no number"
-            ) from error
+        with laid_out(self._meta_path, f"object ids of video {video_id} that are numbers"):
+            facts = entry.items() if isinstance(entry, dict) else ((i, {}) for i in entry)
+            return {int(i): of_object for i, of_object in facts}
+
+
+def _stems(facts: Mapping[str, Any]) -> tuple[str, ...]:
+    """The frames that an object is scored on."""
+    stems = facts.get("frames", [])
+    if not isinstance(stems, list) or not all(isinstance(stem, str) for stem in stems):
+        raise TypeError(f"frames are {shown(stems)}")
+    return tuple(stems)

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from uniref_model.datasets.errors import DatasetError
-from uniref_model.datasets.evaluation.base import read_json
-from uniref_model.datasets.evaluation.refcoco import RefCoco, decode_segmentation, read_refs
+from uniref_model.datasets.errors import DatasetError, laid_out
+from uniref_model.datasets.evaluation.base import read_json, said
+from uniref_model.datasets.evaluation.refcoco import RefCoco, read_refs
 from uniref_model.datasets.names import inside
+from uniref_model.datasets.outlines import decode_segmentation
 from uniref_model.datasets.pngs import read_image
 from uniref_model.datasets.training.base import Drawn, Frame, PackedList, frame_of, pick
 
@@ -29,7 +30,8 @@ class Coco:
         self._folder = _folder(root / split, "COCO's images")
         data = read_json(self._path, 'COCO instances with "images" and "annotations"')
         objects: dict[int, list[Any]] = {}
-        try:
+        needed = '"images" with "file_name", "height", "width"; "annotations" with "image_id", "segmentation"'
+        with laid_out(self._path, needed):
             for item in data["annotations"]:
                 if not item.get("iscrowd", 0):
                     objects.setdefault(item["image_id"], []).append(item["segmentation"])
@@ -38,11 +40,6 @@ class Coco:
                 for image in data["images"]
                 if image["id"] in objects
             )
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise DatasetError(
-                f'{self._path}: expected "images" with "file_name", "height", "width" and "annotations" '
-                f'with "image_id", "segmentation" ({error!r})'
-            ) from error
         _not_empty(self, self._path)
 
     def __len__(self) -> int:
@@ -122,7 +119,7 @@ class VisualGenome:
         data = read_json(path, "Visual Genome's list of images")
         rows: dict[int, int] = {}
         images = []
-        try:
+        with laid_out(path, 'entries with "image_id", "url", "height" and "width"'):
             for item in data:
                 if item.get("coco_id") not in excluded or item.get("coco_id") is None:
                     number = int(item.get("image_id", item.get("id")))
@@ -130,33 +127,25 @@ class VisualGenome:
                     # the url's last folder, VG_100K or VG_100K_2, is the archive that holds the image
                     folder = PurePosixPath(item["url"]).parent.name
                     images.append((f"{folder}/{number}.jpg", (int(item["height"]), int(item["width"]))))
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise DatasetError(
-                f'{path}: expected entries with "image_id", "url", "height" and "width" ({error!r})'
-            ) from error
         self._images = PackedList(images)
         return rows
 
     def _read_regions(self, path: Path, rows: dict[int, int]) -> None:
         data = read_json(path, "Visual Genome's region descriptions")
         image, boxes, texts = [], [], []
-        try:
+        needed = 'entries with "regions" of "image_id", "x", "y", "width", "height", "phrase"'
+        with laid_out(path, needed):
             for entry in data:
                 for region in entry["regions"]:
                     row = rows.get(int(region["image_id"]))
                     if row is None:
                         continue
                     box = _clip(region, self._images[row][1])
-                    text = str(region["phrase"]).strip().encode()
+                    text = said(region["phrase"]).strip().encode()
                     if box is not None and text:
                         image.append(row)
                         boxes.append(box)
                         texts.append(text)
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise DatasetError(
-                f'{path}: expected entries with "regions" of "image_id", "x", "y", "width", "height", '
-                f'"phrase" ({error!r})'
-            ) from error
         # arrays, for five million regions
         self._image = np.asarray(image, np.int32)
         self._boxes = np.asarray(boxes, np.int32).reshape(-1, 4)

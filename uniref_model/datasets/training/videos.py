@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from uniref_model.datasets.errors import DatasetError
+from uniref_model.datasets.errors import DatasetError, laid_out
 from uniref_model.datasets.evaluation import RefYoutubeVos
 from uniref_model.datasets.evaluation.base import list_annotations, list_frames, read_json, read_videos
-from uniref_model.datasets.evaluation.refcoco import decode_segmentation
 from uniref_model.datasets.names import inside
+from uniref_model.datasets.outlines import decode_segmentation
 from uniref_model.datasets.pngs import image_size, read_image, read_labels
 from uniref_model.datasets.training.base import Drawn, PackedList, frame_of, frame_pair, pick
+from uniref_model.limits import shown
+
+Size = tuple[int, int]
 
 VOID = 255
 """In a label image: not to be judged."""
@@ -80,22 +84,27 @@ class Ovis:
         path = root / "annotations_train.json"
         data = read_json(path, 'OVIS instances with "videos" and "annotations"')
         instances: dict[int, list] = {}
-        try:
+        needed = (
+            '"videos" with "file_names", "height", "width"; "annotations" with "video_id", "segmentations"'
+        )
+        with laid_out(path, needed):
             for item in data["annotations"]:
                 if not item.get("iscrowd", 0):
                     instances.setdefault(item["video_id"], []).append(item["segmentations"])
             self._videos = PackedList(
-                (video["file_names"], (int(video["height"]), int(video["width"])), instances[video["id"]])
+                self._entry(video, instances[video["id"]])
                 for video in data["videos"]
                 if video["id"] in instances
             )
-        except (AttributeError, KeyError, TypeError, ValueError) as error:
-            raise DatasetError(
-                f'{path}: expected "videos" with "file_names", "height", "width" and "annotations" with '
-                f'"video_id", "segmentations" ({error!r})'
-            ) from error
         if not len(self):
             raise DatasetError(f"{path} holds nothing to train on")
+
+    def _entry(self, video: dict[str, Any], instances: list[Any]) -> tuple[list[str], Size, list[list[Any]]]:
+        names = [str(inside(Path(), name, "a frame")) for name in video["file_names"]]
+        for item in instances:
+            if not isinstance(item, list) or len(item) != len(names):
+                raise ValueError(f"segmentations of {len(names)} frames are {shown(item)}")
+        return names, (int(video["height"]), int(video["width"])), instances
 
     def __len__(self) -> int:
         return len(self._videos)
@@ -111,7 +120,7 @@ class Ovis:
             return None
         chosen = pick(seen, rng)
         return _clip(
-            [read_image(inside(self._folder, names[i], "a frame")) for i in pair],
+            [read_image(self._folder / names[i]) for i in pair],
             [decode_segmentation(chosen[i], size) for i in pair],
             [names[i] for i in pair],
         )

@@ -13,13 +13,23 @@ from __future__ import annotations
 import hashlib
 import json
 import zipfile
+import zlib
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any, TypeVar
 
 import cv2
 import numpy as np
+
+from ...limits import quoted, shown
+from ...outputs import writing
+from ...picture_size import check_picture
+from ...reading import parse_json
+from ...settings import build
+
+T = TypeVar("T", "Sprite", "_Photo", "_Scene", "_Room")
 
 FORMAT = 1
 _CACHE_BYTES = 300 << 20
@@ -41,6 +51,10 @@ class Sprite:
     natural: bool = False
     upright: bool = True
     title: str = ""
+
+    def used(self) -> tuple[int, ...]:
+        """The pack's pictures that it consists of."""
+        return self.pictures
 
 
 def held_out(key: str) -> bool:
@@ -80,6 +94,7 @@ class SpritePack:
             self._cache.move_to_end(index)
             return self._cache[index]
         start, stop = self.spans[index]
+        check_picture(self.blob[start:stop].tobytes(), f"picture {index} of the sprite pack")
         image = cv2.imdecode(self.blob[start:stop], cv2.IMREAD_UNCHANGED)
         if image is None:
             raise ValueError(f"picture {index} of the sprite pack cannot be decoded; build the pack again")
@@ -113,23 +128,89 @@ class SpritePack:
                 f"no sprite pack at {path}: build it with `uniref data fetch` and `uniref data build`"
             )
         try:
+            _check_stored(path)
             with np.load(path) as data:
-                index = json.loads(bytes(data["index"]).decode())
+                index = parse_json(bytes(data["index"]).decode())
                 form = index.get("format")
-                blob, spans = (data["blob"], data["spans"]) if form == FORMAT else (None, None)
-        # what zipfile, NumPy and JSON raise for another file, or a damaged one
-        except (OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, MemoryError) as error:
-            raise ValueError(f"{path} is no sprite pack, or damaged: {error}; build it again") from error
-        except zipfile.BadZipFile as error:
-            raise ValueError(f"{path} is damaged: {error}; build it again") from error
-        if blob is None:
-            raise ValueError(f"{path}: sprite pack format {form}, expected {FORMAT}; build it again")
-        sprites = [
-            Sprite(**{**s, "kinds": tuple(s["kinds"]), "pictures": tuple(s["pictures"])})
-            for s in index["sprites"]
-        ]
-        more = index.get("scenes", ()), index.get("rooms", ())  # older packs have none
-        return cls(blob, spans, sprites, index["backgrounds"], *more)
+                if form == FORMAT:
+                    return cls._of(index, data["blob"], data["spans"])
+        except _DAMAGE as error:
+            reason = quoted(error, 200)
+            raise ValueError(f"{path} is no sprite pack, or damaged: {reason}; build it again") from error
+        raise ValueError(f"{path}: sprite pack format {shown(form)}, expected {FORMAT}; build it again")
+
+    @classmethod
+    def _of(cls, index: dict[str, Any], blob: np.ndarray, spans: np.ndarray) -> SpritePack:
+        """The pack of a file's parts. Raises ValueError, TypeError or KeyError where they do not fit."""
+        _check_spans(spans, blob)
+        scenes, rooms = index.get("scenes", ()), index.get("rooms", ())  # older packs have none
+        for entries, kind in ((index["backgrounds"], _Photo), (scenes, _Scene), (rooms, _Room)):
+            _read_entries(entries, kind, len(spans))
+        sprites = _read_entries(index["sprites"], Sprite, len(spans))
+        return cls(blob, spans, sprites, index["backgrounds"], scenes, rooms)
+
+
+@dataclass(frozen=True)
+class _Photo:
+    """What the index says of a photograph."""
+
+    picture: int
+    key: str
+    source: str
+
+    def used(self) -> tuple[int, ...]:
+        return (self.picture,)
+
+
+@dataclass(frozen=True)
+class _Scene(_Photo):
+    noun: str = ""
+
+
+@dataclass(frozen=True)
+class _Room:
+    pictures: tuple[int, ...]
+    labels: tuple[int, ...]
+    nouns: tuple[str, ...]
+    count: int
+    whole: tuple[tuple[int, ...], ...]
+    key: str
+    source: str
+
+    def used(self) -> tuple[int, ...]:
+        return self.pictures + self.labels
+
+
+_DAMAGE = (
+    *(OSError, EOFError, ValueError, LookupError, TypeError, AttributeError, MemoryError),
+    *(zipfile.BadZipFile, NotImplementedError, zlib.error),
+)
+"""What zipfile, NumPy and JSON raise for another file, or a damaged one."""
+
+
+def _check_stored(path: Path) -> None:
+    """Refuse an archive whose parts state more bytes than it has: ours are not compressed. Raises
+    ValueError."""
+    with zipfile.ZipFile(path) as archive:
+        stated = sum(entry.file_size for entry in archive.infolist())
+    if stated > path.stat().st_size:
+        raise ValueError(f"its parts state {stated} bytes, and it has {path.stat().st_size}")
+
+
+def _check_spans(spans: np.ndarray, blob: np.ndarray) -> None:
+    if blob.dtype != np.uint8 or blob.ndim != 1 or spans.dtype != np.int64 or spans.shape[1:] != (2,):
+        raise ValueError("its pictures are not bytes and where each begins and ends")
+    if len(spans) and not (spans.min() >= 0 and spans.max() <= len(blob) and (np.diff(spans) > 0).all()):
+        raise ValueError("its pictures lie outside its bytes")
+
+
+def _read_entries(entries: Any, kind: type[T], pictures: int) -> list[T]:
+    if not isinstance(entries, list | tuple):
+        raise TypeError(f"expected a list, found {shown(entries)}")
+    found = [build(kind, entry) for entry in entries]
+    if any(not 0 <= number < pictures for one in found for number in one.used()):
+        raise ValueError(f"it uses pictures that it has not: there are {pictures}")
+    return found
 
 
 class PackWriter:
@@ -238,9 +319,8 @@ class PackWriter:
         )
 
     def save(self, path: Path | str) -> None:
-        """Write the pack, atomically."""
+        """Write the pack, atomically. Raises SourceError."""
         path = Path(path)
-        path.parent.mkdir(parents=True, exist_ok=True)
         pack = self.pack()
         index = {
             "format": FORMAT,
@@ -249,14 +329,9 @@ class PackWriter:
             "scenes": self.scenes,
             "rooms": self.rooms,
         }
-        partial = path.with_name(path.name + ".partial.npz")
-        np.savez(
-            partial,
-            blob=pack.blob,
-            spans=pack.spans,
-            index=np.frombuffer(json.dumps(index).encode(), np.uint8),
-        )
-        partial.replace(path)
+        text = np.frombuffer(json.dumps(index).encode(), np.uint8)
+        with writing(path, "wb") as file:
+            np.savez(file, blob=pack.blob, spans=pack.spans, index=text)
 
 
 def bleed_edges(rgba: np.ndarray) -> np.ndarray:

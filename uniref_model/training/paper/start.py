@@ -14,7 +14,7 @@ from uniref_model.errors import ModelFileError
 from uniref_model.network.config import ModelConfig
 from uniref_model.network.loading import has_text_encoder, load_weights, read_config
 from uniref_model.network.model import UniRef
-from uniref_model.network.tensors import read_weights
+from uniref_model.network.tensors import opened, read_weights
 from uniref_model.runtime.text import PromptTokenizer
 from uniref_model.training.paper.config import StageConfig
 from uniref_model.training.start import freeze
@@ -79,9 +79,7 @@ def build_network(config: StageConfig, options: StartOptions) -> UniRef:
 
 def resumed_network(config: StageConfig, checkpoint: Path) -> UniRef:
     """The network that a checkpoint's weights fit; they are loaded with the rest of the run's state."""
-    from safetensors import safe_open
-
-    with safe_open(str(checkpoint / "model.safetensors"), framework="pt") as file:
+    with opened(checkpoint / "model.safetensors") as file:
         words = any(".text_encoder." in key for key in file.keys())  # noqa: SIM118 - it is no dict
     network = UniRef(model_config(config), with_text=words)
     freeze(network.backbone.body, config.frozen_backbone)
