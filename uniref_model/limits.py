@@ -14,6 +14,7 @@ from uniref_model.errors import UniRefError
 
 MAX_PIXELS = 64_000_000  # of a picture, mask, depth or video frame, as its header states them
 MAX_SCANS = 16  # of a JPEG of as many pixels as are allowed, more of a smaller one; programs write up to 10
+MAX_UNPACKED = 64_000_000  # bytes of the packed texts of a PNG, were each as large as it can be
 MAX_FILE_BYTES = 512 * 1024 * 1024  # of one picture or mask file, or one compressed image
 MAX_SETTINGS_BYTES = 1024 * 1024  # of one file of settings
 MAX_ANNOTATION_BYTES = 4 * 1024**3  # of one file of a data set's annotations; COCO's has 450 MB

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Callable
 
 from uniref_model.errors import ImageError
-from uniref_model.limits import MAX_FILE_BYTES, MAX_PIXELS, MAX_SCANS, LimitError, check_pixels
+from uniref_model.limits import MAX_FILE_BYTES, MAX_PIXELS, MAX_SCANS, MAX_UNPACKED, LimitError, check_pixels
 
 Size = tuple[int, int]
 Buffer = bytes | bytearray | memoryview
@@ -21,6 +21,8 @@ _MOST_SEGMENTS = 4096  # of a JPEG before its frame header; a profile in many pa
 _MOST_ENTRIES = 4096  # of a TIFF's first directory
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG_MARKER = re.compile(rb"\xff([^\x00\xff])")
+_MOST_OF_A_TEXT = 8_000_000  # bytes that libpng unpacks of one chunk
+_DEFLATED = 1032  # bytes that zlib may make of one
 _JPEG_SCAN = b"\xff\xda"  # begins one; within its data a zero follows every 0xff
 _JPEG_ALONE = {0x01, *range(0xD0, 0xD9)}  # markers without a length
 _JPEG_FRAMES = {*range(0xC0, 0xD0)} - {0xC4, 0xC8, 0xCC}  # the headers that state a size
@@ -50,8 +52,8 @@ def check_picture(data: Buffer, what: str, limit: int = MAX_PIXELS) -> Size:
     data: the whole file. what: for the error, such as "the picture a.png". limit: pixels.
 
     Raises:
-        LimitError: more pixels than `limit`, none, a file of more than MAX_FILE_BYTES, or a JPEG of too many
-            scans.
+        LimitError: more pixels than `limit`, none, a file of more than MAX_FILE_BYTES, a JPEG of too many
+            scans, or a PNG with too many packed texts.
         ImageError: a format that is not known here, or a header that states no size.
     """
     if len(data) > MAX_FILE_BYTES:
@@ -66,6 +68,8 @@ def check_picture(data: Buffer, what: str, limit: int = MAX_PIXELS) -> Size:
     check_pixels(*size, what, limit)
     if form == "JPEG":
         _check_scans(bytes(data).count(_JPEG_SCAN), size, what, limit)
+    if form == "PNG":
+        _check_texts(bytes(data), what)
     if form == "TIFF" and (tile := _tiff_values(data, _TIFF_TILE)):  # a decoder makes room for a whole tile
         width, height = (tile.get(tag, side) for tag, side in zip(_TIFF_TILE, size, strict=True))
         check_pixels(width, height, f"a tile of {what}", limit)
@@ -79,6 +83,20 @@ def _check_scans(count: int, size: Size, what: str, limit: int) -> None:
     most = MAX_SCANS * limit // (width * height)
     if count > most:
         raise LimitError(f"{what} has {count} scans of {width}x{height} pixels, expected at most {most}")
+
+
+def _check_texts(data: bytes, what: str) -> None:
+    """libpng unpacks every compressed text of a PNG, whether somebody wants it or not."""
+    at, most = len(_PNG), 0
+    while at + 12 <= len(data):
+        length, name = struct.unpack_from(">I4s", data, at)
+        keyword = data.find(b"\0", at + 8) if name == b"iTXt" else -1
+        packed = name == b"zTXt" or (keyword > 0 and data[keyword + 1 : keyword + 2] != b"\0")
+        if packed:
+            most += min(_MOST_OF_A_TEXT, _DEFLATED * length)
+        at += 12 + length
+    if most > MAX_UNPACKED:
+        raise LimitError(f"{what} has texts of up to {most} bytes, more than the limit of {MAX_UNPACKED}")
 
 
 def stated_size(data: Buffer) -> Size | None:

@@ -143,6 +143,11 @@ def types_sent(node: Node, topic: str) -> list[str]:
     return sorted({one.topic_type for one in node.get_publishers_info_by_topic(topic)})
 
 
+def type_name(kind: type) -> str:
+    """The name of a message type, such as sensor_msgs/msg/Image."""
+    return f"{kind.__module__.partition('.')[0]}/msg/{kind.__name__}"
+
+
 def explain_silence(
     topic: str,
     *,

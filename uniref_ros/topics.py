@@ -20,7 +20,7 @@ from uniref_model.requests.commands import Answer, CommandError, Commands
 from uniref_ros.diagnostics import ErrorLog
 from uniref_ros.losses import Losses
 from uniref_ros.msg import TrackCommand
-from uniref_ros.qos import listen, mismatch, with_info
+from uniref_ros.qos import listen, mismatch, type_name, types_sent, with_info
 from uniref_ros.serialized import stated_points
 from uniref_ros.srv import AddObject, ForgetKnown, RemoveObject, TeachObject
 
@@ -49,6 +49,8 @@ class Inputs:
         self._node = node
         self._errors = errors
         self._entities: list[tuple[Callable[[Any], bool], Any]] = []
+        self._types: dict[str, str] = {}  # by resolved topic
+        self._told = ""
         self._topic(String, "~/prompt", "prompt", lambda message: commands.say(message.data))
         self._topic(
             TrackCommand,
@@ -79,6 +81,20 @@ class Inputs:
         self._service(ForgetKnown, "forget_known", lambda request: commands.forget_known(request.name))
         self._service(Trigger, "clear", lambda _: commands.clear())
         self._service(SetBool, "set_enabled", lambda request: commands.set_enabled(request.data))
+
+    def mistaken(self) -> str:
+        """What somebody sends in the place of what these topics take, and never arrives; "" for nothing.
+        Logged when it begins."""
+        found = ""
+        for topic, wanted in tuple(self._types.items()):
+            others = [kind for kind in types_sent(self._node, topic) if kind != wanted]
+            if others:
+                found = f"{topic} takes {wanted}, and is sent {', '.join(others)}, of which nothing arrives"
+                break
+        if found and found != self._told:
+            self._node.get_logger().warning(found)
+        self._told = found
+        return found
 
     def destroy(self) -> None:
         """Take them away."""
@@ -122,6 +138,7 @@ class Inputs:
             raw=raw,
         )
         self._entities.append((self._node.destroy_subscription, subscription))
+        self._types[subscription.topic_name] = type_name(kind)
 
     def _service(self, kind: type, source: str, action: Callable[[Any], Answer]) -> None:
         def on_request(request: Any, response: Any) -> Any:

@@ -346,7 +346,7 @@ class TrackerNode(ManagedNode):
                 facts=self._facts,
                 errors=self.errors,
                 known=self._persistence.facts(),
-                warning=self._namesakes.look(),
+                warning=self._namesakes.look() or (self._inputs.mistaken() if self._inputs else ""),
                 fault=faults.node,
             ),
             *(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import tracemalloc
+import zlib
 
 import cv2
 import numpy as np
@@ -142,3 +143,20 @@ def test_a_jpeg_of_endless_scans_is_refused_before_each_is_decoded():
         check_picture(many_scans(2000), "it")
     with pytest.raises(LimitError, match=r"expected at most 16$"):
         check_picture(many_scans(20), "it", limit=800 * 800)
+
+
+def with_texts(count: int, text: bytes, kind: bytes = b"zTXt") -> bytes:
+    """A small PNG with packed texts, which libpng unpacks."""
+    body = (b"k\0\0" if kind == b"zTXt" else b"k\0\1\0\0\0") + zlib.compress(text, 9)
+    part = struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+    whole = by_opencv(".png")
+    return whole[:33] + count * part + whole[33:]
+
+
+@pytest.mark.parametrize("kind", [b"zTXt", b"iTXt"])
+def test_a_png_whose_texts_unpack_to_much_is_refused(kind):
+    bomb = with_texts(40, bytes(7_900_000), kind)
+    assert len(bomb) < 400_000
+    with pytest.raises(LimitError, match="it has texts of up to 3"):
+        check_picture(bomb, "it")
+    assert check_picture(with_texts(5, bytes(1000), kind), "it") == (61, 37)  # as programs write them

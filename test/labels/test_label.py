@@ -154,6 +154,19 @@ def test_the_same_results_at_an_address(job):
     assert fsspec.filesystem("file").exists(str(away / "tasks" / "clips_clip00" / "result.json"))
 
 
+@pytest.mark.parametrize("name", ["coco/mine.txt", "tasks/mine.txt", "index.html"])
+@pytest.mark.parametrize("place", ["out: out", "out: file://{}"])
+def test_what_a_job_would_replace_is_kept_where_no_job_made_it(job, name, place):
+    pytest.importorskip("fsspec", reason="fsspec is not installed here")
+    mine = job.parent / "out" / name
+    mine.parent.mkdir(parents=True)
+    mine.write_text("mine")
+    job.write_text(job.read_text().replace("out: out", place.format(job.parent / "out")))
+    with pytest.raises(SourceError, match=f"holds {name.split('/')[0]}, and no labelling job of before"):
+        run(job)
+    assert mine.read_text() == "mine"
+
+
 def test_half_an_upload_counts_for_nothing(job):
     pytest.importorskip("fsspec", reason="fsspec is not installed here")
     away = job.parent / "away"

@@ -71,6 +71,21 @@ def test_a_matrix_of_no_camera_is_refused_before_positions_come_out_of_it(place,
         intrinsics_of(wrong, rectified=False)
 
 
+@pytest.mark.parametrize("model", ["plumb_bob", "rational_polynomial", "equidistant"])
+@pytest.mark.parametrize("value", [-1.0, 50.0, 1e30, 1e300])
+def test_a_distortion_of_no_camera_gives_no_positions_rather_than_wrong_ones(model, value):
+    count = {"plumb_bob": 5, "rational_polynomial": 8, "equidistant": 4}[model]
+    rays = intrinsics_of(info(model, *[value] * count), rectified=False).rays()
+    assert not np.isinf(rays).any() and np.nanmax(np.abs(rays)) < 1000
+
+
+def test_a_region_of_interest_far_away_is_refused():
+    far = info("plumb_bob")
+    far.roi.x_offset = 2**32 - 1
+    with pytest.raises(GeometryError, match=r"region of interest begins at \(4294967295, 0\) of 640x480"):
+        intrinsics_of(far, rectified=False)
+
+
 def test_a_camera_info_that_is_no_small_message_is_refused():
     check_info(info("plumb_bob", *[0.1] * 5, *[0.0] * 20))
     with pytest.raises(GeometryError, match=r"1000000 distortion coefficients .* limit of 64"):

@@ -11,6 +11,8 @@ pytest.importorskip("uniref_ros.msg", reason="the ROS package is not built here 
 
 import rclpy
 from diagnostic_msgs.msg import DiagnosticStatus
+from geometry_msgs.msg import Point
+from rclpy.context import Context
 from rclpy.node import Node
 from ros_help import NodeProcess
 from sensor_msgs.msg import CameraInfo
@@ -37,6 +39,27 @@ def test_senders_whose_quality_of_service_is_too_low_are_counted_and_named(tmp_p
         text = process.text()
         assert "1 publisher of /tracker/prompt offers less than is asked for (reliability)" in text
         assert "1 publisher of /camera_info offers less than is asked for (durability)" in text
+
+
+@pytest.fixture
+def stranger(ros) -> Iterator[Node]:
+    """A node of another participant: within one, a topic has one type."""
+    context = Context()
+    rclpy.init(args=[], context=context)
+    node = Node("stranger", context=context)
+    yield node
+    node.destroy_node()
+    context.shutdown()
+
+
+def test_a_sender_of_another_type_is_named(node, peer, stranger):
+    peer.meet(warm_up=False)
+    publisher = stranger.create_publisher(Point, "tracker/prompt", 10)
+    expected = "/tracker/prompt takes std_msgs/msg/String, and is sent geometry_msgs/msg/Point"
+    peer.until(lambda: expected in peer.status("tracker")["message"], "a warning")
+    assert peer.status("tracker")["level"] == "WARN" and expected in node.text()
+    stranger.destroy_publisher(publisher)
+    peer.until(lambda: peer.status("tracker")["level"] == "OK", "the end of it")
 
 
 @pytest.fixture

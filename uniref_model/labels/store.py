@@ -18,8 +18,12 @@ from ..errors import SourceError, UniRefError
 from ..limits import quoted
 from ..outputs import make_folder, show, told, write_whole
 from ..reading import parse_json, read_bytes
+from .datasets import FORMATS
 
 _TASKS, _WORK, _RESULT = "tasks", ".work", "result.json"
+_MARK = ".lock"
+"""Says that a place is a job's: what it writes there replaces what has the same name."""
+_WRITTEN = (_TASKS, *FORMATS, "summary.json", "index.html")
 _TRIES = 3
 _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
@@ -61,7 +65,22 @@ class Store(ABC):
 
     @abstractmethod
     def held(self) -> contextlib.AbstractContextManager[None]:
-        """Keep others from running the job meanwhile; remains of runs that were killed are swept."""
+        """Keep others from running the job meanwhile; remains of runs that were killed are swept. Raises
+        SourceError for a place that holds something of a name that a job writes, and was no job's."""
+
+    @abstractmethod
+    def _there(self, name: str) -> bool:
+        """Whether there is a file or folder of this name."""
+
+    def _check_own(self, place: object) -> None:
+        if self._there(_MARK) or self.results():
+            return
+        foreign = [name for name in _WRITTEN if self._there(name)]
+        if foreign:
+            raise SourceError(
+                f"{show(str(place))} holds {', '.join(foreign)}, and no labelling job of before: a job would "
+                "replace it, choose another folder"
+            )
 
 
 def open_store(out: str, folder: Path) -> Store:
@@ -130,10 +149,14 @@ class FolderStore(Store):
                     os.rename(folder, target)
                     return
 
+    def _there(self, name: str) -> bool:
+        return os.path.lexists(self.root / name)
+
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
         make_folder(self.root)
-        with told(self.root), (self.root / ".lock").open("a") as lock:
+        self._check_own(self.root)
+        with told(self.root), (self.root / _MARK).open("a") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except OSError as error:
@@ -225,8 +248,14 @@ class RemoteStore(Store):
                 if path.is_file():
                     self._put(path, self._at(name, path.relative_to(folder).as_posix()))
 
+    def _there(self, name: str) -> bool:
+        with self._told():
+            return bool(self._files.exists(self._at(name)))
+
     @contextlib.contextmanager
     def held(self) -> Iterator[None]:
+        self._check_own(self._address)
+        self.write(_MARK, "")
         try:
             yield
         finally:

@@ -94,6 +94,11 @@ def intrinsics_of(info: Any, *, rectified: bool) -> Intrinsics:
         raise GeometryError(f"the camera info is for {info.width}x{info.height} pixels")
     # Binning keeps the corner of the image, which is half a pixel before the first pixel's centre.
     cx, cy = (cx - roi.x_offset + 0.5) / x - 0.5, (cy - roi.y_offset + 0.5) / y - 0.5
+    if max(abs(cx), abs(cy)) > _FARTHEST:
+        raise GeometryError(
+            f"the camera info's region of interest begins at ({roi.x_offset}, {roi.y_offset}) of "
+            f"{info.width}x{info.height} pixels"
+        )
     distortion, fisheye = ((), False) if rectified else _distortion(info)
     return Intrinsics(fx / x, fy / y, cx, cy, (height, width), distortion, fisheye)
 

@@ -28,6 +28,7 @@ MAX_PIXELS = 60_000
 ASPECT_TOLERANCE = 0.02
 """By how much (relative) two images' aspects may differ and still be one picture at two sizes."""
 
+_STEEPEST = 1000.0  # x/z or y/z: further to the side no camera sees
 _BEND_LEAST = 0.02  # m at 1 m, a bend of the depth over three pixels in a row that is never called an edge
 _BEND_USUAL = 4.0  # times the object's own median of it
 _BIN = 0.015  # width of a bin of the depth histogram, relative to the depth
@@ -91,8 +92,9 @@ class Intrinsics:
             there = cv2.convertPointsToHomogeneous(rays)
             again, _ = cv2.projectPoints(there, zero, zero, identity, coefficients)
         # Beyond the field that was calibrated the polynomials turn round, and the iteration ends anywhere.
-        wrong = np.abs((again - points).reshape(-1, 2)) * (self.fx, self.fy) > 0.5
-        rays.reshape(-1, 2)[wrong.any(axis=1)] = np.nan
+        right = np.abs((again - points).reshape(-1, 2)) * (self.fx, self.fy) <= 0.5
+        right &= np.abs(rays.reshape(-1, 2)) < _STEEPEST
+        rays.reshape(-1, 2)[~right.all(axis=1)] = np.nan
         return rays.reshape(distorted.shape)
 
 
