@@ -48,7 +48,7 @@ from uniref_model.voice import (  # noqa: E402
 
 _WARM_UP = 3
 """Utterances whose times do not count."""
-_PACKAGES = ("pocketsphinx", "faster-whisper", "ctranslate2", "espeakng-loader", "numpy")
+_PACKAGES = ("pocketsphinx", "ctranslate2", "tokenizers", "espeakng-loader", "numpy")
 _OF_TEACHING = ("phrases", "right prompts", "wrong prompts", "not understood", "wrong ones")
 PHRASES = (
     "the yellow box",

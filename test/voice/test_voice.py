@@ -217,8 +217,8 @@ def test_ones_own_engine_is_named_by_its_module_and_factory(monkeypatch):
         "no_such_module:create": "no_such_module",
         "whispers": "expected pocketsphinx, vosk, whisper or module:factory",
         "whisper": "engine_model is '', expected the folder of a Whisper model"
-        if find_spec("faster_whisper")
-        else "pip install faster-whisper",
+        if find_spec("ctranslate2")
+        else "pip install ctranslate2",
     }.items():
         with pytest.raises(RuntimeUnavailable, match=reason):
             load_recogniser(engine)

@@ -5,14 +5,17 @@ from __future__ import annotations
 
 import os
 import shutil
+import socket
 from pathlib import Path
 
 import numpy as np
 import pytest
 import whisper_model
 
-pytest.importorskip("faster_whisper", reason="faster-whisper is not installed")
+pytest.importorskip("ctranslate2", reason="ctranslate2 is not installed")
 pytest.importorskip("pocketsphinx", reason="pocketsphinx, which brings endpointer and dictionary, is missing")
+
+from hub_double import HubDouble
 
 from uniref_model.errors import RuntimeUnavailable
 from uniref_model.voice import (
@@ -26,11 +29,19 @@ from uniref_model.voice import (
     understand,
 )
 from uniref_model.voice.whisper_engine import said_once
+from uniref_model.voice.whisper_files import model_folder
 
 needs_model = [
     pytest.mark.slow,
     pytest.mark.skipif(bool(whisper_model.missing()), reason=f"no Whisper model: {whisper_model.missing()}"),
 ]
+
+DAMAGED = {
+    "config.json": b"{}",
+    "tokenizer.json": b"{}",
+    "model.bin": b"no model",
+    "vocabulary.txt": b"words",
+}
 
 
 @pytest.mark.parametrize("model", ["", "no/such/folder", "bsae.en", "Systran/faster-whisper-base"])
@@ -42,15 +53,69 @@ def test_what_is_neither_a_folder_nor_a_known_name_is_refused_without_asking_the
 
 def test_a_folder_that_lacks_files_is_refused_with_their_names(tmp_path):
     (tmp_path / "config.json").write_text("{}")
-    with pytest.raises(RuntimeUnavailable, match=r"lacks model\.bin, tokenizer\.json"):
+    with pytest.raises(RuntimeUnavailable, match=r"lacks model\.bin, tokenizer\.json, vocabulary\.\*"):
         load_recogniser("whisper", str(tmp_path))
 
 
 def test_a_folder_with_damaged_files_is_refused(tmp_path):
-    for name, content in (("config.json", "{}"), ("tokenizer.json", "{}"), ("model.bin", "no model")):
-        (tmp_path / name).write_text(content)
+    for name, content in DAMAGED.items():
+        (tmp_path / name).write_bytes(content)
     with pytest.raises(RuntimeUnavailable, match=f"whisper cannot load {tmp_path}: "):
         load_recogniser("whisper", str(tmp_path))
+
+
+@pytest.fixture
+def hub(tmp_path, monkeypatch):
+    """Has the Hub's library ask an address instead, with an empty cache."""
+    constants = pytest.importorskip("huggingface_hub.constants", reason="huggingface_hub is not installed")
+    monkeypatch.setattr(constants, "HF_HUB_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+
+    def at(address: str) -> None:
+        monkeypatch.setattr(constants, "ENDPOINT", address)
+        monkeypatch.setattr(
+            constants, "HUGGINGFACE_CO_URL_TEMPLATE", address + "/{repo_id}/resolve/{revision}/{filename}"
+        )
+
+    return at
+
+
+def no_server() -> str:
+    """An address at which nobody serves."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return f"http://127.0.0.1:{taken.getsockname()[1]}"
+
+
+def test_a_name_is_downloaded_once_and_found_without_the_network_from_then_on(hub):
+    with HubDouble("Systran/faster-whisper-tiny.en", DAMAGED | {"README.md": b"words"}) as double:
+        hub(double.endpoint)
+        folder = model_folder("tiny.en")
+        assert {path.name: path.read_bytes() for path in folder.iterdir()} == DAMAGED
+        asked = len(double.asked)
+        assert model_folder("tiny.en") == folder and len(double.asked) == asked > 0
+    assert model_folder("tiny.en") == folder
+    with pytest.raises(RuntimeUnavailable, match=r"whisper cannot load tiny\.en: "):
+        load_recogniser("whisper", "tiny.en")
+
+
+def test_a_hub_that_cannot_be_reached_is_named_with_what_to_do(hub):
+    hub(no_server())
+    with pytest.raises(
+        RuntimeUnavailable, match=r"'turbo' is not on this machine.*large-v3-turbo.*give the folder"
+    ):
+        load_recogniser("whisper", "turbo")
+
+
+def test_a_download_that_was_cut_short_is_completed_and_until_then_refused(hub):
+    with HubDouble("Systran/faster-whisper-base", DAMAGED) as double:
+        hub(double.endpoint)
+        (model_folder("base") / "model.bin").unlink()
+        hub(no_server())
+        with pytest.raises(RuntimeUnavailable, match="Systran/faster-whisper-base on the Hugging Face Hub"):
+            model_folder("base")
+        hub(double.endpoint)
+        assert (model_folder("base") / "model.bin").read_bytes() == DAMAGED["model.bin"]
 
 
 @pytest.mark.parametrize(

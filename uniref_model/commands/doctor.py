@@ -36,7 +36,7 @@ _PACKAGES = {
     "timm": "training only",
     "transformers": "training only",
     "pocketsphinx": "speech: the embedded engine, and the ears of all",
-    "faster-whisper": "speech: engine whisper only",
+    "ctranslate2": "speech: engine whisper only",
     "vosk": "speech: engine vosk only",
 }
 
@@ -50,7 +50,7 @@ _CURES = {
     "timm": "from a checkout, pip install -e '.[train]'",
     "transformers": "from a checkout, pip install -e '.[train]'",
     "pocketsphinx": "pip install pocketsphinx, for speech",
-    "faster-whisper": "pip install faster-whisper, for speech with engine whisper",
+    "ctranslate2": "pip install ctranslate2 huggingface_hub, for speech with engine whisper",
     "vosk": "pip install vosk, for speech with engine vosk",
 }
 """What brings a package that is not installed."""

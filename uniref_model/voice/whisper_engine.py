@@ -1,11 +1,10 @@
-"""Whisper through faster-whisper (both MIT): open vocabulary, hinted at by ours, and weighed against it."""
+"""Whisper through CTranslate2 (both MIT): open vocabulary, hinted at by ours, and weighed against it."""
 
 from __future__ import annotations
 
 import math
 from collections import defaultdict
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,12 +15,11 @@ from uniref_model.voice.engines import Heard
 from uniref_model.voice.fitting import Fitter
 from uniref_model.voice.phrases import Vocabulary, plain_words
 from uniref_model.voice.sounds import Pronouncer
+from uniref_model.voice.spectrogram import HOP, log_mel
 from uniref_model.voice.understanding import understand, without_courtesy
+from uniref_model.voice.whisper_files import model_folder
 
-_NEEDED = ("config.json", "model.bin", "tokenizer.json")
 _LANGUAGE, _TASK = "<|en|>", "<|transcribe|>"
-_FRAME = 160
-"""Samples of one frame of the spectrogram."""
 _LEAST_FRAMES, _SILENT_FRAMES, _MOST_FRAMES = 1000, 200, 3000
 """Whisper was trained on 30 s, and works as well on ten for a third of the time; on less it repeats
 itself."""
@@ -43,33 +41,24 @@ _MOST_HINTS = 100
 
 
 def create(model: str = "", threads: int = 1) -> Whisper:
-    """The engine. model: a folder with a CTranslate2 model, or the name of one ("base.en", "small") that
-    faster-whisper then takes from its cache or downloads. threads: of the CPU, at most."""
+    """The engine. model: a folder with a Whisper model for CTranslate2, or the name of one ("base.en",
+    "small"), see `model_folder`. threads: of the CPU, at most."""
     try:
-        import faster_whisper
+        import ctranslate2
+        from tokenizers import Tokenizer
     except ImportError as error:
         raise RuntimeUnavailable(
-            f"engine whisper cannot be imported ({error}); pip install faster-whisper"
+            f"engine whisper cannot be imported ({error}); pip install ctranslate2 huggingface_hub"
         ) from error
-    return Whisper(_load(faster_whisper, model, threads))
-
-
-def _load(library: Any, model: str, threads: int) -> Any:
-    folder = Path(model)
-    names = library.available_models()
-    if not model or not (folder.is_dir() or model in names):
-        raise RuntimeUnavailable(
-            f"engine_model is {model!r}, expected the folder of a Whisper model for CTranslate2, or one of "
-            f"{', '.join(names)}, which is then downloaded"
-        )
-    if folder.is_dir():
-        missing = [name for name in _NEEDED if not (folder / name).is_file()]
-        if missing:
-            raise RuntimeUnavailable(f"the Whisper model in {show(folder)} lacks {', '.join(missing)}")
+    folder = model_folder(model)
     try:
-        return library.WhisperModel(model, device="cpu", compute_type="int8", cpu_threads=threads)
-    except Exception as error:  # of CTranslate2, of the tokenizer, of the download: no base in common
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        network = ctranslate2.models.Whisper(
+            str(folder), device="cpu", compute_type="int8", intra_threads=threads
+        )
+    except Exception as error:  # of CTranslate2, of the tokenizer: no base in common
         raise RuntimeUnavailable(f"whisper cannot load {show(model)}: {error}") from error
+    return Whisper(network, tokenizer)
 
 
 @dataclass(frozen=True)
@@ -100,13 +89,14 @@ class Whisper:
     """Hears freely, with our words as a hint; then sentences of the vocabulary that sound like what was heard
     are weighed by the network itself, against what it heard and against each other."""
 
-    def __init__(self, model: Any) -> None:
-        """model: a faster_whisper.WhisperModel."""
-        self._model = model
-        special = model.hf_tokenizer.token_to_id
-        languages = [special(_LANGUAGE), special(_TASK)] if model.model.is_multilingual else []
-        self._start = [special("<|startoftranscript|>"), *languages]
-        self._before, self._no_times = special("<|startofprev|>"), special("<|notimestamps|>")
+    def __init__(self, network: Any, tokenizer: Any) -> None:
+        """network: a ctranslate2.models.Whisper. tokenizer: its tokenizers.Tokenizer. Raises
+        RuntimeUnavailable for one that lacks Whisper's special tokens."""
+        self._network, self._tokenizer = network, tokenizer
+        languages = [self._special(_LANGUAGE), self._special(_TASK)] if network.is_multilingual else []
+        self._start = [self._special("<|startoftranscript|>"), *languages]
+        self._before = self._special("<|startofprev|>")
+        self._no_times = self._special("<|notimestamps|>")
         self._hint: list[int] = []
         self._pronouncer = Pronouncer()
         self.teach(Vocabulary())
@@ -206,17 +196,19 @@ class Whisper:
 
     def _encode(self, samples: np.ndarray) -> tuple[Any, int]:
         """The encoder's output, and the frames it is of."""
-        from faster_whisper.audio import pad_or_trim
+        from ctranslate2 import StorageView
 
-        features = self._model.feature_extractor(samples.astype(np.float32) / 32768)
-        wanted = len(samples) // _FRAME + _SILENT_FRAMES
+        wanted = len(samples) // HOP + _SILENT_FRAMES
         frames = min(max(wanted, _LEAST_FRAMES), _MOST_FRAMES) // 2 * 2
-        return self._model.encode(pad_or_trim(features, frames)), frames
+        heard = log_mel(samples[: frames * HOP], self._network.n_mels)[:, :frames]
+        features = np.zeros((1, len(heard), frames), np.float32)
+        features[0, :, : heard.shape[1]] = heard
+        return self._network.encode(StorageView.from_array(features)), frames
 
     def _hear(self, encoded: Any) -> list[Reading]:
         """The likeliest readings, the best first; those that differ in case and punctuation alone are one."""
         prompt = self._prompt()
-        (found,) = self._model.model.generate(
+        (found,) = self._network.generate(
             encoded,
             [[*prompt, self._no_times]],
             beam_size=_BEAMS,
@@ -227,7 +219,7 @@ class Whisper:
         )
         chances: dict[str, float] = defaultdict(float)
         for tokens, score in zip(found.sequences_ids, found.scores, strict=True):
-            chances[said_once(self._model.hf_tokenizer.decode(tokens))] += math.exp(score)
+            chances[said_once(self._tokenizer.decode(tokens))] += math.exp(score)
         chances.pop("", None)
         readings = [Reading(words, math.log(max(chance, 1e-30))) for words, chance in chances.items()]
         return sorted(readings, key=lambda reading: -reading.log)
@@ -236,26 +228,29 @@ class Whisper:
         """Logarithm of the probability of these words, their end left open. Without a hint they are written
         as Whisper does by itself, with a capital."""
         text, prompt = (f" {words}.", self._prompt()) if hinted else (f" {words.capitalize()}.", self._start)
-        (found,) = self._model.model.align(
-            encoded, prompt, [self._tokens(text)], frames, median_filter_width=1
-        )
+        (found,) = self._network.align(encoded, prompt, [self._tokens(text)], frames, median_filter_width=1)
         return float(np.log(np.maximum(found.text_token_probs, 1e-10)).sum())
 
     def _prompt(self) -> list[int]:
         return [self._before, *self._hint, *self._start]
 
+    def _special(self, token: str) -> int:
+        number = self._tokenizer.token_to_id(token)
+        if number is None:
+            raise RuntimeUnavailable(f"the Whisper model's tokenizer.json has no {token}")
+        return number
+
     def _tokens(self, text: str) -> list[int]:
         """As the network was trained to read it: the tokenizer.json of converted models has lost its first
         merge, " t", and takes every word that begins so for two."""
-        tokenizer = self._model.hf_tokenizer
         pieces: list[str] = []
-        for piece in tokenizer.encode(text, add_special_tokens=False).tokens:
+        for piece in self._tokenizer.encode(text, add_special_tokens=False).tokens:
             whole = "Ġ" + piece
-            if pieces and pieces[-1] == "Ġ" and tokenizer.token_to_id(whole) is not None:
+            if pieces and pieces[-1] == "Ġ" and self._tokenizer.token_to_id(whole) is not None:
                 pieces[-1] = whole
             else:
                 pieces.append(piece)
-        return [tokenizer.token_to_id(piece) for piece in pieces]
+        return [self._tokenizer.token_to_id(piece) for piece in pieces]
 
 
 def said_once(text: str) -> str:
