@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
@@ -87,3 +88,12 @@ def _write_lz4(path: Path, messages: Sequence[Written]) -> Path:
             writer.add_message(channels[topic], received, data, received)
         writer.finish()
     return path
+
+
+def zstd() -> Any:
+    """Python's module for Zstandard, or its backport."""
+    if sys.version_info >= (3, 14):
+        from compression import zstd
+    else:
+        from backports import zstd
+    return zstd

@@ -102,6 +102,24 @@ def test_everything_is_labelled_and_the_bad_one_is_told(job):
     assert "clip99 &lt;b&gt;.mp4" in page and "<b>" not in page and "tasks/clips_clip00/sheet.jpg" in page
 
 
+def test_bags_that_lie_about_their_size_stop_nothing(tmp_path):
+    pytest.importorskip("rosbags", reason="rosbags is not installed here")
+    from hostile_bags import mcap, packed
+
+    make_clips(tmp_path / "clips", 2)
+    mcap(tmp_path / "clips" / "less.mcap", [(packed(bytes(1 << 20), "zstd"), "zstd", 100)], indexed=True)
+    mcap(tmp_path / "clips" / "more.mcap", [(packed(bytes(100), "zstd"), "zstd", 1 << 40)], indexed=True)
+    sources = [{"files": "clips/*", "prompts": ["red"]}]
+    outcome, _ = run(write_job(tmp_path / "job.yaml", out="out", sources=sources))
+    assert [result["frames"] for result in outcome.results] == [12, 12]
+    failed = json.loads((tmp_path / "out" / "summary.json").read_text())["failed"]
+    less, more = (item["reason"] for item in failed)
+    assert less.endswith(
+        "less.mcap cannot be read: a chunk unpacks to more than the 100 bytes that it states"
+    )
+    assert "states a chunk of 1099511627776 bytes, more than the limit of 536870912" in more
+
+
 def test_an_interval_in_which_it_was_lost_is_in_the_summary(tmp_path):
     make_clips(tmp_path / "clips", 1, frames=30)  # away from frame 10 to 19
     path = write_job(tmp_path / "j.yaml", out="out", sources=[{"files": "clips/clip00", "prompts": ["red"]}])

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 from functools import cache
+from pathlib import Path
 from typing import Any
 
 from ..configs import message_files
 from ..errors import SourceError
+from ..limits import MAX_CHUNK_BYTES
+from .bounds import BoundedPath, bound_chunks
 
 OURS = ("TrackCommand", "TrackedObject", "TrackedObjectArray")
 """Our messages that bags hold."""
@@ -19,6 +22,21 @@ def rosbag2() -> Any:
     except ImportError as error:
         raise SourceError(f"bags need the package rosbags ({error}): pip install rosbags") from error
     return module
+
+
+def open_file(path: Path) -> Any:
+    """rosbags' reader, opened, of one of a bag's files, MCAP or SQLite, which reads and unpacks no more than
+    MAX_CHUNK_BYTES at once. Raises SourceError, LimitError, and what rosbags and its libraries raise."""
+    library = rosbag2()
+    import apsw
+    from rosbags.rosbag2 import storage_mcap
+
+    bound_chunks(storage_mcap)
+    reader = library.Reader(BoundedPath(path))
+    reader.open()
+    if path.suffix == ".db3":
+        reader.storage.dbconn.limit(apsw.SQLITE_LIMIT_LENGTH, MAX_CHUNK_BYTES)
+    return reader
 
 
 @cache

@@ -1,22 +1,27 @@
-"""A rosbag2 bag: a folder, or one of its files, MCAP or SQLite; what is in it, and its messages by time."""
+"""A rosbag2 bag: a folder, or one of its files, MCAP or SQLite; what is in it, and its messages by time.
+
+Of metadata.yaml only the names of the files are believed; the rest is read from the files. So a folder that a
+killed recorder left without one is read the same way, and every file alone, however it was compressed.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Any
 
-from ..errors import SourceError
-from ..limits import MAX_FILE_BYTES, quoted
+from ..errors import SourceError, UniRefError
+from ..limits import MAX_CHUNK_BYTES, MAX_METADATA_BYTES, MAX_UNPACKED_BYTES, LimitError, quoted
 from ..outputs import show
 from ..pictures import natural
-from .library import rosbag2, types
+from ..reading import read_text
+from .bounds import ZSTANDARD, check_chunks, unpack_file, unpack_zstd
+from .library import open_file, rosbag2, types
 
-BAG_SUFFIXES = (".mcap", ".db3")
-
-_ZSTANDARD = b"\x28\xb5\x2f\xfd"
+_SUFFIXES, _PACKED, _METADATA = (".mcap", ".db3"), ".zstd", "metadata.yaml"
 
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 
@@ -24,13 +29,46 @@ IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 def is_bag(path: Path) -> bool:
     """Whether a path is a bag's file, or a folder with its metadata.yaml or its files."""
     if path.is_dir():
-        return (path / "metadata.yaml").is_file() or bool(_files(path))
-    return path.suffix.lower() in BAG_SUFFIXES
+        return (path / _METADATA).is_file() or bool(_files(path))
+    return _is_file_of_bag(path)
+
+
+def _is_file_of_bag(path: Path) -> bool:
+    unpacked = path.with_suffix("") if path.suffix == _PACKED else path
+    return unpacked.suffix.lower() in _SUFFIXES
 
 
 def _files(folder: Path) -> list[Path]:
-    found = (item for item in folder.iterdir() if item.suffix.lower() in BAG_SUFFIXES and item.is_file())
-    return sorted((item for item in found if not item.name.startswith(".")), key=natural)
+    """A recorder that is killed as it compresses leaves a file beside a part of it: the file counts."""
+    found = {item for item in folder.iterdir() if _is_file_of_bag(item) and item.is_file()}
+    whole = (item for item in found if item.suffix != _PACKED or item.with_suffix("") not in found)
+    return sorted((item for item in whole if not item.name.startswith(".")), key=natural)
+
+
+def _listed(folder: Path) -> list[Path]:
+    """The files that a folder's metadata.yaml names. Raises SourceError, OSError, LimitError, and what the
+    library for YAML raises."""
+    from ruamel.yaml import YAML  # rosbags brings it; PyYAML takes many times as long
+
+    try:
+        content = YAML(typ="safe").load(read_text(folder / _METADATA, MAX_METADATA_BYTES, ordinary=True))
+        names = content["rosbag2_bagfile_information"]["relative_file_paths"]
+        files = [folder / PurePath(name).name for name in names]
+    except (KeyError, TypeError, RecursionError) as error:
+        raise SourceError(f"the bag {show(folder)}: its {_METADATA} names no files") from error
+    missing = [file.name for file in files if not file.is_file()]
+    if missing:
+        raise SourceError(
+            f"the bag {show(folder)} lacks {len(missing)} of its {len(files)} files: {quoted(missing[0])}"
+        )
+    return files
+
+
+def _parts(path: Path) -> list[Path]:
+    """The files of which a bag consists."""
+    if path.is_file():
+        return [path]
+    return _listed(path) if (path / _METADATA).is_file() else _files(path)
 
 
 @dataclass(frozen=True)
@@ -51,41 +89,45 @@ class Record:
     data: bytes
 
     def message(self) -> Any:
-        """The message. Raises SourceError for bytes that are none."""
-        if self.data[:4] == _ZSTANDARD:
-            raise SourceError(
-                f"the messages on {self.topic.name} are compressed one by one: open the bag's folder, whose "
-                "metadata.yaml says so, not one of its files"
-            )
+        """The message, unpacked if it was compressed by itself. Raises SourceError for bytes that are none,
+        LimitError for one that unpacks to more than MAX_CHUNK_BYTES."""
+        data, kind = self.data, self.topic.kind
         try:
-            return types().deserialize_cdr(self.data, self.topic.kind)
+            if data[: len(ZSTANDARD)] == ZSTANDARD:
+                limit = f"more than the limit of {MAX_CHUNK_BYTES} bytes"
+                told = f"a message on {self.topic.name} unpacks to {limit}"
+                data = unpack_zstd(data, MAX_CHUNK_BYTES, told)
+            return types().deserialize_cdr(data, kind)
+        except UniRefError:
+            raise
         except Exception as error:  # what it raises depends on the bytes
             raise SourceError(
-                f"{len(self.data)} bytes on {self.topic.name} that are no {self.topic.kind}: {quoted(error)}"
+                f"{len(data)} bytes on {self.topic.name} that are no {kind}: {quoted(error)}"
             ) from error
 
 
 class Bag:
-    """Opened for reading. A folder without metadata.yaml, as a recorder that was killed leaves it, is read
-    file by file. Every method raises SourceError, which names the file."""
+    """Opened for reading. Every method raises SourceError, which names the file."""
 
     def __init__(self, path: Path) -> None:
         self.path = path
         if not path.is_dir() and not path.is_file():  # a pipe would keep us for ever
             raise SourceError(f"the bag {show(path)} is no ordinary file or folder")
-        whole = path.is_file() or (path / "metadata.yaml").is_file()
-        parts = [path] if whole else _files(path)
+        rosbag2()
+        with self._told():
+            parts = _parts(path)
+            self.paths: Sequence[Path] = [*_files(path), path / _METADATA] if path.is_dir() else [path]
         if not parts:
-            raise SourceError(f"the bag {show(path)} has neither metadata.yaml nor files")
+            raise SourceError(f"the bag {show(path)} has no files")
         self._stack = contextlib.ExitStack()
+        self._unpacked = 0  # bytes, on the disk
         try:
             self._readers = [self._open(part) for part in parts]
+            self._readers.sort(key=lambda reader: reader.start_time)
+            self.topics = self._find_topics()
         except BaseException:
             self._stack.close()
             raise
-        self._readers.sort(key=lambda reader: reader.start_time)
-        self.paths: Sequence[Path] = _files(path) if path.is_dir() else [path]
-        self.topics = self._find_topics()
         filled = [reader for reader in self._readers if reader.message_count]
         self.start = min((reader.start_time for reader in filled), default=0)
         self.end = max((reader.end_time for reader in filled), default=0)
@@ -117,15 +159,18 @@ class Bag:
 
     def _open(self, path: Path) -> Any:
         with self._told(path):
-            reader = self._stack.enter_context(rosbag2().Reader(path))
-            for storage in getattr(reader.storage, "storages", [reader.storage]):
-                for chunk in getattr(storage, "chunks", ()):
-                    if chunk.uncompressed_size > MAX_FILE_BYTES:
-                        raise SourceError(
-                            f"the bag {show(path)} states a chunk of {chunk.uncompressed_size} bytes, more "
-                            f"than the limit of {MAX_FILE_BYTES}"
-                        )
+            file = self._unpack(path) if path.suffix == _PACKED else path
+            reader = self._stack.enter_context(contextlib.closing(open_file(file)))
+            if file is not path:
+                file.unlink()  # it stays open; whoever kills us, it does not stay on the disk
+            check_chunks(getattr(reader.storage, "chunks", ()))
             return reader
+
+    def _unpack(self, path: Path) -> Path:
+        place = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="uniref-"))
+        file = Path(place, path.stem)
+        self._unpacked += unpack_file(path, file, MAX_UNPACKED_BYTES - self._unpacked)
+        return file
 
     def _find_topics(self) -> dict[str, Topic]:
         topics: dict[str, Topic] = {}
@@ -148,6 +193,8 @@ class Bag:
             yield
         except SourceError:
             raise
+        except LimitError as error:
+            raise SourceError(f"the bag {show(path or self.path)} cannot be read: {error}") from error
         except Exception as error:  # of rosbags, SQLite, LZ4, Zstandard: it depends on what is damaged
             raise SourceError(
                 f"the bag {show(path or self.path)} cannot be read: {quoted(error, 200)}"
