@@ -107,7 +107,7 @@ ENTRIES: dict[str, Entry] = {
             "cpu_runtimes",
             "The shipped model on the runtimes of a CPU, alone and beside a busy program",
             "benchmarks.efficiency.cpu_runtimes",
-            1.0,
+            2.2,
             ("matplotlib",),
         ),
         Entry(
@@ -116,6 +116,20 @@ ENTRIES: dict[str, Entry] = {
             "benchmarks.efficiency.network_work",
             0.7,
             ("onnx", "matplotlib"),
+        ),
+        Entry(
+            "authors_order",
+            "The authors' order of work beside ours by graph, and what of either cannot be saved",
+            "benchmarks.efficiency.authors_order",
+            1.7,
+            ("torch", "timm", "onnx", "openvino", "matplotlib"),
+        ),
+        Entry(
+            "known_objects",
+            "Known objects: what looking for them and following them costs, beside words",
+            "benchmarks.efficiency.known_objects",
+            0.7,
+            ("matplotlib",),
         ),
         Entry(
             "host_work",

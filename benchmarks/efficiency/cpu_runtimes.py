@@ -19,7 +19,10 @@ from uniref_model.scene import boxes
 from ..registry import Check, Options, Result
 from ..results import COLOURS, new_figure
 
+SIZES = {(192, 320): (0, 1), (256, 448): (0,)}
+"""Sizes of the model, with how many busy programs run beside it in turn."""
 SIZE = (192, 320)
+"""The default one."""
 OBJECTS = (1, 4)
 WARM_UP = 5
 RUNTIMES = {
@@ -27,8 +30,8 @@ RUNTIMES = {
     "OpenVINO fp32": ("openvino", "fp32"),
     "OpenVINO bf16": ("openvino", "bf16"),
 }
-GOALS = {1: 55.0, 4: 28.0}
-"""Frames a second of the fastest, by objects."""
+GOALS = {(SIZE, 1): 55.0, (SIZE, 4): 28.0, ((256, 448), 1): 25.0}
+"""Frames a second of the fastest, by size and objects, with nothing beside it."""
 
 
 class Follower:
@@ -54,20 +57,25 @@ class Follower:
 
 
 def run(options: Options) -> Result:
+    """Measure size after size; `options.only`: those of these names ("256x448")."""
     frames = options.choose(3, 120, 600)
     rows: list[dict[str, Any]] = []
+    facts: dict[str, dict[str, str]] = {}
     notes: list[str] = []
-    with ExitStack() as stack:
-        loaded = {name: load(name, options.threads, stack, notes) for name in RUNTIMES}
-        runtimes = {name: runtime for name, runtime in loaded.items() if runtime is not None}
-        for busy in (0, 1):
-            with _busy_programs(busy):
-                for count in OBJECTS:
-                    rows += _interleaved(runtimes, count, frames, busy)
-        facts = {name: runtime.describe() for name, runtime in runtimes.items()}
-    header = ["beside", "objects", "runtime", "p50 ms", "p95", "p99", "frames/s", "of ONNX Runtime's time"]
+    for size in _wanted(options.only):
+        with ExitStack() as stack:
+            loaded = {name: load(name, size, options.threads, stack, notes) for name in RUNTIMES}
+            runtimes = {name: runtime for name, runtime in loaded.items() if runtime is not None}
+            for busy in SIZES[size]:
+                with _busy_programs(busy):
+                    for count in OBJECTS:
+                        rows += _interleaved(runtimes, count, frames, busy)
+            facts |= {f"{name} {named(size)}": runtime.describe() for name, runtime in runtimes.items()}
+    header = ["size", "beside", "objects", "runtime", "p50 ms", "p95", "p99", "frames/s"]
+    header.append("of ONNX Runtime's time")
     table = [
         [
+            row["size"],
             "a busy program" if row["busy"] else "nothing of ours",
             str(row["objects"]),
             row["runtime"],
@@ -77,7 +85,7 @@ def run(options: Options) -> Result:
         ]
         for row in rows
     ]
-    title = f"The network of uniref_nano {SIZE[0]}x{SIZE[1]}, {options.threads} threads, frames in turn"
+    title = f"The network of uniref_nano, {options.threads} threads, frames in turn"
     return Result(
         {"rows": rows, "runtimes": facts, "frames": frames, "warm_up": WARM_UP},
         {"": _draw(rows)},
@@ -87,18 +95,33 @@ def run(options: Options) -> Result:
     )
 
 
-def load(name: str, threads: int, stack: ExitStack, notes: list[str]) -> Runtime | None:
+def _wanted(names: tuple[str, ...]) -> list[tuple[int, int]]:
+    found = [size for size in SIZES if not names or named(size) in names]
+    if not found:
+        raise ValueError(f"no size {names[0]!r}, expected some of {', '.join(map(named, SIZES))}")
+    return found
+
+
+def named(size: tuple[int, int]) -> str:
+    """As the commands write it: height x width."""
+    return f"{size[0]}x{size[1]}"
+
+
+def load(
+    name: str, size: tuple[int, int], threads: int, stack: ExitStack, notes: list[str]
+) -> Runtime | None:
+    """One of `RUNTIMES`, prepared for `OBJECTS`; None, with a note, where it is not installed."""
     runtime, precision = RUNTIMES[name]
     try:
         loaded = stack.enter_context(
-            load_runtime("uniref_nano", SIZE, runtime, threads, "cpu", precision=precision)
+            load_runtime("uniref_nano", size, runtime, threads, "cpu", precision=precision)
         )
     except RuntimeUnavailable as error:
         notes.append(f"{name} is left out: {error}")
         return None
     loaded.prepare(OBJECTS)
     kept = {key: text for key, text in loaded.describe().items() if key.startswith("not in ")}
-    notes.extend(f"{name}: {key}: {text}" for key, text in kept.items())
+    notes.extend(f"{name}, {named(size)}: {key}: {text}" for key, text in kept.items())
     return loaded
 
 
@@ -127,6 +150,7 @@ def _interleaved(runtimes: dict[str, Runtime], count: int, frames: int, busy: in
     return [
         {
             "runtime": name,
+            "size": named(runtimes[name].size),
             "objects": count,
             "busy": busy,
             "ms": percentiles(spent),
@@ -138,19 +162,22 @@ def _interleaved(runtimes: dict[str, Runtime], count: int, frames: int, busy: in
 
 def _checks(rows: list[dict[str, Any]]) -> list[Check]:
     checks = []
-    for count, goal in GOALS.items():
-        alone = [row for row in rows if row["objects"] == count and not row["busy"]]
+    for (size, count), goal in GOALS.items():
+        alone = [row for row in rows if (row["size"], row["objects"], row["busy"]) == (named(size), count, 0)]
+        if not alone:  # the size was not asked for
+            continue
         best = min(alone, key=lambda row: row["ms"]["p50"])
         rate = 1000 / best["ms"]["p50"]
-        claim = f"{count} object{'s' if count > 1 else ''}: {goal:.0f} frames/s on the fastest"
+        claim = f"{named(size)}, {count} object{'s' if count > 1 else ''}: {goal:.0f} frames/s on the fastest"
         checks.append(Check(claim, rate >= goal, f"{rate:.1f} on {best['runtime']}"))
     return checks
 
 
 def _draw(rows: list[dict[str, Any]]) -> Any:
-    figure, axes = new_figure(1, 2, (9.0, 3.2))
-    for axis, busy in zip(axes, (0, 1), strict=True):
-        chosen = [row for row in rows if row["busy"] == busy]
+    parts = list(dict.fromkeys((row["size"], row["busy"]) for row in rows))
+    figure, axes = new_figure(1, len(parts), (1.0 + 4.0 * len(parts), 3.2))
+    for axis, (size, busy) in zip(np.atleast_1d(axes), parts, strict=True):
+        chosen = [row for row in rows if (row["size"], row["busy"]) == (size, busy)]
         names = list(dict.fromkeys(row["runtime"] for row in chosen))
         for place, name in enumerate(names):
             own = [row for row in chosen if row["runtime"] == name]
@@ -162,7 +189,7 @@ def _draw(rows: list[dict[str, Any]]) -> Any:
             for x, y in zip(across, middle, strict=True):
                 axis.text(x, y, f" {y:.0f}", ha="center", va="bottom", fontsize=7)
         axis.set_xticks(np.arange(len(OBJECTS)) + 0.27, [f"{count} object(s)" for count in OBJECTS])
-        axis.set_title("beside one busy program" if busy else "alone", fontsize=9)
+        axis.set_title(f"{size}, {'beside one busy program' if busy else 'alone'}", fontsize=9)
         axis.set_ylabel("ms a frame, p50 (to p95)", fontsize=8)
-    axes[0].legend(fontsize=7)
+    np.atleast_1d(axes)[0].legend(fontsize=7)
     return figure

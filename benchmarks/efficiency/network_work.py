@@ -10,6 +10,7 @@ from __future__ import annotations
 import math
 import time
 from contextlib import ExitStack
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -44,14 +45,18 @@ INPUTS = ((1, 64, 96, 160), (4, 64, 24, 40), (4, 64, 12, 20))
 def run(options: Options) -> Result:
     notes: list[str] = []
     rounds = options.choose(1, 12, 60)
-    work = {count: {graph: multiply_adds(graph, count) for graph in OURS} | {BETWEEN: 0} for count in OBJECTS}
-    theirs = {count: _in_their_order(count) for count in OBJECTS}
+    folder = find_model("uniref_nano")
+    files = {graph: folder / graph_file(graph, SIZE) for graph in OURS}
+    work = {
+        count: {graph: multiply_adds(path, count) for graph, path in files.items()} | {BETWEEN: 0}
+        for count in OBJECTS
+    }
     rows: list[dict[str, Any]] = []
     with ExitStack() as stack:
-        loaded = {name: load(name, options.threads, stack, notes) for name in RUNTIMES}
+        loaded = {name: load(name, SIZE, options.threads, stack, notes) for name in RUNTIMES}
         runtimes = {name: item for name, item in loaded.items() if item is not None}
         for count in OBJECTS:
-            rates = {name: _rate(name, options.threads, rounds) for name in runtimes}
+            rates = {name: best_rate(name, options.threads, rounds) for name in runtimes}
             spent = _interleaved(runtimes, count, rounds)
             rows += [
                 {
@@ -66,26 +71,17 @@ def run(options: Options) -> Result:
                 for name in runtimes
                 for graph in work[count]
             ]
-    orders = [
-        {
-            "objects": count,
-            "ours_mflop": 2e-6 * sum(work[count].values()),
-            "theirs_mflop": 2e-6 * theirs[count],
-        }
-        for count in OBJECTS
-    ]
     return Result(
-        {"rows": rows, "orders": orders, "rounds": rounds, "block": BLOCK},
+        {"rows": rows, "rounds": rounds, "block": BLOCK},
         {"": _draw(rows)},
-        [_table(rows), _orders_table(orders)],
+        [_table(rows)],
         [],
         notes,
     )
 
 
-def multiply_adds(graph: str, count: int) -> int:
-    """Of the convolutions and matrix products of a shipped graph for `count` objects."""
-    path = find_model("uniref_nano") / graph_file(graph, SIZE)
+def multiply_adds(path: Path, count: int) -> int:
+    """Of the convolutions and matrix products of an exported graph for `count` objects."""
     content = onnx.load(path, load_external_data=False).graph
     values = (*content.value_info, *content.input, *content.output)
     shapes = {value.name: _shape(value, count) for value in values}
@@ -113,13 +109,6 @@ def _shape(value: onnx.ValueInfoProto, count: int) -> list[int]:
         math.prod(count if part == OBJECTS_SYMBOL else int(part) for part in side.split("*"))
         for side in sides
     ]
-
-
-def _in_their_order(count: int) -> int:
-    """The backbone once for the references and once for each object, objects one after another. All masks
-    of all queries and unprojected references, which they make too, are not counted."""
-    each = sum(multiply_adds(graph, 1) for graph in (contract.SEGMENT, contract.ENCODE_REFERENCE))
-    return (count + 1) * multiply_adds(contract.ENCODE_IMAGE, 1) + count * each
 
 
 def _interleaved(runtimes: dict[str, Runtime], count: int, rounds: int) -> dict[str, dict[str, float]]:
@@ -163,7 +152,7 @@ def _block(run_it: Any) -> list[float]:
     return spent[1:]
 
 
-def _rate(name: str, threads: int, rounds: int) -> float:
+def best_rate(name: str, threads: int, rounds: int) -> float:
     """GFLOP/s of the fastest convolution in its fastest run."""
     make = _openvino if name.startswith("OpenVINO") else _onnxruntime
     rates = []
@@ -219,20 +208,6 @@ def _table(rows: list[dict[str, Any]]) -> tuple[str, list[str], list[list[str]]]
             figures = (f"{row['mflop']:.0f}", f"{row['ms']:.2f}", f"{row['unavoidable_ms']:.2f}")
             body.append([str(count), name, row["graph"], *figures, share])
     return f"A frame of uniref_nano at {SIZE[0]}x{SIZE[1]}, medians", header, body
-
-
-def _orders_table(orders: list[dict[str, Any]]) -> tuple[str, list[str], list[list[str]]]:
-    header = ["objects", "ours, MFLOP", "the authors' order of work", "ratio"]
-    body = [
-        [
-            str(row["objects"]),
-            f"{row['ours_mflop']:.0f}",
-            f"{row['theirs_mflop']:.0f}",
-            f"{row['theirs_mflop'] / row['ours_mflop']:.2f}",
-        ]
-        for row in orders
-    ]
-    return "Arithmetic alone, ours and in the authors' order", header, body
 
 
 def _draw(rows: list[dict[str, Any]]) -> Any:

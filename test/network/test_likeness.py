@@ -11,8 +11,10 @@ if importlib.util.find_spec("torch") is None:
 
 import torch
 
+from uniref_model.export.prepare import prepare
 from uniref_model.network.config import ModelConfig
-from uniref_model.network.likeness import Likeness, Sought
+from uniref_model.network.likeness import PHRASES, Likeness, Sought
+from uniref_model.network.model import UniRef
 
 FEATURES, WIDTH = 6, 4
 CELLS = (2, 4)  # of a picture of 64x128
@@ -90,6 +92,27 @@ def test_answers_are_not_drawn_otherwise_for_it(likeness):
     look = likeness.of_masks(likeness.looks(classes), mask_of("right"))
     likeness(likeness.looks(classes), classes, logits, Sought(look=look)).sum().backward()
     assert logits.grad is None and likeness.project.weight.grad.any() and likeness.say.grad[0] != 0
+
+
+def test_what_counts_nothing_is_computed_in_training_only(likeness):
+    classes, noun = classes_of(0, 1), torch.ones(1, FEATURES + 1)
+    look = likeness.of_masks(likeness.looks(classes), mask_of("right"))
+    likeness.say[1] = likeness.bias[1] = 0.0
+    given = likeness.looks(classes), classes, logits_of("left"), Sought(look, noun)
+    wanted = likeness(*given)
+    assert wanted.any() and not likeness.silent
+    likeness.leave_out_silent()
+    # the phrase would need the classes
+    assert torch.equal(likeness(given[0], None, *given[2:]), wanted) and likeness.silent == {PHRASES}
+    likeness.bias[1] = 1.0
+    likeness.leave_out_silent()
+    assert likeness(*given) == wanted + 1 and not likeness.silent
+
+
+def test_an_exported_network_compares_what_counts_alone():
+    network = UniRef(ModelConfig.from_name("uniref_nano"), with_text=False).requires_grad_(False)
+    network.likeness.weigh(looks=(2.5, 0.0), phrases=(0.0, 0.0))
+    assert prepare(network).likeness.silent == {PHRASES} and not network.likeness.silent
 
 
 def test_it_needs_a_classifier_to_look_with():

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import json
+from types import SimpleNamespace
 from unittest.mock import Mock
 
 import numpy as np
@@ -81,6 +82,24 @@ def test_without_a_saving_the_answers_are_the_same(runtime, without):
         for words in (False, True):
             found = compare(runtime, other, 2, frames=2, warm_up=0, words=words)
             assert found["worst_mask_iou"] > 0.999 and found["worst_score_difference"] < 1e-3
+
+
+def test_what_is_undone_runs_on_the_same_library(tmp_path):
+    pytest.importorskip("openvino", reason="OpenVINO is not installed (pip install openvino)")
+    from uniref_model.runtime.openvino import load_openvino
+
+    ours = load_openvino(size="192x320", threads=1, device="cpu", cache=tmp_path)
+    with ours, undone(ours, ["attention", "batching"]) as other:
+        assert (other.inner.name, other.inner.shared, other.buckets) == ("openvino", False, (1,))
+        assert other.inner.backend.threads == 1
+        assert compare(ours, other, 1, frames=1, warm_up=0)["worst_mask_iou"] > 0.999
+
+
+def test_where_nothing_can_be_undone_that_is_said():
+    elsewhere = SimpleNamespace(name="tensorrt", backend=object())
+    refusal = pytest.raises(UniRefError, match="on tensorrt: only on onnxruntime, openvino and torch")
+    with refusal, undone(elsewhere, ["backbone"]):
+        pass
 
 
 def test_a_prompt_is_encoded_again_only_where_that_saving_is_undone(runtime, monkeypatch):

@@ -87,6 +87,16 @@ def test_a_frame_is_encoded_as_by_onnx_runtime(runtime, plain):
         assert error < 1e-4, part
 
 
+def test_graphs_of_batched_attention_run_for_one_object_too(tmp_path, plain):
+    """OpenVINO sees that what is repeated for one object is the input itself, which has two names then."""
+    with load(tmp_path, attention="batched", buckets=(1,)) as batched:
+        assert batched.describe()["replaced by onnxruntime"] == "nothing" and not batched.shared
+        words, first, previous, frame = three_frames(batched)
+        found = batched.segment(frame, [ObjectReferences(words, first[0], previous[0])])
+    words, first, previous, frame = three_frames(plain)
+    assert_same(found, plain.segment(frame, [ObjectReferences(words, first[0], previous[0])]))
+
+
 def test_label_images_of_a_real_video_are_equal(runtime, plain):
     frames = [
         frame.image

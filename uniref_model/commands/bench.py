@@ -238,12 +238,12 @@ def _compare(
     runtime: Runtime, objects: tuple[int, ...], frames: int, without: list[str], weights: Path | None
 ) -> list[dict[str, Any]]:
     from ..export.undone import undone
-    from ..profiling.compare import compare
+    from ..profiling.compare import WARM_UP, compare
 
     rows = []
     kinds = (False, True) if _takes_words(runtime) else (False,)
     with undone(runtime, without, weights) as other, Progress(console=console.status) as bar:
-        task = bar.add_task("frames", total=len(kinds) * len(objects) * (frames + 3))
+        task = bar.add_task("frames", total=len(kinds) * len(objects) * (frames + WARM_UP))
         for words in kinds:
             for count in objects:
                 rows.append(compare(runtime, other, count, frames, lambda: bar.advance(task), words=words))

@@ -12,11 +12,13 @@ from uniref_model.network.model import UniRef
 
 
 def prepare(network: UniRef, half_weights: bool = True) -> UniRef:
-    """A copy of `network` in eval mode: norms folded into convolutions, weights rounded to float16 (kept as
-    float32) unless `half_weights` is false."""
+    """A copy of `network` in eval mode: norms folded into convolutions, comparisons that say nothing left
+    out, weights rounded to float16 (kept as float32) unless `half_weights` is false."""
     copied = copy.deepcopy(network).eval().requires_grad_(False)
     for part in (copied.backbone, copied.value_encoder):
         fold_batch_norms(part)
+    if copied.likeness is not None:
+        copied.likeness.leave_out_silent()
     if half_weights:
         round_to_half(copied)
     return copied

@@ -8,8 +8,9 @@ attention, and makes every query's mask; a prompt is encoded when it is needed.
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -74,7 +75,7 @@ def undone(runtime: Runtime, without: Collection[str], weights: Path | None = No
     """`runtime`'s model without some of `SAVINGS`, on the same kind of runtime and as many threads.
 
     weights: its .safetensors file, needed to export graphs in the authors' way; None looks beside the model.
-    UniRefError for unknown names or missing weights.
+    UniRefError for unknown names, missing weights or a runtime on which nothing can be undone.
     """
     unknown = sorted(set(without) - set(SAVINGS))
     if unknown:
@@ -107,23 +108,36 @@ def _torch(runtime: Runtime, without: frozenset[str], weights: Path | None, fold
 
 
 def _graphs(runtime: Runtime, without: frozenset[str], weights: Path | None, folder: Path) -> Runtime:
-    from ..runtime.onnx import load_onnx
-
-    backend, attention = runtime.backend, "shared" if runtime.shared else "batched"
+    load, source = _loader(runtime, folder)
+    attention = "shared" if runtime.shared else "batched"
     options = {
         "size": runtime.size,
-        "threads": backend.threads,
-        "device": backend.device,
         "buckets": (1,) if "batching" in without else runtime.buckets,
         "attention": "batched" if "attention" in without else attention,
     }
-    source = backend.folder
     if not without & {"projections", "masks"}:
-        return load_onnx(source, **options)
+        return load(source, **options)
     if options["attention"] == "shared":
         raise UniRefError("projections and masks are undone in graphs of batched attention: add 'attention'")
-    export_again(source, folder, runtime.size, without, weights)
-    return load_onnx(folder, **options)
+    model = folder / "model"
+    model.mkdir()
+    export_again(source, model, runtime.size, without, weights)
+    return load(model, **options)
+
+
+def _loader(runtime: Runtime, folder: Path) -> tuple[Callable[..., Runtime], Path]:
+    """What loads a model's graphs on the library, device and threads of `runtime`, and the folder of its
+    model. folder: for what is compiled."""
+    from ..runtime.onnx import OnnxBackend, load_onnx
+    from ..runtime.openvino import OpenVinoBackend, load_openvino
+
+    backend = runtime.backend
+    if isinstance(backend, OnnxBackend):
+        return partial(load_onnx, threads=backend.threads, device=backend.device), backend.folder
+    if isinstance(backend, OpenVinoBackend):
+        load = partial(load_openvino, device=backend.kind, precision=backend.precisions[0])
+        return partial(load, threads=backend.threads, cache=folder / "engines"), backend.folder
+    raise UniRefError(f"nothing can be undone on {runtime.name}: only on onnxruntime, openvino and torch")
 
 
 def export_again(

@@ -20,6 +20,9 @@ from uniref_model.network.nouns import CONTRAST
 COSINE = 0.125  # of two looks: as much as counts as one unit
 ALIKE = 0.4  # cosine of two looks from where they may be the same thing's
 
+LOOKS, PHRASES = 0, 1
+"""Rows of what the two comparisons count."""
+
 
 @dataclass
 class Sought:
@@ -39,8 +42,9 @@ class Likeness(nn.Module):
     def __init__(self, features: int, width: int) -> None:
         super().__init__()
         self.project = nn.Conv2d(features + 1, width, 1)
-        self.say = nn.Parameter(torch.empty(2))  # of looks and of phrases
+        self.say = nn.Parameter(torch.empty(2))  # LOOKS, PHRASES
         self.bias = nn.Parameter(torch.empty(2))
+        self.silent: frozenset[int] = frozenset()  # rows of `say` that are not computed
 
     def reset_parameters(self) -> None:
         """No directions yet (training/likeness.py finds them): all things look alike, and nothing is said."""
@@ -48,6 +52,10 @@ class Likeness(nn.Module):
         nn.init.zeros_(self.project.bias)
         nn.init.zeros_(self.say)
         nn.init.zeros_(self.bias)
+
+    def leave_out_silent(self) -> None:
+        """No longer compute what is weighted with 0: for a network that is not to be trained any more."""
+        self.silent = frozenset(row for row in (LOOKS, PHRASES) if not self.say[row] and not self.bias[row])
 
     @property
     def has_directions(self) -> bool:
@@ -71,14 +79,14 @@ class Likeness(nn.Module):
         # what is said of an answer is no reason to draw it otherwise
         shares = _shares(mask_logits.detach().sigmoid()[:, None], looks)
         said = mask_logits.new_zeros(mask_logits.shape[0])
-        if sought.look is not None:
+        if sought.look is not None and LOOKS not in self.silent:
             cosine = _cosine(_mean(looks, shares), sought.look)
             # what looks unlike is another thing; what looks alike need not be the same one
             alike = torch.sigmoid((cosine - ALIKE) / COSINE).log()
-            said = said + self._say(0, alike, sought.use_look)
-        if sought.noun is not None:
+            said = said + self._say(LOOKS, alike, sought.use_look)
+        if sought.noun is not None and PHRASES not in self.silent:
             contrast = (_mean(classes[:, :-1], shares) * sought.noun).sum(1)
-            said = said + self._say(1, contrast / CONTRAST, sought.use_noun)
+            said = said + self._say(PHRASES, contrast / CONTRAST, sought.use_noun)
         return said
 
     def _say(self, row: int, value: Tensor, use: Tensor | None) -> Tensor:

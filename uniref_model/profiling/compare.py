@@ -14,6 +14,9 @@ from ..scene import boxes
 from .figures import percentiles
 
 PROMPT = "the box on the table"
+WARM_UP = 3
+"""Frames not counted."""
+
 SCORE_TOLERANCE = 1e-2
 MIN_IOU = 0.99
 """Graphs that are exported from a .safetensors file hold folded convolutions that were rounded to float16
@@ -26,7 +29,7 @@ def compare(
     count: int,
     frames: int,
     progress: Callable[[], None] = lambda: None,
-    warm_up: int = 3,
+    warm_up: int = WARM_UP,
     words: bool = False,
 ) -> dict[str, Any]:
     """Milliseconds a frame of the network alone, for `count` objects given by masks, and their ratio.

@@ -40,13 +40,15 @@ def load_openvino(
     device: str = "auto",
     precision: str = "auto",
     buckets: Sequence[int] | None = None,
+    attention: str | None = None,
     cache: Path | None = None,
     progress: Progress | None = None,
 ) -> GraphRuntime:
     """An exported model on OpenVINO.
 
     Args: as of `load_onnx`; device: "auto" or one of `DEVICES`; precision: fp32, fp16 or bf16 where the
-    device has it, "auto" takes fp32 on a CPU and fp16 elsewhere; cache: folder of compiled graphs,
+    device has it, "auto" takes fp32 on a CPU and fp16 elsewhere; attention: None takes shared on a CPU, if
+    the model was exported with it, and batched elsewhere; cache: folder of compiled graphs,
     `default_engine_cache()` for None; progress: hears what is compiled and checked.
     Raises RuntimeUnavailable without OpenVINO, the device or the precision, ModelFileError for damaged files.
     """
@@ -55,7 +57,7 @@ def load_openvino(
     place = _resolve_device(core, device)
     kinds = _precisions(core, place, precision)
     folder = find_model(model)
-    attention = None if place == "CPU" else "batched"
+    attention = attention or (None if place == "CPU" else "batched")
     reference = load_onnx(folder, size=size, threads=threads, buckets=buckets, attention=attention)
     backend = OpenVinoBackend(
         folder,
@@ -87,7 +89,8 @@ def device_names() -> str:
 class OpenVinoBackend(CheckedBackend):
     """Compiled graphs on one device.
 
-    folder: of the model; place: the device in OpenVINO's words; precisions: to be tried, in order.
+    folder: of the model; place: the device in OpenVINO's words; precisions: to be tried, in order; threads:
+    of a CPU.
     """
 
     name = "openvino"
@@ -104,8 +107,8 @@ class OpenVinoBackend(CheckedBackend):
         cache: EngineCache,
     ) -> None:
         super().__init__(reference, cache)
-        self._folder, self._openvino, self._core = folder, openvino, core
-        self._place, self._precisions, self._threads = place, precisions, threads
+        self.folder, self.threads, self.precisions = folder, threads, precisions
+        self._openvino, self._core, self._place = openvino, core, place
         self._facts = {
             "device": core.get_property(place, "FULL_DEVICE_NAME"),
             "capabilities": sorted(core.get_property(place, "OPTIMIZATION_CAPABILITIES")),
@@ -115,21 +118,26 @@ class OpenVinoBackend(CheckedBackend):
         self.builds = place != "CPU"
         self.second_choice = f"not in {precisions[0]}"
 
+    @property
+    def kind(self) -> str:
+        """Of device, one of `DEVICES`."""
+        return self._place.lower()
+
     def describe(self) -> dict[str, str]:
-        facts = {"version": _version(self._openvino), "precision": self._precisions[0]}
-        return super().describe() | facts | ({"threads": str(self._threads)} if self._place == "CPU" else {})
+        facts = {"version": _version(self._openvino), "precision": self.precisions[0]}
+        return super().describe() | facts | ({"threads": str(self.threads)} if self._place == "CPU" else {})
 
     def candidates(self, graph: Graph, bucket: int) -> list[Candidate]:
         if graph.name == ENCODE_TEXT:
             return []
-        path = self._folder / graph_file(graph.name, self.reference.size)
+        path = self.folder / graph_file(graph.name, self.reference.size)
         return [
             Candidate(
                 f"{path.stem} in {precision}",
                 TOLERANCES[precision],
                 partial(self._compiled, graph, path, bucket, precision),
             )
-            for precision in self._precisions
+            for precision in self.precisions
         ]
 
     def _compiled(self, graph: Graph, path: Path, bucket: int, precision: str) -> BoundModel:
@@ -171,7 +179,7 @@ class OpenVinoBackend(CheckedBackend):
             "INFERENCE_PRECISION_HINT": _HINTS[precision],
         }
         if self._place == "CPU":
-            options["INFERENCE_NUM_THREADS"] = self._threads
+            options["INFERENCE_NUM_THREADS"] = self.threads
             # On two cores with some ten busy programs 10 to 35 % faster than pinned; beside one busy program
             # no difference could be told (192x320, one object).
             options["ENABLE_CPU_PINNING"] = False
@@ -235,9 +243,7 @@ class BoundModel:
 
     def __init__(self, openvino: Any, compiled: Any, graph: Graph) -> None:
         self._tensor = partial(openvino.Tensor, shared_memory=True)
-        takes, gives = (
-            {node.get_any_name(): node for node in nodes} for nodes in (compiled.inputs, compiled.outputs)
-        )
+        takes, gives = _by_port(graph.inputs, compiled.inputs), _by_port(graph.outputs, compiled.outputs)
         check_names(graph, takes, gives)
         self._request = compiled.create_infer_request()
         self.inputs = {
@@ -268,6 +274,13 @@ class BoundModel:
         array = np.zeros(tuple(node.shape), kind)
         self._request.set_tensor(port.name, self._tensor(array))
         return array
+
+
+def _by_port(ports: Sequence[Port], nodes: Sequence[Any]) -> dict[str, Any]:
+    """Inputs or outputs by name: that of the port where there is one, as what the library found to be the
+    same value inside lends it further names."""
+    known = {port.name for port in ports}
+    return {min(node.get_names() & known, default=node.get_any_name()): node for node in nodes}
 
 
 def _import_openvino() -> Any:
