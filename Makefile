@@ -14,7 +14,7 @@ help:
 	@echo 'make test-full                                       also what takes a minute or more a test'
 	@echo 'make test-floor                                      the robot side on the lowest versions allowed, Ubuntu 22.04 and 24.04'
 	@echo 'make test-distros                                    the node on Jazzy; Kilted is what make test runs'
-	@echo 'make bench [BENCH="soak --full"]                     every figure of the documentation anew (a quarter of an hour)'
+	@echo 'make bench [BENCH="soak --full"]                     every figure of the documentation anew (half an hour)'
 	@echo 'make lint                                          style and types only'
 	@echo 'make clean                                         remove environments, builds and demo_output/'
 	@echo
