@@ -6,6 +6,7 @@ import os
 import shlex
 import sys
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -48,6 +49,9 @@ def run_command(
     clips: Annotated[
         list[str], typer.Option(help="Annotated clips for the tables (as `uniref eval folder`); repeatable.")
     ] = [],  # noqa: B006
+    add: Annotated[
+        bool, typer.Option("--add", help="Keep what the last result has of other parts (node_latency).")
+    ] = False,
     out: Annotated[Path, typer.Option(help="Folder for JSON and pictures.")] = RESULTS,
 ) -> None:
     """Measure, check the promises, and write JSON, PNG and SVG."""
@@ -57,34 +61,40 @@ def run_command(
         raise typer.BadParameter(f"no entry {unknown[0]!r}, expected all or some of {', '.join(ENTRIES)}")
     if full and smoke:
         raise typer.BadParameter("--full and --smoke exclude each other")
+    if add and (alone := [name for name in wanted if not ENTRIES[name].adds]):
+        raise typer.BadParameter(f"--add: {alone[0]} is measured whole, expected node_latency")
     if any("rclpy" in ENTRIES[name].needs and not ENTRIES[name].missing() for name in wanted):
         import rclpy  # noqa: F401 - the ROS wheels start the interpreter anew here: before any work is done
     options = Options(full, smoke, _device(device, full), threads, tuple(only), tuple(clips))
-    failed = [name for name in wanted if not _run(ENTRIES[name], options, out, names == ["all"])]
+    failed = [name for name in wanted if not _run(ENTRIES[name], options, out, names == ["all"], add)]
     if failed:
         console.print(f"[red]not as promised: {', '.join(failed)}[/red]")
         raise typer.Exit(1)
 
 
-def _run(entry: Entry, options: Options, out: Path, skip: bool) -> bool:
-    """Run one entry; whether it kept its promises. skip: what is not installed is no failure."""
+def _run(entry: Entry, options: Options, out: Path, skip: bool, add: bool) -> bool:
+    """Run one entry; whether it kept its promises. skip: what is not installed is no failure. add: to the
+    last result."""
     missing = entry.missing()
     if missing:
         console.print(f"[yellow]{entry.name}: needs {', '.join(missing)}, which is not installed[/yellow]")
         return skip
     console.rule(f"{entry.name}: {entry.title}")
     facts: dict[str, Any] = {
-        "command": _command(entry, options),
+        "command": _command(entry, options) + " --add" * add,
         "size": "full" if options.full else "smoke" if options.smoke else "tiny",
         "date": time.strftime("%Y-%m-%d"),
         "machine": machine.describe(options.device),
-        "options": {**vars(options), "clips": [Path(name).name for name in options.clips]},
+        "options": {**vars(options), "clips": [Path(name).name for name in options.clips], "earlier": add},
     }
+    name = entry.name + ("_full" if options.full else "")
     try:
+        if add:
+            options = replace(options, earlier=results.read(name, out))
         with machine.Watch() as watch:
             result = entry.run(options)
         facts["run"] = watch.report()
-        paths = results.write(entry.name + ("_full" if options.full else ""), result, facts, out)
+        paths = results.write(name, result, facts, out)
     except Exception:  # the other entries are to run all the same
         console.print_exception()
         return False

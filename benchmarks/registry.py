@@ -21,7 +21,8 @@ class Options:
     full: the figure's real size instead of the tiny one. smoke: a few seconds, for tests; its numbers mean
     nothing. device: "cpu" or "cuda", for the networks. threads: CPU threads of each network. only: parts of
     the entry by name; all if empty. clips: folders of annotated clips, for the accuracy tables, instead of
-    the repository's own.
+    the repository's own. earlier: a result as it was written, of which an entry that can keeps the parts
+    that are not measured now.
     """
 
     full: bool = False
@@ -30,6 +31,7 @@ class Options:
     threads: int = 2
     only: tuple[str, ...] = ()
     clips: tuple[str, ...] = ()
+    earlier: dict[str, Any] | None = None
 
     def choose(self, smoke: Any, tiny: Any, full: Any) -> Any:
         """The value for the size asked for."""
@@ -60,13 +62,14 @@ class Result:
 @dataclass(frozen=True)
 class Entry:
     """One figure. module: has `run(options) -> Result`. needs: modules without which it cannot run at all.
-    minutes: about, tiny, on two quiet CPU cores."""
+    minutes: about, tiny, on two quiet CPU cores. adds: it can keep parts of `Options.earlier`."""
 
     name: str
     title: str
     module: str
     minutes: float
     needs: tuple[str, ...] = ()
+    adds: bool = False
 
     def missing(self) -> list[str]:
         """Modules it needs that are not installed."""
@@ -151,6 +154,7 @@ ENTRIES: dict[str, Entry] = {
             "benchmarks.node.latency",
             1.5,
             (*_ROS, "matplotlib"),
+            adds=True,
         ),
         Entry(
             "soak",

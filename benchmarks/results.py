@@ -59,6 +59,12 @@ def write(name: str, result: Result, facts: dict[str, Any], folder: Path) -> lis
     return paths
 
 
+def read(name: str, folder: Path) -> dict[str, Any]:
+    """NAME.json as `write` wrote it."""
+    content: dict[str, Any] = json.loads((folder / f"{name}.json").read_text(encoding="utf-8"))
+    return content
+
+
 def _caption(facts: dict[str, Any]) -> str:
     machine, run = facts["machine"], facts["run"]
     quiet = "" if run["quiet"] else " - OTHER PROGRAMS WERE RUNNING: compare ratios only"

@@ -218,7 +218,7 @@ def _ratios_table(ratios: list[dict[str, Any]]) -> tuple[str, list[str], list[li
 
 def _stages_table(stages: list[dict[str, Any]]) -> tuple[str, list[str], list[list[str]]]:
     header = ["references", "objects", "runtime", "stage"]
-    header += [f"{side}: {what}" for side in SIDES for what in ("runs", "MFLOP", "ms", "unavoidable ms")]
+    header += [f"{side}: {what}" for side in SIDES for what in ("runs", "MFLOP", "ms", "floor ms")]
     keys = ("references", "objects", "runtime", "stage")
     found = {(*(row[key] for key in keys), row["side"]): row for row in stages}
     body = []

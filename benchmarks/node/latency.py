@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tempfile
+import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from itertools import product
@@ -15,6 +16,7 @@ import rclpy
 from uniref_model.runtime import load_runtime
 from uniref_model.tracking import Tracker, TrackerConfig
 
+from .. import machine
 from ..registry import Check, Options, Result
 from ..results import COLOURS, new_figure
 from .camera import CameraPlan
@@ -80,7 +82,8 @@ FULL = tuple(
 
 
 def run(options: Options) -> Result:
-    """Measure each case in turn; `options.only`: those of these titles."""
+    """Measure each case in turn; `options.only`: those of these titles. Each row says when it was measured
+    and on what, and what of the CPU other programs used meanwhile."""
     cases = options.choose((BASE,), TINY, FULL)
     if options.only:
         cases = tuple(case for case in cases if case.title in options.only)
@@ -88,7 +91,7 @@ def run(options: Options) -> Result:
     rclpy.init(args=[])
     try:
         with tempfile.TemporaryDirectory() as scratch:
-            rows = [_measure(case, options, warm_up, seconds, Path(scratch)) for case in cases]
+            rows = [_watched(case, options, warm_up, seconds, Path(scratch)) for case in cases]
     finally:
         rclpy.try_shutdown()
     shapes = dict.fromkeys((case.height, case.width, case.objects) for case in cases)
@@ -98,7 +101,21 @@ def run(options: Options) -> Result:
         )
         for height, width, objects in shapes
     }
+    if options.earlier is not None:
+        rows, inside = joined(options.earlier, rows, inside)
     return _report(rows, inside, warm_up, seconds, [] if options.smoke else _checks(rows))
+
+
+def joined(
+    earlier: dict[str, Any], rows: list[dict[str, Any]], inside: dict[str, dict[str, float]]
+) -> tuple[list[dict[str, Any]], dict[str, dict[str, float]]]:
+    """Rows and insides of tracks with those of an earlier result that were not measured again, in the order
+    of the cases."""
+    then = {"date": earlier["date"], "machine": earlier["machine"], **earlier["run"]}
+    kept = {row["title"]: {"measured": then} | row for row in earlier["data"]["cases"]}
+    found = kept | {row["title"]: row for row in rows}
+    order = [case.title for case in (*TINY, *FULL) if case.title in found]
+    return [found[title] for title in dict.fromkeys(order)], earlier["data"]["inside_track_ms"] | inside
 
 
 INSIDE = ("prepare", "encode_image", "given", "segment", "merge", "encode_reference", "rest")
@@ -118,6 +135,13 @@ def inside_track(case: Case, threads: int, frames: int) -> dict[str, float]:
     parts = {name: float(np.median([item.get(name, 0.0) for item in timings])) for name in INSIDE[:-1]}
     total = float(np.median([item["total"] for item in timings]))
     return parts | {"rest": max(0.0, total - sum(parts.values()))}
+
+
+def _watched(case: Case, options: Options, warm_up: float, seconds: float, folder: Path) -> dict[str, Any]:
+    with machine.Watch() as watch:
+        row = _measure(case, options, warm_up, seconds, folder)
+    now = {"date": time.strftime("%Y-%m-%d"), "machine": machine.describe(), **watch.report()}
+    return row | {"measured": now}
 
 
 def _measure(case: Case, options: Options, warm_up: float, seconds: float, folder: Path) -> dict[str, Any]:
@@ -234,6 +258,12 @@ def _report(
         *(f"{name}: {text}." for name, text in TIMINGS.items()),
         "Inside track is measured afterwards without ROS, with the whole machine to itself: compare shares.",
     ]
+    commits = dict.fromkeys(row["measured"]["machine"]["commit"] for row in rows)
+    if len(commits) > 1:
+        notes.append(f"Measured in several runs, at commits {', '.join(commits)}: each case says when.")
+    busy = [row["title"] for row in rows if not row["measured"]["quiet"]]
+    if busy:
+        notes.append(f"Other programs were running: {'; '.join(busy)}.")
     lost = [row["title"] for row in rows if not row["results"]]
     if lost:
         notes.append(f"No image came through at all: {'; '.join(lost)}.")

@@ -38,6 +38,11 @@ def test_an_unknown_entry_is_refused_by_name():
     assert answer.exit_code == 2 and "table9" in answer.output
 
 
+def test_what_is_measured_whole_cannot_be_added_to():
+    answer = CliRunner().invoke(app, ["run", "soak", "--add"])
+    assert answer.exit_code == 2 and "soak is measured whole" in " ".join(answer.output.split())
+
+
 def test_a_broken_promise_is_written_and_ends_in_an_error(tmp_path, monkeypatch):
     figure, axis = results.new_figure()
     axis.plot([1, 2])

@@ -17,6 +17,7 @@ from builtin_interfaces.msg import Time
 from sensor_msgs.msg import Image
 from std_msgs.msg import Header
 
+from benchmarks.node import latency
 from benchmarks.node.camera import frame_id, from_seconds
 from benchmarks.node.listener import wrong_headers
 from benchmarks.node.processes import Supervisor
@@ -68,6 +69,31 @@ def test_the_supervisor_starts_anew_what_was_killed_and_not_what_it_stops(tmp_pa
         assert len(supervisor.lives) == 2 and supervisor.lives[1].running
         assert supervisor.lives[0].status == -signal.SIGKILL
     assert len(supervisor.lives) == 2 and not supervisor.lives[1].running
+
+
+def test_cases_join_an_earlier_result_and_each_says_when_it_was_measured():
+    first, second, third = (case.title for case in latency.TINY[:3])
+    earlier = {
+        "date": "2026-01-02",
+        "machine": {"commit": "abc"},
+        "run": {"quiet": True},
+        "data": {
+            "cases": [{"title": second, "p": 1}, {"title": first, "p": 1}],
+            "inside_track_ms": {"a": {"prepare": 1.0}, "b": {"prepare": 1.0}},
+        },
+    }
+    new = [{"title": third, "p": 2, "measured": {"date": "2026-01-03"}}]
+    new.append({"title": first, "p": 2, "measured": {"date": "2026-01-03"}})
+    rows, inside = latency.joined(earlier, new, {"b": {"prepare": 2.0}})
+    assert [(row["title"], row["p"], row["measured"]["date"]) for row in rows] == [
+        (first, 2, "2026-01-03"),
+        (second, 1, "2026-01-02"),
+        (third, 2, "2026-01-03"),
+    ]
+    assert rows[1]["measured"] == {"date": "2026-01-02", "machine": {"commit": "abc"}, "quiet": True}
+    assert inside == {"a": {"prepare": 1.0}, "b": {"prepare": 2.0}}
+    again, _ = latency.joined(earlier | {"data": {"cases": rows, "inside_track_ms": inside}}, [], {})
+    assert again == rows, "what was kept once keeps its own machine"
 
 
 @pytest.fixture
