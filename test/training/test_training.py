@@ -163,7 +163,12 @@ class TestRun:
 
         output = tmp_path_factory.mktemp("run")
         config = TrainingConfig(
-            phases=(Phase(1.0, 64, 128, 2),), validation_clips=4, feedback_after=0.0, feedback_probability=1.0
+            phases=(Phase(1.0, 64, 128, 2),),
+            validation_clips=4,
+            calibration_clips=4,
+            direction_batches=20,
+            feedback_after=0.0,
+            feedback_probability=1.0,
         )
         train(config, RunOptions(output, minutes=0.1, threads=1, workers=0), toy_examples, toy_examples)
         return output
@@ -190,7 +195,7 @@ class TestRun:
         from uniref_model.training.recipes.nano import RunOptions, train
 
         before = notes_of(find(run))
-        config = TrainingConfig(phases=(Phase(1.0, 64, 128, 2),), validation_clips=4)
+        config = TrainingConfig(phases=(Phase(1.0, 64, 128, 2),), validation_clips=4, calibration_clips=4)
         options = RunOptions(
             tmp_path, minutes=before["seconds"] / 60 + 0.02, resume=run, threads=1, workers=0
         )
@@ -204,7 +209,10 @@ class TestRun:
 
         before = notes_of(find(run))
         config, minutes = tmp_path / "config.yaml", before["seconds"] / 60 + 0.001
-        config.write_text("phases: [{until: 1.0, height: 64, width: 128, clips: 2}]\nvalidation_clips: 4\n")
+        config.write_text(
+            "phases: [{until: 1.0, height: 64, width: 128, clips: 2}]\n"
+            "validation_clips: 4\ncalibration_clips: 4\n"
+        )
         train_command(config, output=tmp_path / "on", minutes=minutes, resume=run, threads=1, workers=0)
         assert notes_of(find(tmp_path / "on"))["step"] > before["step"]
 
@@ -221,6 +229,7 @@ class TestRun:
         from uniref_model.training.checkpoints import find
         from uniref_model.training.recipes.nano import RunOptions, train
 
+        small = TrainingConfig(phases=(Phase(1.0, 64, 128, 2),), validation_clips=4, calibration_clips=4)
         for name in ("optimizer.bin", "random_states_0.pkl"):
             folder = tmp_path / name
             shutil.copytree(find(run), folder)
@@ -231,7 +240,7 @@ class TestRun:
             ignored = name.startswith("random")
             refused = nullcontext() if ignored else pytest.raises(ModelFileError, match="gone on")
             with refused:
-                train(TrainingConfig(validation_clips=4), options, toy_examples, toy_examples)
+                train(small, options, toy_examples, toy_examples)
         assert not (tmp_path / "ran").exists()
 
     def test_two_processes_share_a_run(self, tmp_path: Path, run: Path) -> None:
@@ -239,9 +248,10 @@ class TestRun:
         from uniref_model.training.recipes.nano import RunOptions, train
 
         config = TrainingConfig(phases=(Phase(1.0, 64, 128, 2),), validation_clips=4, calibration_clips=4)
-        train(
-            config, RunOptions(tmp_path, 0.05, processes=2, threads=1, workers=0), toy_examples, toy_examples
+        options = RunOptions(
+            tmp_path, 0.05, init=run / "average.safetensors", processes=2, threads=1, workers=0
         )
+        train(config, options, toy_examples, toy_examples)
         assert (find(tmp_path) / "random_states_1.pkl").is_file()
 
 

@@ -82,6 +82,7 @@ class TrainingConfig:
     validation_minutes: float = 8.0
     validation_clips: int = 40
     calibration_clips: int = 40  # held-out clips on which the scores are calibrated at the end
+    direction_batches: int = 48  # whose objects tell in which directions things differ, where likeness is new
     # What looks and phrases count beside the calibrated logit, (weight, bias) of each; () for what training
     # found, which is too little where a view is of another thing altogether.
     likeness: tuple[tuple[float, float], ...] = ()

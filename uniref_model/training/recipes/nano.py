@@ -36,7 +36,6 @@ from uniref_model.training.validate import validate
 from uniref_model.training.words import WordCache
 
 VALIDATION_PAIRS = Pairs(words=1, mask=1, both=0.5, interactive=1, absent=1, gone=0.5, across=1, foreign=1)
-DIRECTION_BATCHES = 48
 _SHOWN = ("loss", "iou/words", "iou/mask", "iou/hint", "pairs/s")
 
 
@@ -89,8 +88,8 @@ def _run(config: TrainingConfig, options: RunOptions, make: ExampleMaker, held_o
             warnings.warn(f"the mask features of {options.init} were dead: begun anew", stacklevel=1)
     if checkpoint is None and network.likeness is not None and not network.likeness.has_directions:
         stream = iter(BatchStream(make, config, config.phases_at(0.0), config.seed + 1))  # equal in all
-        sampled = (Tensors.of(next(stream), words, accelerator.device) for _ in range(DIRECTION_BATCHES))
-        find_directions(model, sampled)
+        drawn = (next(stream) for _ in range(config.direction_batches))
+        find_directions(model, (Tensors.of(batch, words, accelerator.device) for batch in drawn))
     average = averaged(network, config.ema_decay)
     prepared, optimiser = accelerator.prepare(model.train(), build_optimiser(model, config))
     if checkpoint is not None:
