@@ -17,9 +17,13 @@ import zipfile
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
+from ..archives import extract
 from .sources import SOURCES, licences, source
 
 log = logging.getLogger(__name__)
+
+_FAILURES = (OSError, ValueError, subprocess.SubprocessError, tarfile.TarError, zipfile.BadZipFile)
+"""Of clients and of what they brought."""
 
 
 def default_cache() -> Path:
@@ -55,7 +59,7 @@ def fetch(
             progress(f"[{number}/{len(wanted)}] {entry.package} ({entry.megabytes} MB, {entry.licence})")
             try:
                 _fetch_one(entry.client, entry.package, cache / "downloads" / entry.key, target)
-            except (OSError, subprocess.SubprocessError, tarfile.TarError, zipfile.BadZipFile) as error:
+            except _FAILURES as error:
                 log.warning("skipped %s: %s", entry.package, _reason(error))
                 continue
         found[entry.key] = target
@@ -75,7 +79,7 @@ def fetch_package(
         progress(f"fetching {package} ({client})")
         try:
             _fetch_one(client, package, cache / "downloads" / target.name, target)
-        except (OSError, subprocess.SubprocessError, tarfile.TarError, zipfile.BadZipFile) as error:
+        except _FAILURES as error:
             log.warning("%s cannot be had: %s", package, _reason(error))
             return None
     return target
@@ -113,9 +117,5 @@ def _unpack(archive: Path, target: Path) -> None:
         subprocess.run(
             ["dpkg-deb", "-x", str(archive), str(target)], check=True, capture_output=True, text=True
         )
-    elif archive.suffix in (".whl", ".zip"):
-        with zipfile.ZipFile(archive) as packed:
-            packed.extractall(target)
     else:
-        with tarfile.open(archive) as packed:
-            packed.extractall(target, filter="data")
+        extract(archive, target)

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import struct
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 
 import cv2
 import numpy as np
+
+from ..archives import decode_picture, inflate
 
 # Photographs on a plain ground, chosen by eye: file (without .webp) and noun.
 CUT_OUTS = {
@@ -156,7 +157,7 @@ def read_resources(path: Path) -> dict[str, bytes]:
         (offset,) = struct.unpack_from(">I", data, at + 10)
         (length,) = struct.unpack_from(">I", data, blobs + offset)
         content = data[blobs + offset + 4 : blobs + offset + 4 + length]
-        found[place] = zlib.decompress(content[4:]) if flags & _COMPRESSED else content
+        found[place] = inflate(content[4:]) if flags & _COMPRESSED else content
 
     walk(0, "")
     return found
@@ -261,5 +262,5 @@ def _pictures(folder: Path, resource: str) -> list[tuple[str, bytes]]:
 
 
 def _decode(content: bytes) -> np.ndarray | None:
-    image = cv2.imdecode(np.frombuffer(content, np.uint8), cv2.IMREAD_COLOR)
+    image = decode_picture(content, cv2.IMREAD_COLOR)
     return None if image is None else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)

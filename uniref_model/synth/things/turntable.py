@@ -17,6 +17,8 @@ from pathlib import Path
 import cv2
 import numpy as np
 
+from ..archives import decode_picture, read_member
+
 STEPS = 12
 _RESOLUTION = 320
 _MAX_BYTES = 2_600_000
@@ -74,7 +76,7 @@ class _Mesh:
 def catalogue(archive: zipfile.ZipFile) -> list[dict[str, str]]:
     """Entries of PluginFurnitureCatalog.properties: name, model, width, depth, height, creator, ..."""
     entries: dict[int, dict[str, str]] = {}
-    for line in archive.read("PluginFurnitureCatalog.properties").decode("latin1").splitlines():
+    for line in read_member(archive, "PluginFurnitureCatalog.properties").decode("latin1").splitlines():
         match = re.match(r"(\w+)#(\d+)=(.*)", line.strip())
         if match:
             entries.setdefault(int(match[2]), {})[match[1]] = match[3]
@@ -84,7 +86,7 @@ def catalogue(archive: zipfile.ZipFile) -> list[dict[str, str]]:
 def _read_materials(archive: zipfile.ZipFile, path: str) -> dict[str, Material]:
     found: dict[str, Material] = {}
     current = Material()
-    for line in archive.read(path).decode("latin1").splitlines():
+    for line in read_member(archive, path).decode("latin1").splitlines():
         words = line.split()
         if not words:
             continue
@@ -103,7 +105,7 @@ def _read_materials(archive: zipfile.ZipFile, path: str) -> dict[str, Material]:
 
 def _parse(archive: zipfile.ZipFile, path: str) -> tuple[_Mesh, dict[str, Material]]:
     mesh, materials, name = _Mesh(), {}, ""
-    for line in archive.read(path).decode("latin1").splitlines():
+    for line in read_member(archive, path).decode("latin1").splitlines():
         head, _, rest = line.partition(" ")
         if head == "v":
             mesh.points.append(rest.split()[:3])
@@ -165,7 +167,7 @@ def read_texture(archive: zipfile.ZipFile, name: str | None, longest: int = 512)
     """A material's picture as OpenGL wants it: uint8 RGBA [h,w,4], lowest row first; None without one."""
     if name is None or name not in archive.namelist():
         return None
-    image = cv2.imdecode(np.frombuffer(archive.read(name), np.uint8), cv2.IMREAD_UNCHANGED)
+    image = decode_picture(read_member(archive, name), cv2.IMREAD_UNCHANGED)
     if image is None or image.dtype != np.uint8:
         return None
     channels = image.shape[2] if image.ndim == 3 else 2
