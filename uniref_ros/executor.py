@@ -3,6 +3,7 @@ two seconds whatever it is doing."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import signal
 import sys
@@ -41,6 +42,9 @@ class NodeExecutor(Executor):
     from ending, for its threads are daemons. What a callback raises is given to `on_error`, and spinning goes
     on.
     """
+
+    _sigint_gc = None
+    """rclpy's: its `__del__` asks for it, also when a signal came while the executor was made."""
 
     def __init__(
         self,
@@ -83,6 +87,27 @@ class NodeExecutor(Executor):
         error = task.exception()
         if error is not None and self.context.ok():
             self._on_error(error)
+
+
+def spin(
+    node: Node,
+    on_error: Callable[[Exception], object],
+    *,
+    slow: Container[CallbackGroup] = (),
+    until: Callable[[], bool] = lambda: False,
+) -> None:
+    """Run a node's callbacks until a signal comes, or `until` holds; see `NodeExecutor`. A signal may have
+    come before."""
+    try:
+        executor = NodeExecutor(on_error, slow=slow, until=until, context=node.context)
+        executor.add_node(node)
+    except Exception:  # of several kinds: the context was taken away under it
+        if node.context.ok():
+            raise
+        return
+    with contextlib.suppress(KeyboardInterrupt):
+        executor.spin_until_over()
+    executor.shutdown(timeout_sec=0)
 
 
 def steady_timer(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from collections.abc import Mapping, Sequence
@@ -23,10 +22,10 @@ from uniref_ros import parameters
 from uniref_ros.camera import Camera, CameraOptions, Conditions
 from uniref_ros.diagnostics import camera_status, node_status
 from uniref_ros.executor import (
-    NodeExecutor,
     end_process,
     make_node,
     prepare_signals,
+    spin,
     start_ros,
     steady_timer,
 )
@@ -373,16 +372,13 @@ def main(args: list[str] | None = None) -> int:
         status = int(rclpy.ok())
         rclpy.try_shutdown()
         return status
-    executor = NodeExecutor(
+    spin(
+        node,
         lambda error: node.errors.report_exception("a callback failed", error),
         slow=[node.transitions],
         until=lambda: node.failed,
     )
-    executor.add_node(node)
-    with contextlib.suppress(KeyboardInterrupt):
-        executor.spin_until_over()
     idle = node.close()
-    executor.shutdown(timeout_sec=0)
     node.destroy_node()
     rclpy.try_shutdown()
     if not idle:

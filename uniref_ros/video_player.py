@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import threading
 import time
 from functools import partial
@@ -20,7 +19,7 @@ from uniref_model.errors import SourceError
 from uniref_model.limits import LimitError, check_name, quoted
 from uniref_model.video import open_capture, read_rate
 from uniref_ros.conversion import fill_image
-from uniref_ros.executor import NodeExecutor, end_process, make_node, prepare_signals, start_ros
+from uniref_ros.executor import end_process, make_node, prepare_signals, spin, start_ros
 from uniref_ros.parameter_rules import Option, declare, snapshot, unknown
 from uniref_ros.qos import overridable
 
@@ -198,10 +197,7 @@ def main(args: list[str] | None = None) -> int:
         rclpy.try_shutdown()
         return status
     player.start()
-    executor = NodeExecutor(lambda error: player.get_logger().error(str(error)), until=player.ended.is_set)
-    executor.add_node(player)
-    with contextlib.suppress(KeyboardInterrupt):
-        executor.spin_until_over()
+    spin(player, lambda error: player.get_logger().error(str(error)), until=player.ended.is_set)
     player.destroy_node()
     rclpy.try_shutdown()
     if not player.ended.is_set():

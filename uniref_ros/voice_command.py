@@ -25,7 +25,7 @@ from uniref_model.voice import Listener, Remark, Resampler, Vocabulary, load_rec
 from uniref_model.voice.audio import HIGHEST_RATE, LOWEST_RATE
 from uniref_model.voice.listening import TRIGGERS
 from uniref_ros.audio_sources import MESSAGE_TYPES, AudioFile, AudioTopic, Chunks, Microphone
-from uniref_ros.executor import NodeExecutor, make_node, prepare_signals, start_ros, steady_timer
+from uniref_ros.executor import make_node, prepare_signals, spin, start_ros, steady_timer
 from uniref_ros.msg import Heard, KnownObjectArray
 from uniref_ros.parameter_rules import Option, declare, unknown
 from uniref_ros.qos import latched
@@ -187,6 +187,8 @@ class VoiceCommand(Node):
             self._fail(traceback.format_exc())
         finally:
             self.done.set()
+            if self.executor is not None:
+                self.executor.wake()
 
     def _fail(self, text: str) -> None:
         if self.context.ok():
@@ -272,11 +274,7 @@ def main(args: list[str] | None = None) -> int:
         status = int(rclpy.ok())
         rclpy.try_shutdown()
         return status
-    executor = NodeExecutor(lambda error: node.get_logger().error(str(error)), until=node.done.is_set)
-    executor.add_node(node)
-    with contextlib.suppress(KeyboardInterrupt):
-        while rclpy.ok() and not node.done.is_set():
-            executor.spin_once(_POLL)
+    spin(node, lambda error: node.get_logger().error(str(error)), until=node.done.is_set)
     node.close()
     rclpy.try_shutdown()
     return int(node.failed)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import time
 from functools import partial
@@ -28,7 +27,7 @@ from uniref_ros.console.scene import Scene, known_text
 from uniref_ros.console.talk import Floor
 from uniref_ros.console.web import Door, WebServer, make_app
 from uniref_ros.diagnostics import ErrorLog
-from uniref_ros.executor import NodeExecutor, make_node, prepare_signals, start_ros
+from uniref_ros.executor import make_node, prepare_signals, spin, start_ros
 from uniref_ros.msg import Heard, KnownObjectArray, TrackedObjectArray
 from uniref_ros.parameter_rules import declare, snapshot, unknown
 from uniref_ros.qos import latched, listen, quality
@@ -257,13 +256,11 @@ def main(args: list[str] | None = None) -> int:
         rclpy.try_shutdown()
         return status
     node.start()
-    executor = NodeExecutor(
+    spin(
+        node,
         lambda error: node.errors.report_exception("a callback failed", error),
         until=lambda: node.failed,
     )
-    executor.add_node(node)
-    with contextlib.suppress(KeyboardInterrupt):
-        executor.spin_until_over()
     failed = node.failed
     node.close()
     rclpy.try_shutdown()

@@ -17,7 +17,14 @@ import uvicorn
 from starlette.applications import Starlette
 from starlette.middleware import Middleware
 from starlette.requests import HTTPConnection, Request
-from starlette.responses import FileResponse, JSONResponse, PlainTextResponse, RedirectResponse, Response
+from starlette.responses import (
+    FileResponse,
+    HTMLResponse,
+    JSONResponse,
+    PlainTextResponse,
+    RedirectResponse,
+    Response,
+)
 from starlette.routing import Mount, Route, WebSocketRoute
 from starlette.staticfiles import StaticFiles
 from starlette.websockets import WebSocket, WebSocketDisconnect
@@ -102,6 +109,9 @@ class _Open:
     async def send_bytes(self, data: bytes) -> None:
         await self._send(self._socket.send_bytes(data))
 
+    async def close(self, code: int, reason: str) -> None:
+        await self._send(self._socket.close(code, reason))
+
     async def _send(self, sending: Awaitable[None]) -> None:
         try:
             await sending
@@ -125,7 +135,7 @@ def make_app(door: Door, serve: Serve, health: Callable[[], Mapping[str, Any]], 
         if token is not None:
             await asyncio.sleep(_WRONG_TOKEN_DELAY)
         if not door.has_token(request):
-            return FileResponse(PAGE / "token.html", 401 if token is None else 403)
+            return _token_page(refused=token is not None)
         return FileResponse(PAGE / "index.html")
 
     async def tell_health(_: Request) -> Response:
@@ -140,12 +150,13 @@ def make_app(door: Door, serve: Serve, health: Callable[[], Mapping[str, Any]], 
                 await browser.send_denial_response(PlainTextResponse(f"{reason}\n", 403))
                 return
         await browser.accept()
+        opened = _Open(browser)
         with contextlib.suppress(WebSocketDisconnect):
             try:
-                await serve(_Open(browser))
+                await serve(opened)
             except Farewell as farewell:
                 with contextlib.suppress(asyncio.TimeoutError):  # one that takes nothing takes no goodbye
-                    await asyncio.wait_for(browser.close(farewell.code, farewell.reason), _GOODBYE)
+                    await asyncio.wait_for(opened.close(farewell.code, farewell.reason), _GOODBYE)
 
     return Starlette(
         routes=[
@@ -156,6 +167,12 @@ def make_app(door: Door, serve: Serve, health: Callable[[], Mapping[str, Any]], 
         ],
         middleware=[Middleware(_Manners, door=door)],
     )
+
+
+def _token_page(*, refused: bool) -> Response:
+    """The page that asks for the token. refused: whether it says that the one that was given is wrong."""
+    page = (PAGE / "token.html").read_text(encoding="utf-8")
+    return HTMLResponse(page.replace(" hidden>", ">") if refused else page, 403 if refused else 401)
 
 
 class _Manners:
