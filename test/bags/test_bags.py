@@ -99,6 +99,20 @@ def test_a_span_of_time_and_every_third_image(frames, tmp_path):
     assert [frame.name for frame in found] == ["00000", "00002", "00004"]
 
 
+def test_a_span_without_images_is_an_error(frames, tmp_path, capfd):
+    bag = write_bag(tmp_path / "bag", images(frames))
+    assert run(bag, "--prompt", "red", "--start", 100, "--bag", tmp_path / "out") == 1
+    assert "has no frames in this span" in one_line(capfd)
+    assert [path.name for path in tmp_path.iterdir()] == ["bag"]
+
+
+@pytest.mark.parametrize("form", ["mcap", "sqlite3", "sqlite3 file zstd"])
+def test_a_folder_may_have_any_name(form, frames, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    bag = write_bag(tmp_path / "bag", images(frames), form).rename("run #3, 50%41?")
+    assert len(list(BagSource(bag))) == 8
+
+
 def test_topics_are_chosen_by_name_and_named_where_they_have_to_be(frames, tmp_path):
     text = ("/chat", "std_msgs/msg/String", START, new_message("std_msgs/msg/String", data="hello"))
     recorded = [*images(frames, "/left/image"), *images(frames, "/right/image", compressed=True), text]
@@ -300,6 +314,13 @@ def test_the_bag_is_whole_or_not_there_and_nothing_is_written_over(labelled, fra
     assert "which is read" in capfd.readouterr().err
     assert run(tmp_path / "bag", "--mask", labelled / "metadata.yaml", "--bag", tmp_path / "none") == 1
     assert not (tmp_path / "none").exists()
+
+
+def test_a_bag_and_a_data_set_are_two_places(frames, tmp_path, capfd):
+    pytest.importorskip("pycocotools", reason="pycocotools is not installed here")
+    bag, place = write_bag(tmp_path / "bag", images(frames)), tmp_path / "x"
+    assert run(bag, "--prompt", "red", "--bag", place, "--export", "coco", place) == 1
+    assert "are one file" in capfd.readouterr().err and not place.exists()
 
 
 def test_a_video_has_stamps_from_its_beginning(tmp_path, request):

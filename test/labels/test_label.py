@@ -120,6 +120,38 @@ def test_bags_that_lie_about_their_size_stop_nothing(tmp_path):
     assert "states a chunk of 1099511627776 bytes, more than the limit of 536870912" in more
 
 
+@pytest.mark.parametrize("out", ["clips/clip00", "clips/clip00/labels"])
+def test_results_are_no_part_of_a_recording(out, tmp_path):
+    make_clips(tmp_path / "clips", 1)
+    path = write_job(tmp_path / "j.yaml", out=out, sources=[{"files": "clips/clip00", "prompts": ["red"]}])
+    with pytest.raises(SourceError, match=rf"results' folder .*{out} lies in the recording .*clip00:"):
+        run(path)
+
+
+def test_a_recording_that_changes_meanwhile_is_told_and_labelled_again(tmp_path, monkeypatch):
+    clip = make_clips(tmp_path / "clips", 1) / "clip00"
+    path = write_job(tmp_path / "j.yaml", out="out", sources=[{"files": "clips/clip00", "prompts": ["red"]}])
+    do = engine.do_unit
+
+    def do_and_record_on(*arguments):
+        do(*arguments)
+        (clip / "99999.png").write_bytes((clip / "00000.png").read_bytes())
+
+    monkeypatch.setattr(engine, "do_unit", do_and_record_on)
+    outcome, _ = run(path)
+    assert outcome.failed == {"clips_clip00": "it changed while it was labelled: run the job again"}
+    monkeypatch.setattr(engine, "do_unit", do)
+    outcome, _ = run(path)
+    assert not outcome.failed and outcome.results[0]["frames"] == 13
+
+
+def test_a_folder_of_known_objects_that_is_not_there_is_an_error(tmp_path):
+    make_clips(tmp_path / "clips", 1)
+    sources = [{"files": "clips/*", "prompts": ["my mug"]}]
+    with pytest.raises(SourceError, match=r"known: there is no folder .*nowhere"):
+        run(write_job(tmp_path / "j.yaml", out="out", known="nowhere", sources=sources))
+
+
 def test_an_interval_in_which_it_was_lost_is_in_the_summary(tmp_path):
     make_clips(tmp_path / "clips", 1, frames=30)  # away from frame 10 to 19
     path = write_job(tmp_path / "j.yaml", out="out", sources=[{"files": "clips/clip00", "prompts": ["red"]}])

@@ -23,6 +23,9 @@ from .library import open_file, rosbag2, types
 
 _SUFFIXES, _PACKED, _METADATA = (".mcap", ".db3"), ".zstd", "metadata.yaml"
 
+_IN_ADDRESSES = set("?#%")
+"""What means something else in the address by which rosbags has SQLite open a file."""
+
 IMAGE_TYPES = ("sensor_msgs/msg/Image", "sensor_msgs/msg/CompressedImage")
 
 
@@ -159,7 +162,12 @@ class Bag:
 
     def _open(self, path: Path) -> Any:
         with self._told(path):
-            file = self._unpack(path) if path.suffix == _PACKED else path
+            file = path
+            if path.suffix == _PACKED:
+                file = self._unpack(path)
+            elif _IN_ADDRESSES & set(str(path)):
+                file = self._place(path.suffix)
+                file.symlink_to(path.absolute())
             reader = self._stack.enter_context(contextlib.closing(open_file(file)))
             if file is not path:
                 file.unlink()  # it stays open; whoever kills us, it does not stay on the disk
@@ -167,10 +175,13 @@ class Bag:
             return reader
 
     def _unpack(self, path: Path) -> Path:
-        place = self._stack.enter_context(tempfile.TemporaryDirectory(prefix="uniref-"))
-        file = Path(place, path.stem)
+        file = self._place(path.with_suffix("").suffix)
         self._unpacked += unpack_file(path, file, MAX_UNPACKED_BYTES - self._unpacked)
         return file
+
+    def _place(self, suffix: str) -> Path:
+        folder = tempfile.TemporaryDirectory(prefix="uniref-")
+        return Path(self._stack.enter_context(folder), f"bag{suffix}")
 
     def _find_topics(self) -> dict[str, Topic]:
         topics: dict[str, Topic] = {}

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import nullcontext
 
 from ..bags.source import BagSource
-from ..errors import UniRefError
+from ..errors import SourceError, UniRefError
 from ..known_objects import KnownObjects
 from ..labels.writer import Export
 from ..limits import MAX_PIXELS
@@ -52,7 +52,7 @@ def track(
     try:
         if len(frames.cameras) > 1 and references.are_drawn:
             raise UniRefError("masks, clicks and boxes belong to one camera's picture: give one --topic")
-        outputs.check(frames, references.mask)
+        outputs.check(frames, references.mask, None if export is None else export.folder)
         with model.load() as runtime:
             session = Session(runtime, config, wanted, frames.cameras, console.status.print, known)
             replay = None if replayed is None else _replay(frames, session, replayed, max_pixels)
@@ -62,7 +62,10 @@ def track(
                     session.write_to(writer)
                 if export is not None:
                     session.write_to(export.open(source))
-                _run(session, _unpaused(frames, replay), frames, summary, max_frames, quiet)
+                whole = _run(session, _unpaused(frames, replay), frames, summary, max_frames, quiet)
+                if whole and not summary.frames and replay is None:
+                    timed = " in this span" if selection is not None and selection.is_timed else ""
+                    raise SourceError(f"{show(source)} has no frames{timed}")
             finally:
                 session.close()
             if not quiet:
@@ -88,9 +91,10 @@ def _run(
     summary: Summary,
     max_frames: int | None,
     quiet: bool,
-) -> None:
-    """chosen: of the frames, those to step."""
+) -> bool:
+    """Whether nobody stopped it. chosen: of the frames, those to step."""
     total = frames.length if max_frames is None else min(max_frames, frames.length or max_frames)
+    whole = True
     hidden = quiet or not console.status.is_terminal
     progress = console.progress(transient=True)
     with nullcontext() if hidden else progress:  # disabled, rich 13.0 would still end a line
@@ -103,10 +107,12 @@ def _run(
                 progress.advance(task)
         except KeyboardInterrupt:  # the usual end of a camera: finish the files
             console.status.print("stopped")
+            whole = False
     if isinstance(frames, BagSource) and frames.first_refusal:
         left_out = frames.refused.total()
         console.status.print(f"warning: {left_out} images could not be used; {frames.first_refusal}")
-    elif frames.length and max_frames is None and summary.frames < 0.9 * frames.length:
+    elif whole and frames.length and max_frames is None and summary.frames < 0.9 * frames.length:
         console.status.print(
             f"warning: the source ended after {summary.frames} of {frames.length} announced frames"
         )
+    return whole

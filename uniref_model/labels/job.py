@@ -145,9 +145,13 @@ def _state(path: Path) -> Iterator[tuple[str, int, int]]:
 def read_job(path: Path) -> Job:
     """A job's YAML. Raises UniRefError naming the file and the setting."""
     try:
-        return checked(build(Job, _with_words(read_settings(path))))
+        settings = read_settings(path)
     except OSError as error:
         raise SourceError(f"cannot read {show(path)}: {error.strerror or error}") from error
+    except ValueError as error:  # which names the file
+        raise UniRefError(str(error)) from error
+    try:
+        return checked(build(Job, _with_words(settings)))
     except ValueError as error:
         raise UniRefError(f"{show(path)}: {error}") from error
 
@@ -176,7 +180,10 @@ def checked(job: Job) -> Job:
             )
         if source.hand_over and (source.slice is None or len(source.topics) > 1):
             raise ValueError(f"{where}.hand_over is for slices of one camera")
-        Selection(source.start, source.end, source.stride)
+        try:
+            Selection(source.start, source.end, source.stride)
+        except SourceError as error:
+            raise ValueError(f"{where}: {error}") from error
     TrackerConfig(**dataclasses.asdict(job.tracker))
     return job
 
@@ -203,6 +210,7 @@ def plan(job: Job, folder: Path) -> list[tuple[Task, ...]]:
     units: list[tuple[Task, ...]] = []
     names: dict[str, str] = {}
     for settings in job.sources:
+        _check_known(job, settings, folder)
         for source in _find(settings.files, folder):
             name = plain(os.path.relpath(source, folder).replace(".." + os.sep, ""))
             if names.setdefault(name.lower(), str(source)) != str(source):
@@ -216,6 +224,14 @@ def plan(job: Job, folder: Path) -> list[tuple[Task, ...]]:
         again = next(name for name in names_of_all if names_of_all.count(name) > 1)
         raise UniRefError(f"the source {quoted(again)} is found by two entries of the job, expected one")
     return units
+
+
+def _check_known(job: Job, settings: SourceSettings, folder: Path) -> None:
+    known = settings.known or job.known
+    if known is not None and not (folder / known).is_dir():
+        raise SourceError(
+            f"known: there is no folder {show(folder / known)}; `uniref teach --known` makes it"
+        )
 
 
 def _find(pattern: str, folder: Path) -> list[Path]:

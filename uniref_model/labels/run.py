@@ -40,6 +40,7 @@ def run_job(
     with store.held():
         units = plan(job, folder)
         tasks = [task for unit in units for task in unit]
+        store.check_apart({task.source for task in tasks})
         done = _finished(tasks, store)
         on_plan(len(tasks), len(done))
         outcome = Outcome(tasks)
@@ -48,6 +49,9 @@ def run_job(
                 outcome.failed[event.task] = event.reason
             on_event(event)
         ready = _finished(tasks, store)
+        for task in tasks:
+            if task.name not in ready:
+                outcome.failed.setdefault(task.name, "it changed while it was labelled: run the job again")
         outcome.results = [ready[task.name] for task in tasks if task.name in ready]
         _make_datasets(job, outcome, store)
         report(job, outcome.tasks, outcome.results, outcome.failed, store)

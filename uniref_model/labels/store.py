@@ -10,7 +10,7 @@ import re
 import shutil
 import tempfile
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,10 @@ _ADDRESS = re.compile(r"[a-z][a-z0-9+.-]*://", re.IGNORECASE)
 
 class Store(ABC):
     """Every method raises SourceError, which says what could not be read or written."""
+
+    def check_apart(self, sources: Collection[str]) -> None:
+        """Refuse results that would be a part of a recording. Raises SourceError."""
+        return None
 
     @abstractmethod
     def results(self) -> dict[str, dict[str, Any]]:
@@ -95,6 +99,15 @@ class FolderStore(Store):
 
     def __init__(self, root: Path) -> None:
         self.root = root
+
+    def check_apart(self, sources: Collection[str]) -> None:
+        for source in sources:
+            folder = Path(source).resolve()
+            if folder == self.root or folder in self.root.parents:
+                raise SourceError(
+                    f"the results' folder {show(self.root)} lies in the recording {show(source)}: choose "
+                    "another, for a recording that changes is labelled again"
+                )
 
     def results(self) -> dict[str, dict[str, Any]]:
         found = {}

@@ -105,6 +105,7 @@ def run_task(
     """Do a task and hand its folder to the store. Returns what `result.json` says. on_frames: told the number
     of frames so far, not too often. Raises UniRefError; nothing is then left of it."""
     begun = time.monotonic()
+    fingerprint = task.fingerprint()  # before: of a recording that grows meanwhile the result is out of date
     with store.workplace(task.name) as folder:
         frames = open_frames(task.source, task.topics, task.selection, task.max_pixels)
         try:
@@ -112,7 +113,7 @@ def run_task(
             work.run(on_frames)
         finally:
             frames.close()
-        result = {"task": task.name, "source": task.source, "fingerprint": task.fingerprint()} | work.plain()
+        result = {"task": task.name, "source": task.source, "fingerprint": fingerprint} | work.plain()
         write_whole(folder / TIMING, json.dumps({"seconds": round(time.monotonic() - begun, 3)}) + "\n")
         write_whole(folder / RESULT, json.dumps(result, indent=1) + "\n")
         store.publish(task.name, folder)

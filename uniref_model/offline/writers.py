@@ -33,9 +33,10 @@ class Outputs:
     timed: bool = True
     """Whether the JSON says how long each frame took: else the same recording gives the same files."""
 
-    def check(self, source: FrameSource, mask: Path | None) -> None:
-        """Refuse outputs that would destroy what is read, or each other. Raises SourceError."""
-        files = [path for path in (self.json, self.bag) if path is not None]
+    def check(self, source: FrameSource, mask: Path | None, export: Path | None = None) -> None:
+        """Refuse outputs that would destroy what is read, or each other. export: the folder of a data set
+        that is made besides. Raises SourceError."""
+        files = [path for path in (self.json, self.bag, export) if path is not None]
         files += self._videos(source).values()
         if self.masks is not None and source.named_by_file:
             files += _mask_files(source.paths, self.masks)
