@@ -54,9 +54,7 @@ def check_pixels(width: int, height: int, what: str, limit: int = MAX_PIXELS) ->
         )
 
 
-def check_text(
-    text: object, what: str, limit: int = MAX_TEXT, error: type[UniRefError] = LimitError
-) -> str:
+def check_text(text: object, what: str, limit: int = MAX_TEXT, error: type[UniRefError] = LimitError) -> str:
     """`text`, when it can be shown in one line and is no longer than `limit` characters.
 
     what: for the error, such as "the prompt". Raises `error`: for what is no str, for one that is too long,

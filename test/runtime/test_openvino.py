@@ -243,6 +243,13 @@ def test_auto_takes_it_where_it_is_faster(part, name, cache, monkeypatch):
         assert f"OpenVINO takes {part:.2f} of ONNX Runtime's time" in runtime.describe()["chosen"]
 
 
+def test_auto_without_a_trial_is_always_the_same(cache, monkeypatch):
+    monkeypatch.setenv("UNIREF_ENGINES", str(cache))
+    monkeypatch.setattr(choose, "trial", lambda *_: pytest.fail("nothing to try"))
+    with load_runtime(MODEL, "192x320", threads=1, device="cpu", timed=False) as runtime:
+        assert runtime.name == "openvino" and "neither was timed" in runtime.describe()["chosen"]
+
+
 def test_auto_leaves_it_where_a_graph_fails_its_check(cache, monkeypatch):
     monkeypatch.setenv("UNIREF_ENGINES", str(cache))
     monkeypatch.setattr(choose, "trial", lambda *_: pytest.fail("nothing to try"))

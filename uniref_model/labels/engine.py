@@ -68,8 +68,9 @@ class Engine(Protocol):
 
 @lru_cache(maxsize=1)
 def _runtime(model: ModelChoice) -> Runtime:
-    """The model, loaded once a process."""
-    return model.load()
+    """The model, loaded once a process; by the same runtime in every one, so that results do not depend on
+    who made them, or when."""
+    return model.load(timed=False)
 
 
 def do_unit(unit: Unit, store: Store, on_event: Callable[[Event], None], threads: int | None = None) -> None:

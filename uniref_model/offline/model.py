@@ -19,8 +19,8 @@ class ModelChoice:
     fusion: str | None = None
     precision: str = "auto"
 
-    def load(self) -> Runtime:
-        """Raises UniRefError."""
+    def load(self, *, timed: bool = True) -> Runtime:
+        """timed: see `load_runtime`. Raises UniRefError."""
         return load_runtime(
             self.name,
             self.size,
@@ -29,4 +29,5 @@ class ModelChoice:
             self.device,
             precision=self.precision,
             fusion=self.fusion,
+            timed=timed,
         )

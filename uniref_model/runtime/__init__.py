@@ -47,6 +47,7 @@ def load_runtime(
     *,
     precision: str = "auto",
     fusion: str | None = None,
+    timed: bool = True,
     progress: Callable[[str], None] | None = None,
 ) -> Runtime:
     """Load an exported model, or (torch) a .safetensors file.
@@ -61,6 +62,8 @@ def load_runtime(
         precision: "fp32", "fp16" or "bf16" where the runtime has the choice and what it computes passes the
             check against ONNX Runtime in float32; "auto" leaves it to the runtime.
         fusion: another way to fuse words and masks than the model's; torch only.
+        timed: whether "auto" times what works, which may come out otherwise the next time; without, the same
+            machine always gives the same runtime.
         progress: told in words what takes long (engines that are built and checked), from any thread.
     Raises ModelFileError, RuntimeUnavailable or LimitError; each names what was asked for and what there is.
     """
@@ -93,7 +96,7 @@ def load_runtime(
     if runtime == "auto":
         from .choose import choose_runtime
 
-        return choose_runtime(model, size, threads, device, precision, progress)
+        return choose_runtime(model, size, threads, device, precision, progress, timed=timed)
     from .onnx import load_onnx
 
     _check_fp32("ONNX Runtime", precision)

@@ -36,16 +36,19 @@ def choose_runtime(
     device: str,
     precision: str = "auto",
     progress: Progress | None = None,
+    *,
+    timed: bool = True,
 ) -> Runtime:
     """TensorRT where there is a GPU and its engines pass the gate, else ONNX Runtime on CUDA, else OpenVINO
     where it is installed, passes the gate and is faster in a short trial, else ONNX Runtime on the CPU.
 
     device: "auto"; "cpu", "gpu" or "npu" (only what runs there is tried); "cuda" (the CPU alone is refused).
+    timed: whether the trial is made; without, OpenVINO need not be faster.
     precision: "auto", or what a runtime has to compute in. ONNX Runtime's own TensorRT provider is not used:
     its engines pass no gate. Whatever a candidate fails with, the next one is tried; only errors in the
     model's files pass through. RuntimeUnavailable says what was tried, where the CPU will not do.
     """
-    choice = _Choice(model, size, threads, device, precision, progress)
+    choice = _Choice(model, size, threads, device, precision, progress, timed)
     if device == "cpu":
         choice.reasons.append("the CPU was asked for")
     if device in ("auto", "cuda") and (found := choice.nvidia()):
@@ -69,6 +72,7 @@ class _Choice:
     device: str
     precision: str
     progress: Progress | None
+    timed: bool
     reasons: list[str] = field(default_factory=list)
 
     def nvidia(self) -> Runtime | None:
@@ -90,6 +94,8 @@ class _Choice:
         backend = _checked(found)
         if backend.replaced:
             self.reasons.append(f"OpenVINO cannot run all graphs: {', '.join(backend.replaced)}")
+        elif not self.timed:
+            return self.taken(found, "OpenVINO agrees with ONNX Runtime; neither was timed")
         elif self.device in ("auto", "cpu") and self.precision in ("auto", "fp32"):
             part = trial(found, backend.reference)
             told = f"OpenVINO takes {part:.2f} of ONNX Runtime's time on the CPU in {TRIAL_FRAMES} frames"
