@@ -145,6 +145,14 @@ def test_a_recording_that_changes_meanwhile_is_told_and_labelled_again(tmp_path,
     assert not outcome.failed and outcome.results[0]["frames"] == 13
 
 
+def test_results_that_do_not_arrive_are_told(tmp_path, monkeypatch):
+    make_clips(tmp_path / "clips", 1)
+    path = write_job(tmp_path / "j.yaml", out="out", sources=[{"files": "clips/clip00", "prompts": ["red"]}])
+    monkeypatch.setattr(FolderStore, "publish", lambda *_: None)
+    outcome, told = run(path)
+    assert "did not arrive" in outcome.failed["clips_clip00"] and told == ["clips_clip00"] * 2
+
+
 def test_a_folder_of_known_objects_that_is_not_there_is_an_error(tmp_path):
     make_clips(tmp_path / "clips", 1)
     sources = [{"files": "clips/*", "prompts": ["my mug"]}]

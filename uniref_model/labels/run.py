@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,9 @@ from .part import Part
 from .report import report
 from .store import Store
 from .task import PART
+
+_CHANGED = "it changed while it was labelled: run the job again"
+_ELSEWHERE = "its results did not arrive: every worker must reach the place that `out` names"
 
 
 @dataclass
@@ -49,9 +52,9 @@ def run_job(
                 outcome.failed[event.task] = event.reason
             on_event(event)
         ready = _finished(tasks, store)
-        for task in tasks:
-            if task.name not in ready:
-                outcome.failed.setdefault(task.name, "it changed while it was labelled: run the job again")
+        for event in _missing(tasks, {*ready, *outcome.failed}, store):
+            outcome.failed[event.task] = event.reason
+            on_event(event)
         outcome.results = [ready[task.name] for task in tasks if task.name in ready]
         _make_datasets(job, outcome, store)
         report(job, outcome.tasks, outcome.results, outcome.failed, store)
@@ -66,6 +69,14 @@ def _finished(tasks: Sequence[Task], store: Store) -> dict[str, dict[str, Any]]:
         for task in tasks
         if task.name in results and results[task.name]["fingerprint"] == task.fingerprint()
     }
+
+
+def _missing(tasks: Sequence[Task], told: Collection[str], store: Store) -> Iterator[Failed]:
+    """What was done, as its worker said, and does not count."""
+    for task in tasks:
+        if task.name not in told:
+            changed = store.result(task.name) is not None
+            yield Failed(task.name, _CHANGED if changed else _ELSEWHERE)
 
 
 def _left(units: Sequence[Unit], done: Collection[str]) -> list[Unit]:
