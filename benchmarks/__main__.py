@@ -50,7 +50,7 @@ def run_command(
         list[str], typer.Option(help="Annotated clips for the tables (as `uniref eval folder`); repeatable.")
     ] = [],  # noqa: B006
     add: Annotated[
-        bool, typer.Option("--add", help="Keep what the last result has of other parts (node_latency).")
+        bool, typer.Option("--add", help="Keep what the last result has of other parts, where an entry can.")
     ] = False,
     out: Annotated[Path, typer.Option(help="Folder for JSON and pictures.")] = RESULTS,
 ) -> None:
@@ -62,7 +62,8 @@ def run_command(
     if full and smoke:
         raise typer.BadParameter("--full and --smoke exclude each other")
     if add and (alone := [name for name in wanted if not ENTRIES[name].adds]):
-        raise typer.BadParameter(f"--add: {alone[0]} is measured whole, expected node_latency")
+        able = ", ".join(name for name, entry in ENTRIES.items() if entry.adds)
+        raise typer.BadParameter(f"--add: {alone[0]} is measured whole, expected some of {able}")
     if any("rclpy" in ENTRIES[name].needs and not ENTRIES[name].missing() for name in wanted):
         import rclpy  # noqa: F401 - the ROS wheels start the interpreter anew here: before any work is done
     options = Options(full, smoke, _device(device, full), threads, tuple(only), tuple(clips))

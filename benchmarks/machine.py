@@ -7,6 +7,7 @@ import platform
 import resource
 import subprocess
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -83,6 +84,29 @@ class Watch:
             "cpu_share_of_others": round(self.others, 3),
             "quiet": self.others <= BUSY,
         }
+
+
+def measured(watch: Watch) -> dict[str, Any]:
+    """When and on what a part of a result was measured, and how quiet the machine was: for a result that is
+    put together of several runs."""
+    return {"date": time.strftime("%Y-%m-%d"), "machine": describe(), **watch.report()}
+
+
+def measured_then(result: Mapping[str, Any]) -> dict[str, Any]:
+    """The same of a whole result as it was written."""
+    return {"date": result["date"], "machine": result["machine"], **result["run"]}
+
+
+def remarks(parts: Mapping[str, Mapping[str, Any]]) -> list[str]:
+    """What a reader has to know of parts by name that may be of several runs, each as `measured`."""
+    found = []
+    commits = dict.fromkeys(part["machine"]["commit"] for part in parts.values())
+    if len(commits) > 1:
+        found.append(f"Measured in several runs, at commits {', '.join(commits)}: each part says when.")
+    busy = [name for name, part in parts.items() if not part["quiet"]]
+    if busy:
+        found.append(f"Other programs were running: {'; '.join(busy)}.")
+    return found
 
 
 def _busy_seconds() -> float:

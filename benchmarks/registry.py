@@ -112,6 +112,7 @@ ENTRIES: dict[str, Entry] = {
             "benchmarks.efficiency.cpu_runtimes",
             2.2,
             ("matplotlib",),
+            adds=True,
         ),
         Entry(
             "network_work",

@@ -16,6 +16,7 @@ from uniref_model.profiling.figures import percentiles
 from uniref_model.runtime import ObjectReferences, Runtime, load_runtime
 from uniref_model.scene import boxes
 
+from .. import machine
 from ..registry import Check, Options, Result
 from ..results import COLOURS, new_figure
 
@@ -57,20 +58,27 @@ class Follower:
 
 
 def run(options: Options) -> Result:
-    """Measure size after size; `options.only`: those of these names ("256x448")."""
+    """Measure size after size; `options.only`: those of these names ("256x448"). Each row says when it was
+    measured and on what."""
     frames = options.choose(3, 120, 600)
     rows: list[dict[str, Any]] = []
     facts: dict[str, dict[str, str]] = {}
     notes: list[str] = []
     for size in _wanted(options.only):
-        with ExitStack() as stack:
+        own: list[dict[str, Any]] = []
+        with machine.Watch() as watch, ExitStack() as stack:
             loaded = {name: load(name, size, options.threads, stack, notes) for name in RUNTIMES}
             runtimes = {name: runtime for name, runtime in loaded.items() if runtime is not None}
             for busy in SIZES[size]:
                 with _busy_programs(busy):
                     for count in OBJECTS:
-                        rows += _interleaved(runtimes, count, frames, busy)
+                        own += _interleaved(runtimes, count, frames, busy)
             facts |= {f"{name} {named(size)}": runtime.describe() for name, runtime in runtimes.items()}
+        now = machine.measured(watch)
+        rows += [row | {"measured": now} for row in own]
+    if options.earlier is not None:
+        rows, facts = joined(options.earlier, rows, facts)
+    notes += machine.remarks({row["size"]: row["measured"] for row in rows})
     header = ["size", "beside", "objects", "runtime", "p50 ms", "p95", "p99", "frames/s"]
     header.append("of ONNX Runtime's time")
     table = [
@@ -93,6 +101,16 @@ def run(options: Options) -> Result:
         [] if options.smoke else _checks(rows),
         notes,
     )
+
+
+def joined(
+    earlier: dict[str, Any], rows: list[dict[str, Any]], facts: dict[str, dict[str, str]]
+) -> tuple[list[dict[str, Any]], dict[str, dict[str, str]]]:
+    """Rows and facts of runtimes with those of an earlier result of sizes that were not measured again."""
+    then, new = machine.measured_then(earlier), {row["size"] for row in rows}
+    rows = [*rows, *({"measured": then} | row for row in earlier["data"]["rows"] if row["size"] not in new)]
+    order = list(map(named, SIZES))
+    return sorted(rows, key=lambda row: order.index(row["size"])), earlier["data"]["runtimes"] | facts
 
 
 def _wanted(names: tuple[str, ...]) -> list[tuple[int, int]]:

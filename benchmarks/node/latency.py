@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-import time
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, replace
 from itertools import product
@@ -111,7 +110,7 @@ def joined(
 ) -> tuple[list[dict[str, Any]], dict[str, dict[str, float]]]:
     """Rows and insides of tracks with those of an earlier result that were not measured again, in the order
     of the cases."""
-    then = {"date": earlier["date"], "machine": earlier["machine"], **earlier["run"]}
+    then = machine.measured_then(earlier)
     kept = {row["title"]: {"measured": then} | row for row in earlier["data"]["cases"]}
     found = kept | {row["title"]: row for row in rows}
     order = [case.title for case in (*TINY, *FULL) if case.title in found]
@@ -140,8 +139,7 @@ def inside_track(case: Case, threads: int, frames: int) -> dict[str, float]:
 def _watched(case: Case, options: Options, warm_up: float, seconds: float, folder: Path) -> dict[str, Any]:
     with machine.Watch() as watch:
         row = _measure(case, options, warm_up, seconds, folder)
-    now = {"date": time.strftime("%Y-%m-%d"), "machine": machine.describe(), **watch.report()}
-    return row | {"measured": now}
+    return row | {"measured": machine.measured(watch)}
 
 
 def _measure(case: Case, options: Options, warm_up: float, seconds: float, folder: Path) -> dict[str, Any]:
@@ -258,12 +256,7 @@ def _report(
         *(f"{name}: {text}." for name, text in TIMINGS.items()),
         "Inside track is measured afterwards without ROS, with the whole machine to itself: compare shares.",
     ]
-    commits = dict.fromkeys(row["measured"]["machine"]["commit"] for row in rows)
-    if len(commits) > 1:
-        notes.append(f"Measured in several runs, at commits {', '.join(commits)}: each case says when.")
-    busy = [row["title"] for row in rows if not row["measured"]["quiet"]]
-    if busy:
-        notes.append(f"Other programs were running: {'; '.join(busy)}.")
+    notes += machine.remarks({row["title"]: row["measured"] for row in rows})
     lost = [row["title"] for row in rows if not row["results"]]
     if lost:
         notes.append(f"No image came through at all: {'; '.join(lost)}.")

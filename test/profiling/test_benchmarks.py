@@ -130,6 +130,27 @@ def test_the_runtimes_of_a_cpu_are_drawn_beside_each_other(tmp_path, monkeypatch
         ENTRIES["cpu_runtimes"].run(replace(SMOKE, only=("1x1",)))
 
 
+def test_sizes_join_an_earlier_result_and_each_says_when_it_was_measured():
+    from benchmarks.efficiency.cpu_runtimes import joined
+
+    earlier = {
+        "date": "2026-01-02",
+        "machine": {"commit": "abc"},
+        "run": {"quiet": False},
+        "data": {
+            "rows": [{"size": "192x320", "p": 1}, {"size": "256x448", "p": 1}],
+            "runtimes": {"one": {}, "two": {}},
+        },
+    }
+    now = {"machine": {"commit": "def"}, "quiet": True}
+    rows, facts = joined(earlier, [{"size": "256x448", "p": 2, "measured": now}], {"two": {"threads": "2"}})
+    assert [(row["size"], row["p"]) for row in rows] == [("192x320", 1), ("256x448", 2)]
+    assert rows[0]["measured"] == {"date": "2026-01-02", "machine": {"commit": "abc"}, "quiet": False}
+    assert facts == {"one": {}, "two": {"threads": "2"}}
+    told = machine.remarks({row["size"]: row["measured"] for row in rows})
+    assert "at commits abc, def" in told[0] and told[1].endswith("running: 192x320.")
+
+
 def test_every_part_for_a_gpu_runs_by_itself_on_a_cpu():
     from benchmarks.efficiency import gpu
 
