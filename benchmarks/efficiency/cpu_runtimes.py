@@ -78,6 +78,16 @@ def run(options: Options) -> Result:
         rows += [row | {"measured": now} for row in own]
     if options.earlier is not None:
         rows, facts = joined(options.earlier, rows, facts)
+    return _report(rows, facts, notes, frames, options)
+
+
+def _report(
+    rows: list[dict[str, Any]],
+    facts: dict[str, dict[str, str]],
+    notes: list[str],
+    frames: int,
+    options: Options,
+) -> Result:
     notes += machine.remarks({row["size"]: row["measured"] for row in rows})
     header = ["size", "beside", "objects", "runtime", "p50 ms", "p95", "p99", "frames/s"]
     header.append("of ONNX Runtime's time")

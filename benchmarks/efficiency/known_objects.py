@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from uniref_model.profiling.known import CONTROL_EVERY
 from uniref_model.profiling.known import run as measure
 from uniref_model.runtime import load_runtime
 
@@ -17,9 +18,9 @@ FRAME = (480, 640)
 
 
 def run(options: Options) -> Result:
-    frames = options.choose(60, 500, 5000)
+    frames, control_every = options.choose((60, 1), (300, 1), (5000, CONTROL_EVERY))
     with load_runtime("uniref_nano", SIZE, threads=options.threads, device=options.device) as runtime:
-        found = measure(runtime, frames, FRAME)
+        found = measure(runtime, frames, FRAME, control_every=control_every)
         facts = runtime.describe()
     table = [
         [kind, f"{found['rows'][kind]:.2f}", *(f"{times[rank]:.1f}" for rank in ("p50", "p95", "p99"))]

@@ -102,7 +102,7 @@ def bench_command(
             left = list(SAVINGS) if compare else without
             rows = _compare(loaded, counts, frames, left, weights)
         elif known:
-            rows = _known(loaded, long or 2 * frames, shape)
+            rows = _known(loaded, 2 * frames, long, shape)
         elif long:
             rows = _long(loaded, counts[0], long, shape, plot)
         else:
@@ -211,12 +211,13 @@ def _long(
     return [summary(runtime, count, table, warm_up) | {"flatness": flat}]
 
 
-def _known(runtime: Runtime, frames: int, shape: tuple[int, int]) -> list[dict[str, Any]]:
-    from ..profiling.known import run
+def _known(runtime: Runtime, short: int, long: int, shape: tuple[int, int]) -> list[dict[str, Any]]:
+    from ..profiling.known import CONTROL_EVERY, run
 
+    frames = long or short
     with Progress(console=console.status) as bar:
         task = bar.add_task("frames", total=frames)
-        found = run(runtime, frames, shape, lambda: bar.advance(task))
+        found = run(runtime, frames, shape, lambda: bar.advance(task), CONTROL_EVERY if long else 1)
     title = f"{found['followed']} of {found['known']} known objects of {found['views']} views: ms a frame"
     table = Table("", "rows", "p50 (p95, p99)", title=title)
     for kind, times in found["ms"].items():
