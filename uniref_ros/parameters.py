@@ -41,6 +41,11 @@ def _cameras_fault(names: list[str]) -> str:
     return ""
 
 
+def _prefix_fault(prefix: str) -> str:
+    good = len(prefix) <= MAX_NAME and prefix.isprintable() and " " not in prefix and prefix[:1] != "/"
+    return "" if good else f"at most {MAX_NAME} characters, no space and no / before them"
+
+
 OPTIONS: tuple[Option, ...] = (
     Option("autostart", True, "Configure and activate the node by itself.", when="start"),
     Option(
@@ -276,6 +281,13 @@ OPTIONS: tuple[Option, ...] = (
         "Publish a frame object_<id> at each object's centroid on /tf, the id percent-encoded as in a URL; "
         "needs the package tf2_msgs.",
         when="configure",
+    ),
+    Option(
+        "tf_prefix",
+        "",
+        "Put before these frames' names, such as robot1/: two trackers on one /tf would both have object_1.",
+        when="configure",
+        fault=_prefix_fault,
     ),
     Option(
         "overlay_rate",

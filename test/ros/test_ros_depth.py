@@ -207,6 +207,7 @@ def test_nothing_is_made_while_nobody_listens(ros, monkeypatch):
     for name, value in (("publish_tf", False), ("points_stride", 1), ("points_organised", False)):
         node.declare_parameter(name, value)
     node.declare_parameter("marker_lifetime", 1.0)
+    node.declare_parameter("tf_prefix", "")
     made = []
     monkeypatch.setattr(
         spatial_messages, "cloud_message", lambda *a, **k: made.append("cloud") or PointCloud2()

@@ -51,7 +51,7 @@ def same_place(one: dict, other) -> bool:
 
 def test_detections_labels_and_transforms_of_the_tracked_object(tmp_path, rig, installed):
     recorder = [str(HERE / "record.py"), *(part for pair in TOPICS for part in pair)]
-    with NodeProcess(tmp_path / "node.log", "publish_tf:=true", env=installed) as node:
+    with NodeProcess(tmp_path / "node.log", "publish_tf:=true", "tf_prefix:=arm/", env=installed) as node:
         rig.meet_rig()
         rig.placed(depth_image("16UC1"), info())  # before anyone listens: the label info is latched
         with NodeProcess(tmp_path / "heard.log", program=recorder, env=installed) as heard:
@@ -89,7 +89,7 @@ def test_detections_labels_and_transforms_of_the_tracked_object(tmp_path, rig, i
             assert best["hypothesis"]["class_id"] == "red"
             assert best["hypothesis"]["score"] == pytest.approx(item.score)
             assert item.has_position and same_place(best["pose"]["pose"]["position"], item.centroid)
-            assert frame["child_frame_id"] == "object_1" and frame["transform"]["rotation"]["w"] == 1.0
+            assert frame["child_frame_id"] == "arm/object_1" and frame["transform"]["rotation"]["w"] == 1.0
             if frame["header"] == array["header"]:
                 assert same_place(frame["transform"]["translation"], item.centroid)
             before = len(recorded(heard, "/tf"))

@@ -445,6 +445,7 @@ def test_only_good_rows_of_a_plain_set_are_imported(tmp_path: Path) -> None:
     pack = pack_of(tmp_path) / "mine"
     lines = (pack / INDEX).read_text().splitlines()
     bad = [{}, {"file": [1]}, json.loads(lines[0]) | {"value": 999}, json.loads(lines[0]) | {"use": "none"}]
+    lines[0] = json.dumps(json.loads(lines[0]) | {"credit": "half a character: \ud800"})
     (pack / INDEX).write_text("\n".join([*map(json.dumps, bad), "[1]", "{", *lines]))
     done = import_set(pack, tmp_path / "again")
     assert len(done.left_out) == 6 and done.pictures == 10

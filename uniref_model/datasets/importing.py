@@ -100,13 +100,19 @@ def _fill(out: Path, source: Path, options: ImportOptions, pictures: Path | None
     found = _copied(source, out, options, done) if plain else _written(source, out, options, pictures, done)
     with writing(out / INDEX) as index:
         for rows in found:
-            index.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+            index.writelines(_line(row) + "\n" for row in rows)
             _count(done, rows)
     if not done.pictures:
         raise DatasetError(
             f"no picture of {source} could be used: {'; '.join(done.left_out[:3]) or 'no outlines'}"
         )
     return done
+
+
+def _line(row: dict[str, Any]) -> str:
+    """A row as people read it; halves of characters, which no file of text can hold, as JSON escapes them."""
+    text = json.dumps(row, ensure_ascii=False)
+    return text if text.isprintable() else json.dumps(row)
 
 
 def _copied(

@@ -24,7 +24,8 @@ def is_set(stamp: Any) -> bool:
 
 def in_words(stamp: Any) -> str:
     """The stamp in seconds, for people."""
-    return f"{stamp.sec}.{stamp.nanosec:09d}"
+    seconds, rest = divmod(nanoseconds(stamp), 1_000_000_000)  # a message may hold more than a second of them
+    return f"{seconds}.{rest:09d}"
 
 
 def check_header(header: Any) -> None:

@@ -145,14 +145,12 @@ def _message_points(values: Iterable[Any]) -> list[Point]:
     return [Point(x=float(x), y=float(y), z=float(z)) for x, y, z in values]
 
 
-def transform_of(item: TrackedObject, surface: Surface, header: Any, camera: str) -> TransformStamped:
-    """From the camera's frame to a frame at the object's centroid, parallel to it: `object_<id>`, with a
-    camera `<camera>/object_<id>`. In the id, all but ASCII letters, digits and _.-~ is percent-encoded as in
+def transform_of(item: TrackedObject, surface: Surface, header: Any, prefix: str) -> TransformStamped:
+    """From the camera's frame to a frame at the object's centroid, parallel to it: `<prefix>object_<id>`. In
+    the id, all but ASCII letters, digits and _.-~ is percent-encoded as in
     a URL ("a b" is object_a%20b), so that two ids never share a frame."""
     name = urllib.parse.quote(item.id, safe="")
-    message = TransformStamped(
-        header=header, child_frame_id=f"{camera}/object_{name}" if camera else f"object_{name}"
-    )
+    message = TransformStamped(header=header, child_frame_id=f"{prefix}object_{name}")
     place = message.transform.translation
     place.x, place.y, place.z = (float(value) for value in surface.centroid)
     message.transform.rotation.w = 1.0
@@ -165,9 +163,10 @@ class SpatialPublishers:
     def __init__(self, node: Node, camera: str, reliability: str = "reliable") -> None:
         """Raises UniRefError when publish_tf is set and tf2_msgs is not installed."""
         prefix = f"~/{camera}/" if camera else "~/"
-        self._node, self._camera = node, camera
+        self._node = node
         self._shown: dict[tuple[str, int], str] = {}  # markers that stand: (namespace, id) -> object id
         profile, options = quality(reliability, 1), overridable()
+        self._frames = node.get_parameter("tf_prefix").value + (f"{camera}/" if camera else "")
         self._tf = self._tf_publisher() if node.get_parameter("publish_tf").value else None
         self._points = node.create_publisher(
             PointCloud2, f"{prefix}points", profile, qos_overriding_options=options
@@ -195,7 +194,7 @@ class SpatialPublishers:
         self._tf.publish(
             self._tf_kind(
                 transforms=[
-                    transform_of(item, in_space.surfaces[item.id], header, self._camera)
+                    transform_of(item, in_space.surfaces[item.id], header, self._frames)
                     for item in frame.objects
                     if item.id in in_space.surfaces
                 ]
