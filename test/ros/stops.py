@@ -14,6 +14,7 @@ import tempfile
 import threading
 import time
 from collections import Counter
+from collections.abc import Callable
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -58,6 +59,12 @@ class Flood:
         self._thread.join(5)
         self._node.destroy_node()
 
+    def meets(self, name: str) -> bool:
+        """Whether this program is there."""
+        if name == "video":
+            return self._node.count_publishers("image") > 1
+        return self._node.count_subscribers("audio" if name == "voice" else "image") > (name == "tracker")
+
     def _run(self) -> None:
         image = fill_image(Image(), np.full((128, 224, 3), 128, np.uint8), "rgb8", Header())
         sound = Int16MultiArray(data=[0] * 160)
@@ -69,19 +76,23 @@ class Flood:
             self._audio.publish(sound)
 
 
+def _wait(condition: Callable[[], bool], seconds: float = 20.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition() and time.monotonic() < deadline:
+        time.sleep(0.02)
+
+
 def stop_often(name: str, times: int, folder: Path) -> list[tuple[int, float, str]]:
     """Exit status, seconds from the signal to the end, and log of each stop. rclpy is initialised."""
     program, parameters = PROGRAMS[name]
     stops = []
     moments = random.Random(times)
-    with Flood():
+    with Flood() as flood:
         for index in range(times):
+            _wait(lambda: not flood.meets(name))
             with NodeProcess(folder / f"{index}.log", *parameters, program=program) as process:
-                deadline = time.monotonic() + 20.0
-                while not process.text() and time.monotonic() < deadline and process.running:
-                    time.sleep(0.02)  # its first word: signals before that are another test's
-                    if name != "tracker" and time.monotonic() > deadline - 18.0:
-                        break
+                # signals before that are another test's
+                _wait(lambda: flood.meets(name) or bool(process.text()) or not process.running)
                 time.sleep(moments.uniform(0.0, 1.0))
                 began = time.monotonic()
                 status = process.stop((signal.SIGINT, signal.SIGTERM)[index % 2])

@@ -257,6 +257,16 @@ def test_signals_while_the_process_starts(tmp_path, ros, request):
             assert "Traceback" not in process.text()
 
 
+@pytest.mark.parametrize("name", ["voice_command", "video_player", "console"])
+def test_a_stop_before_a_program_is_up_leaves_no_traceback(tmp_path, ros, request, name):
+    program = [str(request.config.rootpath / "scripts" / name)]
+    for moment in (0.1, 0.3, 0.6):
+        with NodeProcess(tmp_path / f"{moment}.log", program=program) as process:
+            time.sleep(moment)
+            process.stop(signal.SIGINT)
+            assert "Traceback" not in process.text()
+
+
 def test_diagnostics_say_how_the_node_fares(node, peer):
     peer.meet()
     peer.prompts.publish(String(data="red"))
