@@ -8,8 +8,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from evaluation_data import labels_at, make_davis, write_annotation, write_frame, write_json
 from fake_runtime import FakeColourRuntime
 from hostile_pictures import huge_png
+from plain_sets import make_pack
 
 from uniref_model import reading
 from uniref_model.cli import main
@@ -64,7 +66,7 @@ ODD: dict[str, Callable[[Path], object]] = {
     "empty": lambda path: path.touch(),
     "text": lambda path: path.write_text("hello, I am text\n"),
     "noise": lambda path: path.write_bytes(bytes(range(256)) * 9),
-    "deep": lambda path: path.write_text("[" * 1_000_000),
+    "deep": lambda path: path.write_text("[" * 100_000),
     "anchors": lambda path: path.write_text(
         "a: &a [x]\n" + "".join(f"{b}: &{b} [{(f'*{a},' * 9)[:-1]}]\n" for a, b in zip("abcdefg", "bcdefgh"))  # noqa: B905
     ),
@@ -74,7 +76,38 @@ ODD: dict[str, Callable[[Path], object]] = {
     "endless": lambda path: path.symlink_to("/dev/zero"),
     "sparse": sparse,
 }
-TAKEN = {("eval benchmark", "folder"), ("data preview --pack", "")}
+
+WRITERS: dict[str, tuple[str, ...]] = {
+    "eval folder": ("eval", "folder", "DATA/clip", "--out", "OUT"),
+    "eval pack": ("eval", "pack", "DATA/pack", "--out", "OUT"),
+    "eval benchmark": ("eval", "benchmark", "davis17", "DATA/davis", "--out", "OUT"),
+    "eval known": ("eval", "known", "DATA/pack", "--out", "OUT/known.json"),
+    "data import": ("data", "import", "DATA/pack/green", "OUT"),
+    "data preview": ("data", "preview", "OUT/a.png", "--clips", "1"),
+    "train": ("train", CLIPS, "--output", "OUT"),
+    "export": ("export", "--model", "uniref_nano", "--out", "OUT"),
+}
+
+
+def taken(path: Path) -> str:
+    """A file where a folder is wanted."""
+    path.write_text("mine")
+    return str(path)
+
+
+PLACES: dict[str, Callable[[Path], str]] = {
+    "a file": taken,
+    "below a file": lambda path: f"{taken(path)}/below",
+    "a device": lambda path: "/dev/full",
+    "a long name": lambda path: str(path.with_name("x" * 300)),
+    "no folder for it": lambda path: "/proc/nowhere",
+}
+
+
+ALWAYS = ("text", "folder", "pipe")
+"""Tried in the fast suite too."""
+SOME = {"train --init": ("text", "sparse"), "train, a stage, --data": ("missing", "text", "folder")}
+"""These load much before they look."""
 
 
 @pytest.fixture
@@ -84,10 +117,13 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("uniref_model.runtime.load_runtime", lambda *_, **__: FakeColourRuntime())
 
 
+@pytest.mark.parametrize(
+    "kinds", [pytest.param(ALWAYS, id="some"), pytest.param(tuple(ODD), id="all", marks=pytest.mark.slow)]
+)
 @pytest.mark.parametrize("name", COMMANDS)
-def test_something_else_is_refused_in_a_line(name, quick, tmp_path, capfd):
-    for kind, make in ODD.items():
-        folder = tmp_path / kind
+def test_something_else_is_refused_in_a_line(name, kinds, quick, tmp_path, capfd):
+    for kind in (kind for kind in kinds if kind in SOME.get(name, ODD)):
+        make, folder = ODD[kind], tmp_path / kind
         (folder / "out").mkdir(parents=True)
         suffix = next((Path(word).suffix for word in COMMANDS[name] if word.startswith("ODD.")), "")
         make(folder / f"odd{suffix}")
@@ -98,3 +134,59 @@ def test_something_else_is_refused_in_a_line(name, quick, tmp_path, capfd):
         assert status == 1, (kind, said)
         assert said and said[-1].startswith("error: ") and len(said[-1]) < 900, (kind, said)
         assert time.monotonic() - began < 20, kind  # not a matter of speed: nothing is read for ever
+
+
+def make_clip(folder: Path) -> None:
+    """Two frames of a block, with masks."""
+    for index in range(2):
+        labels = labels_at(index, (1,))
+        write_frame(folder / "frames" / f"{index:05d}.jpg", labels)
+        write_annotation(folder / "masks" / f"{index:05d}.png", labels)
+    write_json(folder / "meta.json", {"objects": [{"id": 1, "expressions": ["the block"]}]})
+
+
+@pytest.fixture(scope="module")
+def data(tmp_path_factory) -> Path:
+    folder = tmp_path_factory.mktemp("data")
+    make_clip(folder / "clip")
+    make_pack(folder / "pack")
+    make_davis(folder / "davis")
+    return folder
+
+
+@pytest.mark.parametrize("name", WRITERS)
+def test_where_nothing_can_be_written_is_said_before_anything_is_computed(
+    name, quick, data, tmp_path, capfd, monkeypatch
+):
+    monkeypatch.setattr(FakeColourRuntime, "encode_image", never)
+    before = sorted(data.rglob("*"))
+    for place, make in PLACES.items():
+        (tmp_path / place).mkdir()
+        out = make(tmp_path / place / "out")
+        status = main([word.replace("DATA", str(data)).replace("OUT", out) for word in WRITERS[name]])
+        said = capfd.readouterr().err.strip().splitlines()
+        assert status == 1 and said[-1].startswith("error: ") and len(said[-1]) < 900, (place, said)
+        mine = tmp_path / place / "out"
+        assert not mine.exists() or mine.read_text() == "mine"
+    assert sorted(data.rglob("*")) == before
+
+
+def never(*_: object) -> None:
+    raise AssertionError("something was computed")
+
+
+def test_the_model_that_is_there_stays_when_an_export_fails(tmp_path, capfd, monkeypatch):
+    pytest.importorskip("onnxscript", reason="torch's exporter needs onnxscript")
+    from uniref_model.errors import ModelFileError
+    from uniref_model.export import onnx
+
+    def half(network: object, folder: Path, *_: object) -> None:
+        (folder / "model.json").write_text("half")
+        raise ModelFileError("in the middle")
+
+    monkeypatch.setattr(onnx, "export_model", half)
+    (tmp_path / "out").mkdir()
+    (tmp_path / "out" / "model.json").write_text("whole")
+    assert main(["export", "--model", "uniref_nano", "--out", str(tmp_path / "out")]) == 1
+    assert [path.name for path in tmp_path.iterdir()] == ["out"]
+    assert (tmp_path / "out" / "model.json").read_text() == "whole"
