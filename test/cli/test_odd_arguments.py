@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -106,8 +105,6 @@ PLACES: dict[str, Callable[[Path], str]] = {
 
 ALWAYS = ("text", "folder", "pipe")
 """Tried in the fast suite too."""
-SOME = {"train --init": ("text", "sparse"), "train, a stage, --data": ("missing", "text", "folder")}
-"""These load much before they look."""
 
 
 @pytest.fixture
@@ -122,18 +119,16 @@ def quick(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 @pytest.mark.parametrize("name", COMMANDS)
 def test_something_else_is_refused_in_a_line(name, kinds, quick, tmp_path, capfd):
-    for kind in (kind for kind in kinds if kind in SOME.get(name, ODD)):
+    for kind in kinds:
         make, folder = ODD[kind], tmp_path / kind
         (folder / "out").mkdir(parents=True)
         suffix = next((Path(word).suffix for word in COMMANDS[name] if word.startswith("ODD.")), "")
         make(folder / f"odd{suffix}")
         words = [w.replace("ODD", str(folder / "odd")) for w in COMMANDS[name]]
-        began = time.monotonic()
         status = main([w.replace("OUT", str(folder / "out")) for w in words])
         said = capfd.readouterr().err.strip().splitlines()
         assert status == 1, (kind, said)
         assert said and said[-1].startswith("error: ") and len(said[-1]) < 900, (kind, said)
-        assert time.monotonic() - began < 20, kind  # not a matter of speed: nothing is read for ever
 
 
 def make_clip(folder: Path) -> None:
@@ -190,3 +185,20 @@ def test_the_model_that_is_there_stays_when_an_export_fails(tmp_path, capfd, mon
     assert main(["export", "--model", "uniref_nano", "--out", str(tmp_path / "out")]) == 1
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
     assert (tmp_path / "out" / "model.json").read_text() == "whole"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("data", "preview", "a.png", "--seed", "-1"),
+        ("train", "a.yaml", "--output", "out", "--processes", "100000"),
+        ("train", "a.yaml", "--output", "out", "--workers", "100000"),
+        ("label", "a.yaml", "--workers", "100000"),
+        ("track", "a.mp4", "--mask-threshold", "nan"),
+        ("eval", "pack", "a", "--view-threshold", "nan"),
+    ],
+    ids=" ".join,
+)
+def test_a_number_out_of_range_is_a_wrong_command_line(words, capfd):
+    assert main(list(words)) == 2
+    assert "Invalid value" in capfd.readouterr().err

@@ -125,7 +125,7 @@ def import_command(
 def preview_command(
     out: Annotated[Path, typer.Argument(help="Picture to write (.png).")],
     clips: Annotated[int, typer.Option(min=1, max=100, help="How many clips.")] = 6,
-    seed: Annotated[int, typer.Option(help="Another seed, other clips.")] = 0,
+    seed: Annotated[int, typer.Option(min=0, help="Another seed, other clips.")] = 0,
     pack: Annotated[Path | None, typer.Option(help="Sprite pack; drawn objects alone if left out.")] = None,
     config: Annotated[Path | None, typer.Option(help="Clip settings (YAML).")] = None,
     stills: Annotated[

@@ -9,6 +9,7 @@ import typer
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 from ..errors import UniRefError
+from ..limits import MAX_THREADS
 
 if TYPE_CHECKING:
     from ..labels.engine import Engine, Event
@@ -22,7 +23,9 @@ def register(app: typer.Typer) -> None:
 
 def label(
     job: Annotated[Path, typer.Argument(help="The job's YAML file, see docs/labelling.md.")],
-    workers: Annotated[int, typer.Option(min=1, help="Processes that label at the same time.")] = 1,
+    workers: Annotated[
+        int, typer.Option(min=1, max=MAX_THREADS, help="Processes that label at the same time.")
+    ] = 1,
     ray: Annotated[
         str | None,
         typer.Option(metavar="ADDRESS|local", help="Label on a Ray cluster, or on one made here."),

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from ..errors import RuntimeUnavailable, SourceError, UniRefError
+from ..limits import MAX_THREADS
 from ..outputs import keep_apart
 from . import console
 from .options import INSTALL_TRAIN
@@ -40,10 +41,13 @@ def train_command(
         Path | None, typer.Option(help="To go on from: a run's folder, or one of its checkpoints.")
     ] = None,
     device: Annotated[str, typer.Option(help="cpu or cuda.")] = "cpu",
-    processes: Annotated[int, typer.Option(min=1, help="Processes that share every step.")] = 1,
-    threads: Annotated[int, typer.Option(min=1, help="Threads of each process.")] = 2,
+    processes: Annotated[
+        int, typer.Option(min=1, max=MAX_THREADS, help="Processes that share every step.")
+    ] = 1,
+    threads: Annotated[int, typer.Option(min=1, max=MAX_THREADS, help="Threads of each process.")] = 2,
     workers: Annotated[
-        int | None, typer.Option(min=0, help="Data workers of each process; 1 for clips, 4 for stages.")
+        int | None,
+        typer.Option(min=0, max=MAX_THREADS, help="Data workers of each process; 1 for clips, 4 for stages."),
     ] = None,
     minutes: Annotated[
         float | None,
@@ -124,6 +128,7 @@ def _train_on_clips(
     workers: int,
     stills: Path | None,
 ) -> Path:
+    from ..network.tensors import opened
     from ..synth.config import ClipConfig
     from ..synth.examples import GeneratedExamples, MixedExamples
     from ..synth.packs.sprites import SpritePack
@@ -134,6 +139,9 @@ def _train_on_clips(
     for path in (pack, data, init):
         if path is not None and not path.is_file():
             raise SourceError(f"no such file: {path}")
+    if init is not None:
+        with opened(init):
+            pass  # before a network is made for it
     try:
         clips = ClipConfig() if data is None else ClipConfig.from_yaml(data)
         settings = TrainingConfig.from_yaml(config)

@@ -7,6 +7,7 @@ and safetensors. (What one registers with accelerate it would unpickle, so nothi
 from __future__ import annotations
 
 import json
+import math
 import pickle
 import shutil
 from collections.abc import Mapping
@@ -19,7 +20,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from uniref_model.errors import ModelFileError, SourceError
-from uniref_model.limits import MAX_SETTINGS_BYTES, LimitError
+from uniref_model.limits import MAX_SETTINGS_BYTES, LimitError, shown
 from uniref_model.outputs import show
 from uniref_model.reading import parse_json, read_text
 
@@ -94,6 +95,18 @@ def notes_of(path: Path) -> dict[str, Any]:
     if not isinstance(notes, dict):
         raise ModelFileError(f"{path / 'run.json'} is not a checkpoint's note, but {type(notes).__name__}")
     return notes
+
+
+def reached(path: Path) -> tuple[int, float]:
+    """Steps and seconds up to a checkpoint of a run on clips. Raises ModelFileError."""
+    notes = notes_of(path)
+    step, seconds = notes.get("step"), notes.get("seconds")
+    good = type(step) is int and step >= 0 and type(seconds) in (int, float) and 0 <= seconds < math.inf
+    if not good:
+        raise ModelFileError(
+            f"{path / 'run.json'} says step {shown(step)} and seconds {shown(seconds)}, expected numbers"
+        )
+    return step, float(seconds)
 
 
 def claim(folder: Path, resume: Path | None) -> None:

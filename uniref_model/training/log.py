@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
+import math
 from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from tqdm import tqdm
+
+from uniref_model.outputs import write_whole
+from uniref_model.reading import parse_json, read_bytes
 
 EVERY = 20
 """Steps that a line sums up."""
@@ -73,9 +78,8 @@ class RunLog:
 
     def _forget_after(self, step: int) -> None:
         self.path.touch()
-        lines = self.path.read_text(encoding="utf-8").splitlines(keepends=True)
-        kept = [line for line in lines if json.loads(line)[self._key] <= step]
-        self.path.write_text("".join(kept), encoding="utf-8")
+        kept = [row for row in read_log(self.path) if row.get(self._key, math.inf) <= step]
+        write_whole(self.path, "".join(json.dumps(row) + "\n" for row in kept))
 
     def close(self) -> None:
         """End the bar and the TensorBoard file."""
@@ -94,6 +98,18 @@ def _tensorboard(folder: Path, step: int) -> Any:
     return SummaryWriter(str(folder), purge_step=step + 1)
 
 
+def read_log(path: Path) -> list[dict[str, float]]:
+    """The rows of a log.jsonl; a line that was cut short, or is none, says nothing. Raises OSError,
+    LimitError, SourceError."""
+    rows = []
+    for line in read_bytes(path, ordinary=True).decode("utf-8", "replace").splitlines():
+        with contextlib.suppress(ValueError):
+            row = parse_json(line)
+            if isinstance(row, dict) and all(type(value) in (int, float) for value in row.values()):
+                rows.append(row)
+    return rows
+
+
 _PANELS = {"loss": ("loss",), "IoU, training": ("iou/", "score/"), "validation": ("val/",)}
 _TERMS = ("loss", "class", "l1", "giou", "mask", "dice", "dense", "proposals")
 
@@ -102,7 +118,7 @@ def draw(log: Path, picture: Path) -> None:
     """Draw the curves of a run on clips from its log.jsonl."""
     from matplotlib.figure import Figure
 
-    rows = [json.loads(line) for line in log.read_text(encoding="utf-8").splitlines()]
+    rows = [row for row in read_log(log) if "step" in row]
     names = sorted({name for row in rows for name in row})
     figure = Figure(figsize=(16, 4.5))
     axes = figure.subplots(1, 3)

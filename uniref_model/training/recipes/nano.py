@@ -73,8 +73,7 @@ def _run(config: TrainingConfig, options: RunOptions, make: ExampleMaker, held_o
     accelerator = open_accelerator(options.device, threads=options.threads, unused=True)
     main, rank, output = accelerator.is_main_process, accelerator.process_index, options.output
     checkpoint = None if options.resume is None else checkpoints.find(options.resume)
-    notes = {"step": 0, "seconds": 0.0} if checkpoint is None else checkpoints.notes_of(checkpoint)
-    step, before = int(notes["step"]), float(notes["seconds"])
+    step, before = (0, 0.0) if checkpoint is None else checkpoints.reached(checkpoint)
     seconds, total = before, 60 * options.minutes
 
     # the network, its averaged copy, and what teaches it
