@@ -281,12 +281,14 @@ def main() -> None:
     engine.teach(Vocabulary.of(nouns=arguments.nouns.split(",")))
     if arguments.fit:
         return fit(engine)
-    recordings = (*voice_development.recordings(),) if arguments.development else MEASURED
+    recordings, teaching = MEASURED, TAUGHT
+    if arguments.development:
+        recordings = (*voice_development.recordings(),)
+        teaching = (*voice_development.recordings(voice_development.TEACHING),)
     with Watch() as watch:
         measured = measure(engine, arguments.min_confidence, recordings, verbose=arguments.verbose)
-        if not arguments.development:
-            taught = measure(engine, arguments.min_confidence, TAUGHT, verbose=arguments.verbose)
-            measured["teaching"] = {name: taught[name] for name in _OF_TEACHING}
+        taught = measure(engine, arguments.min_confidence, teaching, verbose=arguments.verbose)
+        measured["teaching"] = {name: taught[name] for name in _OF_TEACHING}
     figures = {
         "engine": arguments.engine,
         "set": "development" if arguments.development else "measured",

@@ -129,8 +129,22 @@ OTHER_TALK = (
 )
 
 
-def recordings() -> Iterator[tuple[str, str, int]]:
+TEACHING = (
+    "this is my cup",
+    "this is the green screwdriver",
+    "this is my red toolbox",
+    "call this the small drill",
+    "call this my lamp",
+    "remember this as the orange bottle",
+    "remember this as my helmet",
+    "forget what my wallet looks like",
+    "forget what the black bag looks like",
+)
+"""Counted by themselves."""
+
+
+def recordings(texts: tuple[str, ...] = (*PHRASES, *OTHER_TALK)) -> Iterator[tuple[str, str, int]]:
     """(text, voice, words a minute): each text thrice, in other voices and at other paces."""
-    for number, text in enumerate((*PHRASES, *OTHER_TALK)):
+    for number, text in enumerate(texts):
         for take, pace in enumerate(PACES):
             yield text, VOICES[(3 * number + 5 * take) % len(VOICES)], pace

@@ -270,7 +270,13 @@ def understood(engine, samples, rate):
 @needs_speech
 @pytest.mark.parametrize(
     ("text", "voice"),
-    [("follow the yellow box", "en-us+f2"), ("look for the green ball", "en-us+f4"), ("resume", "en-us")],
+    [
+        ("follow the yellow box", "en-us+f2"),
+        ("look for the green ball", "en-us+f4"),
+        ("resume", "en-us"),
+        ("call this the blue tray", "en-us+f2"),
+        ("forget what my mug looks like", "en-us+michael"),
+    ],
 )
 def test_synthesised_speech_is_understood(engine, text, voice):
     remarks = understood(engine, *say(text, voice))

@@ -133,7 +133,8 @@ class Vocabulary:
 
     @cached_property
     def _heard(self) -> tuple[Path, ...]:
-        return self._sentences(_LISTENED, _BARE)
+        taught = tuple((_TEACH, *thing) for thing in self._owned)
+        return (*self._sentences(_LISTENED, _BARE), *taught, *self._forgotten_looks())
 
     def jsgf(self) -> str:
         """The grammar to listen with, in the Java Speech Grammar Format. An article or an adjective alone is
@@ -168,8 +169,12 @@ class Vocabulary:
 
     def _forgotten_looks(self) -> tuple[Path, ...]:
         """The sentences that end what a teaching sentence began."""
-        things = ((_BARE, *self._thing), *([self._known] if self.names else []))
-        return tuple((_FORGET_LOOKS, *thing, _LOOKS) for thing in things)
+        return tuple((_FORGET_LOOKS, *thing, _LOOKS) for thing in self._owned)
+
+    @property
+    def _owned(self) -> tuple[Path, ...]:
+        """What a known object may be called."""
+        return ((_BARE, *self._thing), *([self._known] if self.names else []))
 
     @property
     def _thing(self) -> Path:

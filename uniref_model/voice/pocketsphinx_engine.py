@@ -20,8 +20,8 @@ _SCORE_UNIT = 1024.0
 _WEIGHTS, _BIAS = (1.02, -0.36, 0.59, 0.65, -0.53), 7.95
 """Of a logistic regression of "was said" on what `weigh` returns; `python -m benchmarks.voice --fit` makes
 them from synthesised instructions and other talk."""
-_LENIENT = 2.4
-"""Added to the exponent, so that a confidence of 0.9, the usual least, stands for a probability of 0.45: at
+_LENIENT = 2.2
+"""Added to the exponent, so that a confidence of 0.9, the usual least, stands for a probability of a half: at
 an honest 0.9 the grammar would seldom be sure enough to answer."""
 _CLEAR = 60.0
 """Nats by which a sentence is better than the next with another thing, beyond which more says no more."""
