@@ -173,7 +173,7 @@ class _Room:
     labels: tuple[int, ...]
     nouns: tuple[str, ...]
     count: int
-    whole: tuple[tuple[int, ...], ...]
+    whole: tuple[tuple[float, ...], ...]
     key: str
     source: str
 
