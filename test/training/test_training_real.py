@@ -13,7 +13,7 @@ from uniref_model.datasets.errors import DatasetError
 from uniref_model.datasets.importing import ImportOptions, import_set
 from uniref_model.datasets.plain import INDEX, mask_of, read_pack
 from uniref_model.synth.expressions import Seen, expressions_for
-from uniref_model.synth.pairs import CURRENT, Kind, Pairs, PairSampler
+from uniref_model.synth.pairs import CURRENT, PREVIOUS, Kind, Pairs, PairSampler
 from uniref_model.synth.stills import StillClips, StillConfig, StillExamples, names_of
 from uniref_model.synth.views import views_of
 
@@ -345,6 +345,26 @@ def test_references_across_scenes_find_the_same_thing_and_nothing_of_another(tmp
             else:
                 assert target == -1
     assert kinds == {Kind.ACROSS, Kind.FOREIGN}
+
+
+def test_what_is_gone_was_followed_a_moment_ago_where_it_was_and_onto_other_things(tmp_path: Path) -> None:
+    pictures = {f"{i}.png": [BOX] if i % 2 else [MUG] for i in range(10)}
+    maker = clips(pack_of(tmp_path, pictures), pasted=0.0, same=0.5)
+    sampler = PairSampler(Pairs(0, 0, 0, 0, 0, 0, across=3, foreign=3), 8, np.random.default_rng(0))
+    followed: dict[Kind, list[bool]] = {Kind.ACROSS: [], Kind.FOREIGN: []}  # in the clip that is asked about?
+    alone = 0
+    for _ in range(120):
+        batch = sampler.batch(maker.pair())
+        for kind, frame, previous in zip(batch.kind, batch.frame, batch.previous, strict=True):
+            if previous < 0:
+                alone += 1
+                continue
+            at = batch.reference_frame[previous]
+            assert at % 3 == PREVIOUS and batch.reference_mask[previous].any()
+            followed[Kind(kind)].append(at // 3 == frame // 3)
+    assert alone > 10
+    assert all(followed[Kind.ACROSS]) and len(followed[Kind.ACROSS]) > 5
+    assert 0.3 < np.mean(followed[Kind.FOREIGN]) < 0.85 and len(followed[Kind.FOREIGN]) > 30
 
 
 def test_a_box_is_not_asked_for_across_where_another_box_stands(tmp_path: Path) -> None:

@@ -14,6 +14,7 @@ from uniref_model.synth.degrade import degrade, hint
 from uniref_model.synth.expressions import Expression
 
 FIRST, PREVIOUS, CURRENT = 0, 1, 2  # frames of a clip
+FOLLOWED = 0.5  # of what is asked for across clips: was followed in the previous frame, too
 
 
 @dataclass(frozen=True)
@@ -176,12 +177,31 @@ class PairSampler:
                 if kind is None or not room[kind]:
                     continue
                 room[kind] -= 1
-                mask = examples[one].mask(FIRST, index)
-                first = batch.add_reference(3 * one + FIRST, mask)
+                first = batch.add_reference(3 * one + FIRST, examples[one].mask(FIRST, index))
+                at, mask = self._followed(examples, one, index, target)
+                followed = self._rng.random() < FOLLOWED and np.count_nonzero(mask) >= self._minimum
+                previous = batch.add_reference(3 * at + PREVIOUS, mask) if followed else -1
+                value = target + 1 if target >= 0 else -1
                 exact = target < 0 or _is_exact(examples[other], target)
-                batch.add(
-                    kind, 3 * other + CURRENT, target + 1 if target >= 0 else -1, first=first, exact=exact
-                )
+                batch.add(kind, 3 * other + CURRENT, value, first=first, previous=previous, exact=exact)
+
+    def _followed(
+        self, examples: Sequence[Example], one: int, index: int, target: int
+    ) -> tuple[int, np.ndarray]:
+        """(clip, mask in its previous frame) of what a tracker followed that now asks for object `index` of
+        clip `one` in the other clip: the target; where it is not there, the object itself before the camera
+        turned away, or what the tracker slid onto: a place as large as the object, or another thing."""
+        other = one ^ 1
+        if target >= 0:
+            mask = examples[other].mask(PREVIOUS, target)
+            return other, degrade(mask, None, self._rng) if self._rng.random() < 0.45 else mask
+        mask, others = examples[one].mask(PREVIOUS, index), len(examples[other].expressions)
+        how = self._rng.random()
+        if how < 0.4:
+            return one, mask
+        if how < 0.7 and others:
+            mask = examples[other].mask(PREVIOUS, int(self._rng.integers(others)))
+        return other, mask
 
     def _count(self, mean: float) -> int:
         """Whole numbers with this mean."""
