@@ -234,6 +234,14 @@ def test_wrong_answers_do_not_pass(name, change, message):
     assert message in problem
 
 
+def test_pixels_about_zero_may_lie_on_either_side():
+    expected, found = answers(), answers()
+    expected["mask_logits"][0, 3], found["mask_logits"][0, 3] = 0.01, -0.01
+    assert parity.compare(expected, found) == []
+    expected["mask_logits"][0, 3] = np.abs(expected["mask_logits"][0]).max() / 4
+    assert any("mask IoU" in problem for problem in parity.compare(expected, found))
+
+
 def test_empty_masks_agree_when_nearly_empty():
     expected, found = answers(), answers()
     expected["mask_logits"][:] = found["mask_logits"][:] = -5.0

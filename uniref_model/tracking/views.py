@@ -14,9 +14,10 @@ from ..known_objects import KnownObject, KnownObjects, View
 from ..runtime.base import FrameFeatures, MaskReference, Runtime
 from .frame_fit import FrameGeometry
 
-CONSENT = 0.75
-"""Part of the threshold that the views' scores must reach on average. Without it the more views there were,
-the more often one of them would answer for another thing: see docs/known_objects.md."""
+CONSENT = 2.0
+"""Times the threshold that the views' scores must reach on average. The threshold is that of one look; a known
+object is looked for in every frame and with every view, and each look is one more chance to take another thing
+for it: see docs/known_objects.md."""
 
 
 @dataclass(frozen=True, eq=False)
