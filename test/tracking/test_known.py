@@ -63,7 +63,7 @@ def test_a_thing_shown_in_another_picture_is_found_by_its_name(tracker, runtime,
 
 @pytest.mark.parametrize(
     ("together", "alone", "found"),
-    [(0.9, 0.5, Found("words_and_view", 1)), (0.35, 0.5, Found("view", 1))],
+    [(0.9, 0.6, Found("words_and_view", 1)), (0.35, 0.6, Found("view", 1))],
 )
 def test_the_surest_wins_and_is_said(tracker, runtime, known, together, alone, found):
     known.teach("mug", *view("blue"))
@@ -71,7 +71,7 @@ def test_the_surest_wins_and_is_said(tracker, runtime, known, together, alone, f
     tracker.add(Prompt(text="mug"))
     (item,) = step(tracker, ("red", HERE), ("blue", THERE))
     assert item.found == found and at(item, THERE)
-    assert item.score == max(together, alone), "by score over threshold: 0.35 of 0.3 is less than 0.5 of 0.4"
+    assert item.score == max(together, alone), "by score over threshold: 0.35 of 0.3 is less than 0.6 of 0.4"
 
 
 def test_words_that_fit_anything_find_nothing_that_no_view_shows(tracker, runtime, known):
@@ -85,8 +85,8 @@ def test_one_of_several_views_is_not_enough_when_the_others_see_nothing(tracker,
         known.teach("gripper", *view(colour))
     tracker.add(Prompt(text="gripper"))
     states = [step(tracker, ("red", HERE))[0].state for _ in range(9)]
-    assert set(states) == {TrackState.SEARCHING}, "0.9 + 3 * 0.05 is no 0.75 * 4 * 0.4"
-    runtime.score = lambda row, seen: 0.9 if seen else 0.25
+    assert set(states) == {TrackState.SEARCHING}, "0.9 and 3 * 0.05 are no odds of 2 * 0.4 / 0.6"
+    runtime.score = lambda row, seen: 0.9 if seen else 0.5
     states = [step(tracker, ("red", HERE))[0].state for _ in range(9)]
     assert states[-1] is TrackState.TRACKED, "but doubt is not denial"
 

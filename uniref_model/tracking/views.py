@@ -15,9 +15,9 @@ from ..runtime.base import FrameFeatures, MaskReference, Runtime
 from .frame_fit import FrameGeometry
 
 CONSENT = 2.0
-"""Times the threshold that the views' scores must reach on average. The threshold is that of one look; a known
-object is looked for in every frame and with every view, and each look is one more chance to take another thing
-for it: see docs/known_objects.md."""
+"""Times the odds of the threshold that the views' scores must reach on average. The threshold is that of one
+look; a known object is looked for in every frame and with every view, and each look is one more chance to take
+another thing for it: see docs/known_objects.md."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +41,8 @@ class KnownViews:
         """Whether the views taken together say that the thing is there. scores: the latest of each view, by
         its number; all must have been asked."""
         latest = [scores[view.number] for view in self.views if view.number in scores]
-        return len(latest) == len(self.views) and sum(latest) > CONSENT * threshold * len(latest)
+        needed = CONSENT * threshold / (1 + (CONSENT - 1) * threshold)  # as a probability
+        return len(latest) == len(self.views) and sum(latest) > needed * len(latest)
 
 
 NO_VIEWS = KnownViews()
