@@ -17,9 +17,9 @@ from .contract import ANSWERS, BOX, MASK_LOGITS, SCORE
 @dataclass(frozen=True)
 class Tolerance:
     """What an engine may differ by. score: absolute. box: of the image's size; another chosen query nearly
-    always has another box. mask_iou: at least, for every object, where its logits are not about 0. relative: of
-    an output's largest value, the largest error of features, the mean error of mask logits, and what is about 0
-    among these."""
+    always has another box. mask_iou: at least, for every object, where its logits are not about 0.
+    relative: of an output's largest value, the largest error of features, the mean error of mask logits, and
+    what is about 0 among these."""
 
     score: float = 0.02
     box: float = 0.01

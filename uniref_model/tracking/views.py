@@ -16,8 +16,8 @@ from .frame_fit import FrameGeometry
 
 CONSENT = 2.0
 """Times the odds of the threshold that the views' scores must reach on average. The threshold is that of one
-look; a known object is looked for in every frame and with every view, and each look is one more chance to take
-another thing for it: see docs/known_objects.md."""
+look; a known object is looked for in every frame and with every view, and each look is one more chance to
+take another thing for it: see docs/known_objects.md."""
 
 
 @dataclass(frozen=True, eq=False)
