@@ -201,7 +201,7 @@ def track(
         topics=topic,
         selection=Selection(start, end, stride),
         export=data_set,
-        known=KnownObjects(known),
+        known=KnownObjects.existing(known),
         replayed="/" + node.strip("/") if replay_prompts else None,
         max_frames=max_frames,
         quiet=quiet,

@@ -87,6 +87,14 @@ def test_what_is_damaged_is_listed(known, tmp_path, capsys):
     assert "damaged: mug: it has no object.yaml" in capsys.readouterr().err
 
 
+def test_a_folder_that_is_not_there_is_no_empty_one(video, tmp_path, capsys):
+    nowhere = ["--known", str(tmp_path / "nowhere")]
+    for command in (["track", video, "-p", "red", "-q"], ["eval", "folder", str(tmp_path)]):
+        assert main([*command, *nowhere]) == 1
+        assert "there is no folder" in capsys.readouterr().err
+    assert not (tmp_path / "nowhere").exists()
+
+
 def test_what_is_damaged_is_said_before_it_is_missed(video, tmp_path, capsys):
     (tmp_path / "known" / "mug").mkdir(parents=True)
     (tmp_path / "file").write_text("no folder")

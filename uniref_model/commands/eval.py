@@ -54,6 +54,7 @@ def folder_command(
     from ..runtime import load_runtime
 
     with _errors_told():
+        store = None if known is None else KnownObjects.existing(known)
         make_folder(out)  # before anything is computed
         kinds = tuple(reference or DEFAULT_REFERENCES)
         folders = find_clips(path)
@@ -70,7 +71,7 @@ def folder_command(
                         folder,
                         video=video,
                         references=kinds,
-                        known=None if known is None else KnownObjects(known),
+                        known=store,
                         on_scored=sheets.add,
                         on_run=lambda _: progress.advance(task),
                     )

@@ -68,6 +68,16 @@ class KnownObjects:
         self._unread: dict[tuple[str, int], tuple[tuple[int, ...], str]] = {}  # views that could not be read
         self.refresh()
 
+    @classmethod
+    def existing(cls, folder: Path | str | None) -> KnownObjects:
+        """The known objects of a folder that somebody names who wants to use them, not to teach. None: of
+        `default_folder`, which need not be there. Raises KnownObjectError."""
+        if folder is not None and not os.path.lexists(folder):
+            raise KnownObjectError(
+                f"known: there is no folder {show(folder)}; `uniref teach --known` makes it"
+            )
+        return cls(folder)
+
     @property
     def objects(self) -> tuple[KnownObject, ...]:
         """All that can be used, as of the last look at the folder, by name."""
