@@ -22,9 +22,7 @@ MAX_PACKAGE_BYTES = 16 * 1024**3
 def read_member(archive: zipfile.ZipFile, name: str, most: int = MAX_MEMBER_BYTES) -> bytes:
     """A file in a zip archive, of which zipfile reads no more than it states. Raises KeyError, ValueError for
     more than `most` bytes, zipfile.BadZipFile."""
-    size = archive.getinfo(name).file_size
-    if size > most:
-        raise ValueError(f"{name} states {size} bytes unpacked, more than the limit of {most}")
+    _check(archive.getinfo(name).file_size, name, most)
     return archive.read(name)
 
 
@@ -53,7 +51,7 @@ def extract(archive: Path, target: Path, most: int = MAX_PACKAGE_BYTES) -> None:
     `most` bytes, before they are written; OSError, tarfile.TarError, zipfile.BadZipFile."""
     if archive.suffix in (".whl", ".zip"):
         with zipfile.ZipFile(archive) as packed:
-            _check(sum(item.file_size for item in packed.infolist()), archive, most)
+            _check(sum(item.file_size for item in packed.infolist()), archive.name, most)
             packed.extractall(target)
         return
     total = 0
@@ -61,13 +59,13 @@ def extract(archive: Path, target: Path, most: int = MAX_PACKAGE_BYTES) -> None:
     def take(member: tarfile.TarInfo, path: str) -> tarfile.TarInfo | None:
         nonlocal total
         total += member.size
-        _check(total, archive, most)
+        _check(total, archive.name, most)
         return tarfile.data_filter(member, path)
 
     with tarfile.open(archive) as packed:
         packed.extractall(target, filter=take)
 
 
-def _check(size: int, archive: Path, most: int) -> None:
+def _check(size: int, name: str, most: int) -> None:
     if size > most:
-        raise ValueError(f"{archive.name} states {size} bytes unpacked, more than the limit of {most}")
+        raise ValueError(f"{name} states {size} bytes unpacked, more than the limit of {most}")

@@ -178,9 +178,11 @@ class PairSampler:
                     continue
                 room[kind] -= 1
                 first = batch.add_reference(3 * one + FIRST, examples[one].mask(FIRST, index))
-                at, mask = self._followed(examples, one, index, target)
-                followed = self._rng.random() < FOLLOWED and np.count_nonzero(mask) >= self._minimum
-                previous = batch.add_reference(3 * at + PREVIOUS, mask) if followed else -1
+                previous = -1
+                if self._rng.random() < FOLLOWED:
+                    at, mask = self._followed(examples, one, index, target)
+                    if np.count_nonzero(mask) >= self._minimum:
+                        previous = batch.add_reference(3 * at + PREVIOUS, mask)
                 value = target + 1 if target >= 0 else -1
                 exact = target < 0 or _is_exact(examples[other], target)
                 batch.add(kind, 3 * other + CURRENT, value, first=first, previous=previous, exact=exact)

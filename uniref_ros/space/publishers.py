@@ -162,11 +162,12 @@ class SpatialPublishers:
 
     def __init__(self, node: Node, camera: str, reliability: str = "reliable") -> None:
         """Raises UniRefError when publish_tf is set and tf2_msgs is not installed."""
-        prefix = f"~/{camera}/" if camera else "~/"
+        own = f"{camera}/" if camera else ""
+        prefix = f"~/{own}"
         self._node = node
         self._shown: dict[tuple[str, int], str] = {}  # markers that stand: (namespace, id) -> object id
         profile, options = quality(reliability, 1), overridable()
-        self._frames = node.get_parameter("tf_prefix").value + (f"{camera}/" if camera else "")
+        self._frames = node.get_parameter("tf_prefix").value + own
         self._tf = self._tf_publisher() if node.get_parameter("publish_tf").value else None
         self._points = node.create_publisher(
             PointCloud2, f"{prefix}points", profile, qos_overriding_options=options
